@@ -1,0 +1,96 @@
+"""Branches: the narrow twin beside a group's layers, heard in proportion 1 − α by the group's readers."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+_POINTWISE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
+
+
+class Compress(nn.Module):
+    """P: z = P y + p, a 1×1 convolution from C channels to k.
+
+    Attributes:
+        weight: (k, C).
+        bias: (k,), only where the writer has a bias, so that folding adds no parameter.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = None if bias is None else nn.Parameter(bias)
+        self.dim = dim
+
+    def forward(self, y: Tensor) -> Tensor:
+        return mix_channels(y, self.weight, self.bias, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]} -> {self.weight.shape[0]}, bias={self.bias is not None}"
+
+
+class Blend(nn.Module):
+    """What readers see of one tensor: α a + (1 − α) E z for each of its segments.
+
+    A segment whose group has no branch comes from the narrow side alone, where it flows at full width: there its
+    channelwise layers are copies that will stay after folding.
+
+    Args:
+        sizes: (full, narrow) places of each segment along `dim`.
+        spans: places of each channel, for each segment.
+        alphas: index of each segment's group in the vector α; None without a branch.
+        expand: E (C, k) of each segment with a branch, without a bias: in front of a zero-padded convolution a bias
+            cannot be folded.
+        dim: the channel dimension.
+    """
+
+    def __init__(
+        self,
+        sizes: list[tuple[int, int]],
+        spans: list[int],
+        alphas: list[int | None],
+        expand: list[Tensor | None],
+        dim: int,
+    ) -> None:
+        super().__init__()
+        self.sizes, self.spans, self.alphas, self.dim = sizes, spans, alphas, dim
+        self.expand = nn.ParameterDict({str(i): nn.Parameter(E) for i, E in enumerate(expand) if E is not None})
+
+    def forward(self, a: Tensor, z: Tensor, alpha: Tensor) -> Tensor:
+        if len(self.sizes) == 1:
+            return self._blend(0, a, z, alpha)
+        wide = a.split([full for full, _ in self.sizes], self.dim)
+        narrow = z.split([kept for _, kept in self.sizes], self.dim)
+        return torch.cat(
+            [self._blend(i, a, z, alpha) for i, (a, z) in enumerate(zip(wide, narrow, strict=True))], self.dim
+        )
+
+    def delivered(self, z: Tensor) -> Tensor:
+        """E z of all segments: what readers see at α = 0."""
+        narrow = z.split([kept for _, kept in self.sizes], self.dim)
+        parts = [z if self.alphas[i] is None else self._mix(z, self.expand[str(i)], i) for i, z in enumerate(narrow)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, self.dim)
+
+    def _blend(self, i: int, a: Tensor, z: Tensor, alpha: Tensor) -> Tensor:
+        group = self.alphas[i]
+        if group is None:
+            return z
+        # 1 − α goes into E: one pass over the tensor fewer, and at α = 1 the sum is a exactly.
+        return torch.addcmul(self._mix(z, (1 - alpha[group]) * self.expand[str(i)], i), a, alpha[group])
+
+    def _mix(self, z: Tensor, E: Tensor, i: int) -> Tensor:
+        if self.spans[i] == 1:
+            return mix_channels(z, E, None, self.dim)
+        by_channel = z.unflatten(self.dim, (E.shape[1], self.spans[i]))
+        return mix_channels(by_channel, E, None, self.dim).flatten(self.dim, self.dim + 1)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{kept} -> {full}" for full, kept in self.sizes)
+
+
+def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None, dim: int) -> Tensor:
+    """Weight (out, in) applied to dimension `dim` of x, everywhere else alike: a 1×1 convolution or a linear layer."""
+    if dim == x.dim() - 1:
+        return F.linear(x, weight, bias)
+    if dim == 1 and x.dim() in _POINTWISE:
+        return _POINTWISE[x.dim()](x, weight.reshape(*weight.shape, *(1,) * (x.dim() - 2)), bias)
+    return F.linear(x.movedim(dim, -1), weight, bias).movedim(-1, dim)

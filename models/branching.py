@@ -1,0 +1,52 @@
+"""The way in: a network with branches beside the groups to narrow, initialised."""
+
+import copy
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import NetworkError
+from .branched import BranchedNetwork
+from .groups import Analysis
+from .initialisation import initialise_at_random, initialise_from_data
+from .tracing import ExampleInputs, as_inputs
+from .widths import Keep, kept_widths
+
+INITIALISATIONS = ("least-squares", "kaiming")
+
+
+def add_branches(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    keep: Keep,
+    init: str = "least-squares",
+    data: Tensor | Iterable[Any] | None = None,
+) -> BranchedNetwork:
+    """A copy of `model` with a branch beside every group that is to be narrowed, at α = 1.
+
+    Args:
+        model: any network that `torch.fx` can trace; it is not changed. Dtype, device and training mode carry over.
+        example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
+        keep: the share of the channels that stays, in (0, 1], of every group; or {group name: share, or a channel count
+            above 1 as an int}, where groups that are not named stay whole.
+        init: "least-squares" fits the branches to `data`; "kaiming" draws them at random.
+        data: examples for "least-squares", a few hundred: a tensor of inputs, or an iterable of batches (tensors, or
+            tuples that start with the inputs). The example inputs by default.
+
+    Raises:
+        NetworkError: if the network cannot be traced, `keep` does not fit its groups, or nothing can be fitted.
+    """
+    if init not in INITIALISATIONS:
+        raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
+    analysis = Analysis.of(copy.deepcopy(model), example_inputs)
+    branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep))
+    branched.training = model.training
+    for container in (branched.compress, branched.narrow, branched.blend):
+        container.training = model.training
+    if init == "kaiming":
+        initialise_at_random(branched)
+    elif branched.plan.widths:
+        initialise_from_data(branched, [as_inputs(example_inputs)] if data is None else data)
+    return branched

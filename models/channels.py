@@ -1,0 +1,159 @@
+"""Follows channels through a traced network: which layers write them, which carry them on, which read them."""
+
+import operator
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
+
+from .layouts import Channels, Layout, Segment
+from .tracing import TracedNetwork, shape_of
+
+Role = Literal["write", "carry"]
+
+# Functions and methods that change their first argument, with the twin that does not.
+IN_PLACE_FUNCTIONS = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+_VIEWS = {"flatten", "view", "reshape", "Flatten", "Identity", "contiguous", "dropout", "Dropout", "Dropout2d"}
+
+
+@dataclass
+class ChannelGraph:
+    """What the rules found: each tensor's layout, and each node's role.
+
+    Attributes:
+        traced: the network's graph.
+        layouts: node → layout of the tensor it yields.
+        roles: "write" for a layer that reads its input's channels and produces new ones, "carry" for an operation that
+            treats each channel on its own and so works at any width. A node without a role touches fixed channels only.
+        shapes: nodes that yield a tensor's shape → that tensor's layout.
+    """
+
+    traced: TracedNetwork
+    layouts: dict[fx.Node, Layout] = field(default_factory=dict)
+    roles: dict[fx.Node, Role] = field(default_factory=dict)
+    shapes: dict[fx.Node, Layout] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._order = {node: i for i, node in enumerate(self.traced.graph.nodes)}
+        called = [node for node in self.traced.graph.nodes if node.op == "call_module"]
+        self._calls = Counter(str(node.target) for node in called)
+        self._owners = _parameter_owners(self.traced.network)
+        self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
+
+    def layout(self, value: object, dim: int = 1) -> Layout:
+        """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
+        known = self.layouts.get(value) if isinstance(value, fx.Node) else None
+        if known is not None and known.dim == dim:
+            return known
+        if known is not None:
+            known.fix(f"its channels are used along another dimension by {value}")
+        shape = shape_of(value)
+        assert shape is not None, f"{value} is not a tensor"
+        return Layout(dim, (Segment(Channels(shape[dim], reason="not produced by a layer that can be narrowed")),))
+
+    def write(self, node: fx.Node, *, dim: int = 1) -> None:
+        """`node`'s layer reads its input along `dim` and yields new channels there."""
+        source = node.args[0]
+        shape = shape_of(node)
+        if not isinstance(source, fx.Node) or shape is None:
+            return self.fix(node, "is called in an unusual way")
+        read = self.layout(source, dim)
+        written = Channels(shape[dim], writers=[node])
+        for root in read.roots():
+            root.readers.append(node)
+        if reason := self._unusual(node):
+            read.fix(reason)
+            written.fix(reason)
+        self.layouts[source] = read
+        self.layouts[node] = Layout(dim, (Segment(written),))
+        self.roles[node] = "write"
+        return None
+
+    def carry(self, node: fx.Node, layout: Layout) -> None:
+        """`node` treats each channel of `layout` on its own and yields the same channels."""
+        if node.op == "call_module" and any(True for _ in self.traced.module(node).parameters(recurse=True)):
+            reason = self._unusual(node)
+        else:
+            reason = ""
+        if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
+            reason = f"{node.target} changes it in place while it is still in use"
+        if reason:
+            layout.fix(reason)
+        self.layouts[node] = layout
+        self.roles[node] = "carry"
+
+    def fix(self, node: fx.Node, reason: str) -> None:
+        """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
+        for source in node.all_input_nodes:
+            for known in (self.layouts.get(source), self.shapes.get(source)):
+                if known is not None:
+                    known.fix(reason)
+        self.roles.pop(node, None)
+
+    def tensors(self, node: fx.Node) -> list[fx.Node]:
+        """The tensors among a node's inputs, in order."""
+        return [source for source in node.all_input_nodes if shape_of(source) is not None]
+
+    def is_aliased(self, node: fx.Node) -> bool:
+        """Whether `node` changes a tensor in place that something later still reads."""
+        if not self.is_in_place(node):
+            return False
+        source: Any = node.args[0] if node.args else None
+        while isinstance(source, fx.Node):
+            if any(self._order[user] > self._order[node] for user in source.users):
+                return True
+            source = source.args[0] if source.args and self._name(source) in _VIEWS else None
+        return False
+
+    def is_in_place(self, node: fx.Node) -> bool:
+        """Whether `node` changes its first argument."""
+        if node.op == "call_module":
+            return bool(getattr(self.traced.module(node), "inplace", False))
+        if node.op == "call_method":
+            return is_in_place_method(str(node.target))
+        return node.target in IN_PLACE_FUNCTIONS or node.kwargs.get("inplace") is True
+
+    def _name(self, node: fx.Node) -> str:
+        if node.op == "call_module":
+            return type(self.traced.module(node)).__name__
+        return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
+    def _unusual(self, node: fx.Node) -> str:
+        """Why a layer with weights cannot be narrowed whatever its kind; empty if it can."""
+        if node.op != "call_module":
+            return ""
+        name, module = str(node.target), self.traced.module(node)
+        if self._calls[name] > 1:
+            return f"{name} is called {self._calls[name]} times"
+        for parameter in module.parameters():
+            others = self._owners[id(parameter)] - {name}
+            if others:
+                return f"{name} shares weights with {min(others)}"
+        if parametrize.is_parametrized(module):
+            return f"{name} is parametrized"
+        if module._forward_hooks or module._forward_pre_hooks:
+            return f"{name} has forward hooks"
+        if len(node.args) != 1 or node.kwargs:
+            return f"{name} is called in an unusual way"
+        return ""
+
+
+def is_in_place_method(name: str) -> bool:
+    """Whether a tensor method follows torch's convention for changing its tensor (`relu_`, not `__add__`)."""
+    return name.endswith("_") and not name.endswith("__")
+
+
+def _parameter_owners(network: nn.Module) -> dict[int, set[str]]:
+    owners: dict[int, set[str]] = defaultdict(set)
+    for name, module in network.named_modules(remove_duplicate=False):
+        for parameter in module._parameters.values():
+            if isinstance(parameter, Tensor):
+                owners[id(parameter)].add(name)
+    return owners

@@ -1,0 +1,173 @@
+"""Folded networks as files: safetensors, with all that rebuilding them needs in the header. No code is ever loaded."""
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from ..errors import NetworkError
+from .branched import BranchedNetwork
+from .factories import TORCHVISION_PREFIX, build_network
+from .folding import fold
+from .groups import Analysis
+from .networks import REFERENCE_NETWORKS
+from .widths import kept_widths
+
+FORMAT = 1
+_KEY = "branchfold"
+_DTYPES = {"float16", "bfloat16", "float32", "float64"}
+
+
+@dataclass(frozen=True)
+class NetworkDescription:
+    """What a checkpoint says of its network.
+
+    Attributes:
+        factory: the name that `build_network` knows it by.
+        arguments: the factory's keyword arguments.
+        input_shape: (C, H, W) of an example.
+        widths: group name → channels, for the groups that are narrower than the factory makes them.
+        data: the data set's `name`, and the `mean` and `std` that its images were normalised with.
+        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`.
+        origin: the study and trial that it comes from.
+        versions: of what it was made with.
+        dtype: of its parameters.
+        format: of this description.
+    """
+
+    factory: str
+    arguments: dict[str, Any]
+    input_shape: list[int]
+    widths: dict[str, int] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    accuracies: list[dict[str, Any]] = field(default_factory=list)
+    origin: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=lambda: _versions())
+    dtype: str = "float32"
+    format: int = FORMAT
+
+
+def save_network(network: nn.Module, path: str | Path, description: NetworkDescription) -> None:
+    """Writes a network and its description to a safetensors file, whole or not at all.
+
+    Raises:
+        NetworkError: if the file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        os.close(handle)
+        try:
+            save_model(network, partial, metadata={_KEY: json.dumps(asdict(description))})
+            # mkstemp makes files private: give this one the mode that any new file has.
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(partial, 0o666 & ~umask)
+            os.replace(partial, path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    except OSError as error:
+        raise NetworkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_description(path: str | Path) -> NetworkDescription:
+    """The description in a checkpoint's header.
+
+    Raises:
+        NetworkError: if the file is missing, damaged, or holds no description of branchfold's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NetworkError(f"there is no checkpoint {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise NetworkError(f"{path} is not a whole safetensors file: {error}") from error
+    if _KEY not in metadata:
+        raise NetworkError(
+            f"{path} holds no description of its network; only files that branchfold wrote can be rebuilt"
+        )
+    try:
+        description = NetworkDescription(**json.loads(metadata[_KEY]))
+    except (TypeError, ValueError) as error:
+        raise NetworkError(f"the description in {path} is damaged: {error}") from error
+    if description.format != FORMAT:
+        raise NetworkError(f"{path} has format {description.format}, this version reads format {FORMAT}")
+    if description.dtype not in _DTYPES:
+        raise NetworkError(f"the description in {path} is damaged: dtype={description.dtype!r}")
+    return description
+
+
+def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | None = None) -> nn.Module:
+    """The network of a checkpoint, in evaluation mode on the CPU: rebuilt by its factory, narrowed, and filled.
+
+    Args:
+        path: a file that `save_network` wrote.
+        factory: the user's own factory, as a function or as `path/to/file.py:factory`. Reference networks and
+            torchvision's are found by themselves; other code is never run because a file names it.
+
+    Raises:
+        NetworkError: if the file is damaged, or the factory is missing or builds another network.
+    """
+    description = read_description(path)
+    try:
+        if callable(factory):
+            network = factory(**description.arguments)
+        else:
+            network = build_network(_trusted(description, factory, path), description.arguments)
+        network = narrow(network, description.input_shape, description.widths)
+        network.to(getattr(torch, description.dtype))
+        load_model(network, path, strict=True)
+    except (RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NetworkError(
+            f"{path} does not fit the network that {description.factory} builds: {reason:.300}"
+        ) from error
+    return network.eval()
+
+
+def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]) -> nn.Module:
+    """A network of the same class at these widths, holding the first channels of each group.
+
+    Args:
+        network: the network at full width.
+        input_shape: (C, H, W) of an example.
+        widths: group name → channels; groups that are not named stay whole.
+
+    Raises:
+        NetworkError: if a group is unknown or cannot have that width.
+    """
+    if not widths:
+        return network
+    like = next(network.parameters())
+    example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
+    analysis = Analysis.of(network, example)
+    sizes = {group.name: group.width for group in analysis.groups}
+    shares = {name: width / sizes[name] if width == 1 and name in sizes else width for name, width in widths.items()}
+    return fold(BranchedNetwork(analysis, kept_widths(analysis.groups, shares)))
+
+
+def _trusted(description: NetworkDescription, factory: str | None, path: str | Path) -> str:
+    if factory is not None:
+        return factory
+    name = description.factory
+    if name in REFERENCE_NETWORKS or name.startswith(TORCHVISION_PREFIX):
+        return name
+    raise NetworkError(f"{path} was built by {name}, which is not run unasked: name the factory (--factory {name})")
+
+
+def _versions() -> dict[str, str]:
+    from .. import __version__
+
+    return {"branchfold": __version__, "torch": torch.__version__, "python": platform.python_version()}

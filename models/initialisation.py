@@ -1,0 +1,284 @@
+"""Fitting the branches to data, group after group, each on what the groups before it deliver."""
+
+import functools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..errors import NetworkError
+from .branched import BranchedNetwork, kept_places
+from .branches import Blend, Compress
+from .narrowing import BATCH_NORMS, reset, with_channels
+from .selection import Selection, gram, greedy_selection, ridge_least_squares
+
+_RIDGE = 1e-4
+_CHUNK = 256
+
+
+def initialise_at_random(branched: BranchedNetwork) -> None:
+    """Random branches, as in the report: P and E Kaiming-normal, the narrow layers by torch's own defaults."""
+    for parameter in (*branched.compress.parameters(), *branched.blend.parameters()):
+        if parameter.dim() == 2:
+            nn.init.kaiming_normal_(parameter, nonlinearity="linear")
+        else:
+            nn.init.zeros_(parameter)
+    for layer in branched.narrow.children():
+        reset(layer)
+
+
+def initialise_from_data(branched: BranchedNetwork, data: Tensor | Iterable[Any], ridge: float = _RIDGE) -> None:
+    """Chooses each group's channels and fits P, the narrow statistics and E to the original's activations.
+
+    In forward order: P selects the chosen channels (its bias restores their mean), narrow layers hold the chosen
+    channels' parameters, narrow BatchNorms' statistics are those of the data that arrives, and E is ridge least squares
+    from the narrow tensor that is delivered to the original's tensor. All examples' activations at the current depth
+    are held at once.
+
+    Args:
+        branched: the network, changed in place.
+        data: a tensor of inputs, or an iterable of batches: tensors, or tuples that start with the forward's arguments.
+        ridge: λ of the least squares, in units of the mean energy of a narrow channel.
+
+    Raises:
+        NetworkError: if there is no data, or activations are not finite.
+    """
+    batches = list(_batches(branched, data))
+    if not batches:
+        raise NetworkError("there is no data to initialise the branches from")
+    modes = {name: module.training for name, module in branched.named_modules()}
+    branched.eval()
+    try:
+        with torch.no_grad():
+            selections = {name: s.order for name, s in select_channels(branched, batches).items()}
+            _Fit(branched, batches, selections, ridge).run()
+    finally:
+        for name, module in branched.named_modules():
+            module.training = modes[name]
+
+
+def select_channels(branched: BranchedNetwork, batches: list[tuple[Any, ...]]) -> dict[str, Selection]:
+    """The channels of each branched group that explain it best, over all the places where it is read."""
+    grams: dict[str, Tensor] = {}
+    originals = _Originals(branched)
+    for parts in branched.plan.blends.values():
+        for part in parts:
+            if part.branched:
+                grams.setdefault(str(part.group), torch.zeros(part.width, part.width, dtype=torch.float64))
+    site_grams: dict[tuple[str, int], Tensor] = {}
+    for batch in batches:
+        for name, value in originals.run(batch).items():
+            blend, parts = branched.blend.get_submodule(name), branched.plan.blends[name]
+            assert isinstance(blend, Blend)
+            for i, x in enumerate(value.split([full for full, _ in blend.sizes], blend.dim)):
+                if parts[i].branched:
+                    G = gram(x, blend.dim, parts[i].width).cpu()
+                    site_grams[name, i] = site_grams[name, i] + G if (name, i) in site_grams else G
+    for (name, i), G in site_grams.items():
+        energy = G.diagonal().sum()
+        if energy > 0:
+            grams[str(branched.plan.blends[name][i].group)] += G / energy
+    return {name: greedy_selection(G, branched.plan.widths[name]) for name, G in grams.items()}
+
+
+class _Originals(fx.Interpreter):
+    """Runs the original layers alone and keeps the tensors that blends replace."""
+
+    def __init__(self, branched: BranchedNetwork) -> None:
+        super().__init__(branched, garbage_collect_values=True, graph=_without_branches(branched.graph))
+        self.kept: dict[str, Tensor] = {}
+
+    def run(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:  # type: ignore[override]
+        self.kept = {}
+        super().run(*batch)
+        return self.kept
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if "site" in n.meta:
+            self.kept[n.meta["site"]] = result
+        return result
+
+
+def _without_branches(graph: fx.Graph) -> fx.Graph:
+    """The graph with every blend replaced by the wide tensor, which remembers the blend's name."""
+    plain = fx.Graph()
+    env: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        if is_blend(node):
+            env[node] = env[node.args[0]]
+            env[node].meta["site"] = blend_name(node)
+        elif not is_narrow(node, env):
+            env[node] = plain.node_copy(node, env.__getitem__)
+    return plain
+
+
+def is_blend(node: fx.Node) -> bool:
+    """Whether a node of the branched graph blends."""
+    return node.op == "call_module" and str(node.target).startswith("blend.")
+
+
+def blend_name(node: fx.Node) -> str:
+    """The blend that a node calls."""
+    return str(node.target).removeprefix("blend.")
+
+
+def is_narrow(node: fx.Node, wide: Mapping[fx.Node, Any]) -> bool:
+    """Whether a node works on the narrow side, given the wide nodes before it."""
+    if node.op == "call_module" and str(node.target).startswith(("compress.", "narrow.")):
+        return True
+    return any(source not in wide for source in node.all_input_nodes)
+
+
+class _Fit:
+    """One walk through the branched graph that carries, for all batches, the original's values and the delivered ones."""
+
+    def __init__(
+        self, branched: BranchedNetwork, batches: list[tuple[Any, ...]], chosen: Mapping[str, Tensor], ridge: float
+    ) -> None:
+        self.branched, self.batches, self.chosen, self.ridge = branched, batches, chosen, ridge
+        self.nodes = list(branched.graph.nodes)
+        self.wide = self._wide_nodes()
+        self.needed = self._needed_at_zero()
+        self.interpreter = fx.Interpreter(branched, graph=branched.graph)
+        self.original: dict[fx.Node, list[Any]] = {}
+        self.delivered: dict[fx.Node, list[Any]] = {}
+
+    def run(self) -> None:
+        last_use = {source: node for node in self.nodes for source in node.all_input_nodes}
+        inputs = [node for node in self.nodes if node.op == "placeholder"]
+        for node in self.nodes:
+            if node.op == "output":
+                break
+            if node.op == "placeholder":
+                position = inputs.index(node)
+                self.original[node] = self.delivered[node] = [self._argument(node, b, position) for b in self.batches]
+                continue
+            if is_blend(node):
+                self._expand(node)
+            else:
+                if node in self.wide:
+                    self.original[node] = self._execute(node, self.original)
+                if node in self.needed:
+                    self._prepare(node)
+                    self.delivered[node] = self._execute(node, self.delivered)
+            for source in node.all_input_nodes:
+                if last_use[source] is node:
+                    self.original.pop(source, None)
+                    self.delivered.pop(source, None)
+
+    def _wide_nodes(self) -> dict[fx.Node, None]:
+        wide: dict[fx.Node, None] = {}
+        for node in self.nodes:
+            if is_blend(node) or not is_narrow(node, wide):
+                wide[node] = None
+        return wide
+
+    def _needed_at_zero(self) -> set[fx.Node]:
+        needed: set[fx.Node] = set()
+        for node in reversed(self.nodes):
+            if node.op == "output" or node in needed:
+                needed.update([node.args[1]] if is_blend(node) else node.all_input_nodes)
+        return needed
+
+    @staticmethod
+    def _argument(node: fx.Node, batch: tuple[Any, ...], position: int) -> Any:
+        return batch[position] if position < len(batch) else node.args[0]
+
+    def _execute(self, node: fx.Node, values: Mapping[fx.Node, list[Any]]) -> list[Any]:
+        run = getattr(self.interpreter, node.op)
+        results = []
+        for i in range(len(self.batches)):
+            args, kwargs = fx.map_arg((node.args, node.kwargs), functools.partial(_pick, values, i))
+            results.append(run(node.target, args, kwargs))
+        return results
+
+    def _prepare(self, node: fx.Node) -> None:
+        kind, _, key = str(node.target).partition(".")
+        if node.op == "call_module" and kind == "compress":
+            self._select(node, key)
+        elif node.op == "call_module" and kind == "narrow":
+            self._narrow(node, key)
+
+    def _select(self, node: fx.Node, key: str) -> None:
+        compress = self.branched.compress.get_submodule(key)
+        assert isinstance(compress, Compress)
+        chosen = self.chosen[self.branched.plan.writers[key.replace("/", ".")]].to(compress.weight.device)
+        compress.weight.zero_()
+        compress.weight[torch.arange(len(chosen)), chosen] = 1
+        if compress.bias is not None:
+            writer = node.all_input_nodes[0]
+            shift = _mean(self.original[writer], compress.dim) - _mean(self.delivered[writer], compress.dim)
+            compress.bias.copy_(shift[chosen])
+
+    def _narrow(self, node: fx.Node, key: str) -> None:
+        path = key.replace("/", ".")
+        parts = self.branched.plan.carriers[path]
+        layer = self.branched.network.get_submodule(path)
+        places = kept_places(parts, self.chosen)
+        narrow = with_channels(layer, places.to(next(iter(layer.state_dict().values())).device))
+        narrow.eval()
+        if isinstance(narrow, BATCH_NORMS) and narrow.running_mean is not None and narrow.running_var is not None:
+            arriving = self.delivered[node.all_input_nodes[0]]
+            mean, variance = _moments(arriving)
+            fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts])
+            fitted = fitted.to(mean.device)
+            narrow.running_mean.copy_(torch.where(fitted, mean, narrow.running_mean.double()))
+            narrow.running_var.copy_(torch.where(fitted, variance, narrow.running_var.double()))
+        self.branched.narrow[key] = narrow
+
+    def _expand(self, node: fx.Node) -> None:
+        name = blend_name(node)
+        blend = self.branched.blend.get_submodule(name)
+        assert isinstance(blend, Blend)
+        wide, thin = node.args[0], node.args[1]
+        assert isinstance(wide, fx.Node)
+        assert isinstance(thin, fx.Node)
+        self.original[node] = self.original[wide]
+        for i, part in enumerate(self.branched.plan.blends[name]):
+            if not part.branched:
+                continue
+            ZZ = torch.zeros(part.kept, part.kept, dtype=torch.float64, device=self.branched.alphas.device)
+            AZ = torch.zeros(part.width, part.kept, dtype=torch.float64, device=ZZ.device)
+            for a, z in zip(self.original[wide], self.delivered[thin], strict=True):
+                A = _matrix(a.split([full for full, _ in blend.sizes], blend.dim)[i], blend.dim, part.width)
+                Z = _matrix(z.split([kept for _, kept in blend.sizes], blend.dim)[i], blend.dim, part.kept)
+                ZZ += Z @ Z.T
+                AZ += A @ Z.T
+            blend.expand[str(i)].copy_(ridge_least_squares(ZZ, AZ, self.ridge))
+        self.delivered[node] = [blend.delivered(z) for z in self.delivered[thin]]
+
+
+def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:
+    return values[node][i]
+
+
+def _matrix(x: Tensor, dim: int, width: int) -> Tensor:
+    return x.unflatten(dim, (width, -1)).movedim(dim, 0).flatten(1)
+
+
+def _mean(values: list[Tensor], dim: int) -> Tensor:
+    columns = [_matrix(x, dim, x.shape[dim]) for x in values]
+    count = sum(column.shape[1] for column in columns)
+    return torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
+
+
+def _moments(values: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased variance (C,) over examples and positions."""
+    columns = [_matrix(x, 1, x.shape[1]) for x in values]
+    count = sum(column.shape[1] for column in columns)
+    mean = torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
+    squares = torch.stack([(column.double() - mean[:, None]).square().sum(1) for column in columns]).sum(0)
+    return mean, squares / max(count - 1, 1)
+
+
+def _batches(branched: BranchedNetwork, data: Tensor | Iterable[Any]) -> Iterable[tuple[Any, ...]]:
+    arity = sum(1 for node in branched.graph.nodes if node.op == "placeholder")
+    like = branched.alphas
+    for batch in data.split(_CHUNK) if isinstance(data, Tensor) else data:
+        inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)[:arity]
+        yield tuple(
+            x.to(like.device, like.dtype if x.is_floating_point() else x.dtype) if isinstance(x, Tensor) else x
+            for x in inputs
+        )

@@ -1,0 +1,49 @@
+"""How many channels of each group stay: from a user's `keep` to widths."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+
+from ..errors import NetworkError
+from .groups import ChannelGroup
+
+Keep = float | Mapping[str, float]
+
+
+def kept_widths(groups: Sequence[ChannelGroup], keep: Keep) -> dict[str, int]:
+    """The width of every group that is to be narrowed; groups that stay whole are left out.
+
+    Args:
+        groups: the network's channel groups.
+        keep: a share in (0, 1] for every group that can be narrowed, or {group name: share, or a channel count above
+            1 given as an int}; groups that are not named stay whole. 1 leaves a group alone.
+
+    Raises:
+        NetworkError: if a name is unknown, a named group is fixed, or a value is out of range.
+    """
+    if not isinstance(keep, Mapping):
+        width_of = {group.name: _width(group, keep) for group in groups if group.prunable}
+    else:
+        by_name = {group.name: group for group in groups}
+        width_of = {}
+        for name, value in keep.items():
+            group = by_name.get(name)
+            if group is None:
+                near = difflib.get_close_matches(name, by_name, n=1) or list(by_name)[:1]
+                raise NetworkError(f"no channel group is called {name!r}; did you mean {', '.join(map(repr, near))}?")
+            width_of[name] = _width(group, value)
+            if not group.prunable and width_of[name] < group.width:
+                raise NetworkError(f"group {name!r} cannot be narrowed: {group.reason}")
+    whole = {group.name: group.width for group in groups}
+    return {name: width for name, width in width_of.items() if width < whole[name]}
+
+
+def _width(group: ChannelGroup, value: float) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise NetworkError(f"keep must be a number, but got {value!r} for group {group.name!r}")
+    if isinstance(value, int) and value > 1:
+        if value > group.width:
+            raise NetworkError(f"group {group.name!r} has {group.width} channels, but got keep={value}")
+        return value
+    if not 0 < value <= 1:
+        raise NetworkError(f"keep must be in (0, 1] or a channel count, but got keep={value} for group {group.name!r}")
+    return max(1, round(value * group.width))

@@ -1,0 +1,1 @@
+"""How a study runs: schedules, space, budget, data, training, one trial, workers, the command line."""

@@ -1,0 +1,46 @@
+"""How good and how costly a network is: accuracy over batches, latency of a forward pass."""
+
+from collections.abc import Iterable
+from contextlib import contextmanager
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.benchmark import Timer
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in evaluation mode and without gradients; each module's mode is restored."""
+    modes = {name: module.training for name, module in network.named_modules()}
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield network
+    finally:
+        for name, module in network.named_modules():
+            module.training = modes[name]
+
+
+def accuracy_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Share of the examples whose highest logit is their label's.
+
+    Args:
+        network: from images (N, C, H, W) to logits (N, classes).
+        batches: images with labels (N,).
+    """
+    device = next(network.parameters()).device
+    correct = total = 0
+    with evaluating(network):
+        for images, labels in batches:
+            predicted = network(images.to(device)).argmax(1)
+            correct += int((predicted == labels.to(device)).sum())
+            total += len(labels)
+    return correct / total
+
+
+def latency_of(network: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
+    """Median seconds of a forward pass on one thread, measured for at least `seconds`."""
+    with evaluating(network):
+        timer = Timer("network(images)", globals={"network": network, "images": images}, num_threads=1)
+        return float(timer.blocked_autorange(min_run_time=seconds).median)

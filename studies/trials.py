@@ -1,0 +1,154 @@
+"""What a study knows of its trials: measurements recorded, the best one, a table, interrupted ones queued again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from ..errors import StudyError
+from .definition import Definition
+
+# Widths are whole channels: a network meets its budget within 1 %.
+BUDGET_TOLERANCE = 0.01
+SHAPE = "shape"
+
+
+class Measurement(NamedTuple):
+    """What was measured of a folded network; each field is a user attribute of its trial.
+
+    `accuracy` is the validation accuracy in [0, 1], the shares are those of the baseline's cost.
+    """
+
+    accuracy: float
+    macs: int
+    macs_share: float
+    parameters: int
+    parameters_share: float
+
+
+class TrialRow(NamedTuple):
+    """One line of `branchfold show`; None is not known (yet).
+
+    `accuracy` is the folded network's or, where the trial did not reach that, the last one reported at α = 0.
+    """
+
+    number: int
+    state: str
+    accuracy: float | None
+    macs_share: float | None
+    parameters_share: float | None
+    shape: str | None
+    epochs: int
+    seconds: float | None
+
+
+def record_measurement(trial: optuna.Trial, measurement: Measurement) -> None:
+    """Writes the measurement into the trial's user attributes."""
+    for key, value in measurement._asdict().items():
+        trial.set_user_attr(key, value)
+
+
+def measurement_of(trial: FrozenTrial) -> Measurement | None:
+    """Returns the trial's measurement, or None if it was not measured."""
+    if any(field not in trial.user_attrs for field in Measurement._fields):
+        return None
+    return Measurement(**{field: trial.user_attrs[field] for field in Measurement._fields})
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the trials that count towards `study.trials`: completed, or stopped early by the pruner."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+def meets_budget(measurement: Measurement, definition: Definition) -> bool:
+    """Whether a network costs no more than the study's budget, within `BUDGET_TOLERANCE`."""
+    budget = definition.study.budget
+    shares = ((measurement.macs_share, budget.macs), (measurement.parameters_share, budget.parameters))
+    return all(limit is None or share <= limit * (1 + BUDGET_TOLERANCE) for share, limit in shares)
+
+
+def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
+    """Returns the completed trial of the highest accuracy within the budget; of equal ones, that of fewest MACs.
+
+    Raises:
+        StudyError: If no trial has completed, or none that did is within the budget.
+    """
+    name = study.study_name
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    measured = [(trial, result) for trial in complete if (result := measurement_of(trial)) is not None]
+    if not measured:
+        raise StudyError(f"study {name!r} has no finished trial yet{_counts(study)}; run `branchfold run {name}`")
+    within = [pair for pair in measured if meets_budget(pair[1], definition)]
+    if not within:
+        trial, result = min(measured, key=lambda pair: pair[1].macs_share)
+        raise StudyError(
+            f"no trial of {name!r} meets its budget ({_limits(definition)}): the smallest, trial {trial.number}, has "
+            f"macs {result.macs_share:.3f} and parameters {result.parameters_share:.3f}; "
+            f"run more trials with `branchfold run {name} --trials N`"
+        )
+    return max(within, key=lambda pair: (pair[1].accuracy, -pair[1].macs))[0]
+
+
+def release_interrupted(study: optuna.Study, trial_number: int) -> bool:
+    """Ends a trial that was interrupted and queues its parameters again, so that a rerun goes on where it was.
+
+    `Study.optimize` has failed the trial already when KeyboardInterrupt arrives here; a worker that used `ask`
+    leaves it running. Both end the same.
+
+    Returns:
+        Whether the parameters were queued; not if the trial finished after all, had proposed nothing yet, or
+        the same parameters wait already.
+    """
+    trial = study.get_trials(deepcopy=False)[trial_number]
+    if trial.state == TrialState.RUNNING:
+        study.tell(trial_number, state=TrialState.FAIL, skip_if_finished=True)
+    elif trial.state != TrialState.FAIL:
+        return False
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    queued = [other.system_attrs.get("fixed_params", other.params) for other in waiting]
+    if not trial.params or trial.params in queued:
+        return False
+    study.enqueue_trial(trial.params, user_attrs={"repeats": trial_number})
+    return True
+
+
+def trial_rows(study: optuna.Study) -> list[TrialRow]:
+    """Returns one row for each trial, in the order of their numbers."""
+    return [_row(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def _row(trial: FrozenTrial) -> TrialRow:
+    attributes = trial.user_attrs
+    last = trial.last_step
+    reported = trial.intermediate_values[last] if last is not None else None
+    return TrialRow(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        accuracy=attributes.get("accuracy", reported),
+        macs_share=attributes.get("macs_share"),
+        parameters_share=attributes.get("parameters_share"),
+        shape=attributes.get(SHAPE, trial.params.get("schedule.shape")),
+        epochs=last or 0,
+        seconds=trial.duration.total_seconds() if trial.duration is not None else None,
+    )
+
+
+def _counts(study: optuna.Study) -> str:
+    words = {
+        TrialState.PRUNED: "stopped early",
+        TrialState.FAIL: "failed",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waiting",
+    }
+    counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+    parts = [f"{counts[state]} {word}" for state, word in words.items() if counts[state]]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _limits(definition: Definition) -> str:
+    budget = definition.study.budget
+    limits = {"macs": budget.macs, "parameters": budget.parameters}
+    return ", ".join(f"{key} {limit}" for key, limit in limits.items() if limit is not None)
