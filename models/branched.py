@@ -61,6 +61,7 @@ class BranchedNetwork(nn.Module):
 
     Attributes:
         network: the original layers.
+        arity: how many of the forward's arguments the example inputs gave.
         compress: writer's path with "/" for "." → P.
         narrow: channelwise layer's path, likewise → its narrow copy.
         blend: blended tensor's name → E, and the blending.
@@ -75,6 +76,7 @@ class BranchedNetwork(nn.Module):
         super().__init__()
         traced = analysis.graph.traced
         self.network = traced.network
+        self.arity = len(traced.inputs)
         self.groups: tuple[ChannelGroup, ...] = analysis.groups
         self.in_place = _make_out_of_place(analysis)
         self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()

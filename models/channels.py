@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from .layouts import Channels, Layout, Segment
+from .narrowing import has_channel_parameters
 from .tracing import TracedNetwork, shape_of
 
 Role = Literal["write", "carry"]
@@ -20,7 +21,8 @@ IN_PLACE_FUNCTIONS = {
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
-_VIEWS = {"flatten", "view", "reshape", "Flatten", "Identity", "contiguous", "dropout", "Dropout", "Dropout2d"}
+_DROPOUTS = {"dropout", "dropout2d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"}
+_VIEWS = {"flatten", "view", "reshape", "Flatten", "Identity", "contiguous", "detach", *_DROPOUTS}
 
 
 @dataclass
@@ -44,6 +46,8 @@ class ChannelGraph:
         self._order = {node: i for i, node in enumerate(self.traced.graph.nodes)}
         called = [node for node in self.traced.graph.nodes if node.op == "call_module"]
         self._calls = Counter(str(node.target) for node in called)
+        read = [str(node.target) for node in self.traced.graph.nodes if node.op == "get_attr"]
+        self._read = {target.rpartition(".")[0] for target in read}
         self._owners = _parameter_owners(self.traced.network)
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
@@ -78,16 +82,20 @@ class ChannelGraph:
 
     def carry(self, node: fx.Node, layout: Layout) -> None:
         """`node` treats each channel of `layout` on its own and yields the same channels."""
-        if node.op == "call_module" and any(True for _ in self.traced.module(node).parameters(recurse=True)):
-            reason = self._unusual(node)
-        else:
-            reason = ""
+        shape, reason = shape_of(node), ""
+        if shape is None or shape[layout.dim] != layout.size:
+            return self.fix(node, f"{node.name} does not keep its channels")
+        if node.op == "call_module":
+            module = self.traced.module(node)
+            if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
+                reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
-            reason = f"{node.target} changes it in place while it is still in use"
+            reason = f"{label(node)} changes it in place while it is still in use"
         if reason:
             layout.fix(reason)
         self.layouts[node] = layout
         self.roles[node] = "carry"
+        return None
 
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
@@ -130,19 +138,31 @@ class ChannelGraph:
         if node.op != "call_module":
             return ""
         name, module = str(node.target), self.traced.module(node)
-        if self._calls[name] > 1:
+        if has_hooks(module):
+            return f"{name} has forward hooks"
+        if self._calls[name] > 1 and (has_channel_parameters(module) or next(module.parameters(), None) is not None):
             return f"{name} is called {self._calls[name]} times"
+        if name in self._read:
+            return f"the code reads {name}'s tensors"
+        if parametrize.is_parametrized(module):
+            return f"{name} is parametrized"
         for parameter in module.parameters():
             others = self._owners[id(parameter)] - {name}
             if others:
-                return f"{name} shares weights with {min(others)}"
-        if parametrize.is_parametrized(module):
-            return f"{name} is parametrized"
-        if module._forward_hooks or module._forward_pre_hooks:
-            return f"{name} has forward hooks"
+                return f"{name} shares weights with {min(others) or 'the network itself'}"
         if len(node.args) != 1 or node.kwargs:
             return f"{name} is called in an unusual way"
         return ""
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether code of the user's runs before or after the layer."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def label(node: fx.Node) -> str:
+    """How a message names a node: its path or method, or the name of a call's result."""
+    return node.target if isinstance(node.target, str) else node.name
 
 
 def is_in_place_method(name: str) -> bool:

@@ -154,7 +154,7 @@ def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]
     example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
     analysis = Analysis.of(network, example)
     sizes = {group.name: group.width for group in analysis.groups}
-    shares = {name: width / sizes[name] if width == 1 and name in sizes else width for name, width in widths.items()}
+    shares = {name: width / sizes[name] if name in sizes else width for name, width in widths.items()}
     return fold(BranchedNetwork(analysis, kept_widths(analysis.groups, shares)))
 
 

@@ -1,7 +1,7 @@
 """Multiplying compress (P) and expand (E) into the weights beside them: exact, because every neighbour pair is linear.
 
-Half-precision weights are folded in float32, others in their own precision. Shapes: a convolution's weight is (out, in, *kernel), a
-linear layer's (out, in). The formulas stand in the README under "Which einsum is right".
+Half-precision weights are folded in float32, others in their own precision. Shapes: a convolution's weight is
+(out, in, *kernel), a linear layer's (out, in). The formulas stand in the README under "Which einsum is right".
 """
 
 import copy

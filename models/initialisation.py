@@ -11,7 +11,8 @@ from ..errors import NetworkError
 from .branched import BranchedNetwork, kept_places
 from .branches import Blend, Compress
 from .narrowing import BATCH_NORMS, reset, with_channels
-from .selection import Selection, gram, greedy_selection, ridge_least_squares
+from .selection import Selection, by_channel, gram, greedy_selection, ridge_least_squares
+from .tracing import copied
 
 _RIDGE = 1e-4
 _CHUNK = 256
@@ -91,7 +92,7 @@ class _Originals(fx.Interpreter):
 
     def run(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:  # type: ignore[override]
         self.kept = {}
-        super().run(*batch)
+        super().run(*copied(batch))
         return self.kept
 
     def run_node(self, n: fx.Node) -> Any:
@@ -132,7 +133,7 @@ def is_narrow(node: fx.Node, wide: Mapping[fx.Node, Any]) -> bool:
 
 
 class _Fit:
-    """One walk through the branched graph that carries, for all batches, the original's values and the delivered ones."""
+    """One walk through the branched graph, carrying the original's values and the delivered ones of all batches."""
 
     def __init__(
         self, branched: BranchedNetwork, batches: list[tuple[Any, ...]], chosen: Mapping[str, Tensor], ridge: float
@@ -153,7 +154,8 @@ class _Fit:
                 break
             if node.op == "placeholder":
                 position = inputs.index(node)
-                self.original[node] = self.delivered[node] = [self._argument(node, b, position) for b in self.batches]
+                for values in (self.original, self.delivered):
+                    values[node] = [self._argument(node, copied(b), position) for b in self.batches]
                 continue
             if is_blend(node):
                 self._expand(node)
@@ -217,7 +219,7 @@ class _Fit:
         parts = self.branched.plan.carriers[path]
         layer = self.branched.network.get_submodule(path)
         places = kept_places(parts, self.chosen)
-        narrow = with_channels(layer, places.to(next(iter(layer.state_dict().values())).device))
+        narrow = with_channels(layer, places.to(self.branched.alphas.device))
         narrow.eval()
         if isinstance(narrow, BATCH_NORMS) and narrow.running_mean is not None and narrow.running_var is not None:
             arriving = self.delivered[node.all_input_nodes[0]]
@@ -242,8 +244,8 @@ class _Fit:
             ZZ = torch.zeros(part.kept, part.kept, dtype=torch.float64, device=self.branched.alphas.device)
             AZ = torch.zeros(part.width, part.kept, dtype=torch.float64, device=ZZ.device)
             for a, z in zip(self.original[wide], self.delivered[thin], strict=True):
-                A = _matrix(a.split([full for full, _ in blend.sizes], blend.dim)[i], blend.dim, part.width)
-                Z = _matrix(z.split([kept for _, kept in blend.sizes], blend.dim)[i], blend.dim, part.kept)
+                A = by_channel(a.split([full for full, _ in blend.sizes], blend.dim)[i], blend.dim, part.width)
+                Z = by_channel(z.split([kept for _, kept in blend.sizes], blend.dim)[i], blend.dim, part.kept)
                 ZZ += Z @ Z.T
                 AZ += A @ Z.T
             blend.expand[str(i)].copy_(ridge_least_squares(ZZ, AZ, self.ridge))
@@ -254,19 +256,15 @@ def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:
     return values[node][i]
 
 
-def _matrix(x: Tensor, dim: int, width: int) -> Tensor:
-    return x.unflatten(dim, (width, -1)).movedim(dim, 0).flatten(1)
-
-
 def _mean(values: list[Tensor], dim: int) -> Tensor:
-    columns = [_matrix(x, dim, x.shape[dim]) for x in values]
+    columns = [by_channel(x, dim, x.shape[dim]) for x in values]
     count = sum(column.shape[1] for column in columns)
     return torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
 
 
 def _moments(values: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Mean and unbiased variance (C,) over examples and positions."""
-    columns = [_matrix(x, 1, x.shape[1]) for x in values]
+    columns = [by_channel(x, 1, x.shape[1]) for x in values]
     count = sum(column.shape[1] for column in columns)
     mean = torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
     squares = torch.stack([(column.double() - mean[:, None]).square().sum(1) for column in columns]).sum(0)
@@ -274,10 +272,9 @@ def _moments(values: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _batches(branched: BranchedNetwork, data: Tensor | Iterable[Any]) -> Iterable[tuple[Any, ...]]:
-    arity = sum(1 for node in branched.graph.nodes if node.op == "placeholder")
     like = branched.alphas
     for batch in data.split(_CHUNK) if isinstance(data, Tensor) else data:
-        inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)[:arity]
+        inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)[: branched.arity]
         yield tuple(
             x.to(like.device, like.dtype if x.is_floating_point() else x.dtype) if isinstance(x, Tensor) else x
             for x in inputs

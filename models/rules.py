@@ -12,8 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
-from .channels import ChannelGraph
+from .channels import ChannelGraph, label
 from .layouts import Layout, Segment
 from .tracing import shape_of
 
@@ -32,7 +33,7 @@ def follow(node: fx.Node, graph: ChannelGraph) -> None:
                 graph.layouts[source].fix("it is the network's output")
     elif node.op == "call_module":
         module = graph.traced.module(node)
-        rule = MODULE_RULES.get(type(module), _unknown)
+        rule = MODULE_RULES.get(parametrize.type_before_parametrizations(module), _unknown)
         rule(node, graph)
     elif node.op == "call_function" and callable(node.target):
         FUNCTION_RULES.get(node.target, _unknown)(node, graph)
@@ -196,7 +197,7 @@ def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
         elif operand in graph.layouts and len(operand_shape) == len(shape):
             wide.append(graph.layouts[operand])
         else:
-            return graph.fix(node, f"{node.name} combines it with {operand.target}, which no layer writes")
+            return graph.fix(node, f"{node.name} combines it with {label(operand)}, which no layer writes")
     if not all(wide[0].unite(other) for other in wide[1:]):
         return graph.fix(node, f"{node.name} combines tensors whose channels do not line up")
     return graph.carry(node, wide[0])

@@ -25,8 +25,14 @@ class Selection(NamedTuple):
 
 def gram(x: Tensor, dim: int, width: int) -> Tensor:
     """G (C, C) of a tensor whose dimension `dim` holds `width` channels, each taking size/width consecutive places."""
-    channels = x.unflatten(dim, (width, -1)).movedim(dim, 0).flatten(1)
+    channels = by_channel(x, dim, width)
     return (channels @ channels.T).double()
+
+
+def by_channel(x: Tensor, dim: int, width: int) -> Tensor:
+    """One row for each channel, (C, examples and positions); half precision becomes float32 before it is summed up."""
+    rows = x.unflatten(dim, (width, -1)).movedim(dim, 0).flatten(1)
+    return rows.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def greedy_selection(G: Tensor, k: int) -> Selection:

@@ -1,5 +1,7 @@
 """A network as a `torch.fx` graph whose nodes know the shapes that flow through them."""
 
+import copy
+import os
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from ..errors import NetworkError
 
 ExampleInputs = Tensor | Sequence[Any]
 
-_LIBRARIES = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+_LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,18 @@ def as_inputs(example_inputs: ExampleInputs) -> tuple[Any, ...]:
     Raises:
         NetworkError: if there is no tensor among them, or the first has no batch dimension.
     """
-    inputs = (example_inputs,) if isinstance(example_inputs, Tensor) else tuple(example_inputs)
+    given = (example_inputs,) if isinstance(example_inputs, Tensor) else example_inputs
+    inputs = tuple(given) if isinstance(given, Sequence) else ()
     if not inputs or not isinstance(inputs[0], Tensor):
         raise NetworkError(f"example_inputs must be a tensor or a sequence of tensors, but got {example_inputs!r:.80}")
     if inputs[0].dim() < 2:
         raise NetworkError(f"example_inputs need a batch dimension, but got the shape {tuple(inputs[0].shape)}")
     return inputs
+
+
+def copied(inputs: Sequence[Any]) -> tuple[Any, ...]:
+    """The inputs with tensors of their own, for a forward that changes its input in place."""
+    return tuple(x.clone() if isinstance(x, Tensor) else x for x in inputs)
 
 
 def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
@@ -60,15 +68,17 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
             in training than in evaluation, or does not accept the example inputs.
     """
     inputs = as_inputs(example_inputs)
+    # The tracer hangs the constants that it meets on the root module: on shallow copies, so not on the user's.
+    network, twin = copy.copy(network), copy.copy(network)
     training = {name: module.training for name, module in network.named_modules()}
     try:
         graph = _trace_mode(network.eval())
-        _read_mode_at_run_time(graph, _trace_mode(network.train()))
+        _read_mode_at_run_time(graph, _trace_mode(twin.train()))
         network.eval()
         modules = dict(network.named_modules(remove_duplicate=False))
         try:
             with torch.no_grad():
-                _ShapePropagation(network, graph).run(*inputs)
+                _ShapePropagation(network, graph).run(*copied(inputs))
         except Exception as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept inputs of shape {shapes}: {_first_line(error)}") from error
@@ -105,7 +115,8 @@ def _read_mode_at_run_time(graph: fx.Graph, in_training: fx.Graph) -> None:
             differs = True
             break
         with graph.inserting_before(node):
-            owner = next(reversed(node.meta.get("nn_module_stack") or {"": None}))
+            # The stack's keys count repeated calls ("block@1"), its values start with the plain path.
+            owner = next(reversed((node.meta.get("nn_module_stack") or {"": ("",)}).values()))[0]
             mode = graph.get_attr(f"{owner}.training" if owner else "training")
         node.args = tuple(mode if i in changed else a for i, a in enumerate(node.args))
         node.kwargs = {key: mode if key in changed_keys else value for key, value in node.kwargs.items()}

@@ -1,12 +1,11 @@
 """How good and how costly a network is: accuracy over batches, latency of a forward pass."""
 
-from collections.abc import Iterable
+import logging
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 
 
 @contextmanager
@@ -41,6 +40,10 @@ def accuracy_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
 
 def latency_of(network: nn.Module, images: Tensor, seconds: float = 1.0) -> float:
     """Median seconds of a forward pass on one thread, measured for at least `seconds`."""
+    # Importing the timer looks for a CUDA compiler, and warns where there is one but no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
+    from torch.utils.benchmark import Timer
+
     with evaluating(network):
         timer = Timer("network(images)", globals={"network": network, "images": images}, num_threads=1)
         return float(timer.blocked_autorange(min_run_time=seconds).median)

@@ -31,7 +31,6 @@ class Classifier(pl.LightningModule):
         super().__init__()
         self.network = network
         self.lr, self.weight_decay, self.total_steps = lr, weight_decay, total_steps
-        self.mean_loss = math.nan
         self._losses: list[Tensor] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -40,9 +39,13 @@ class Classifier(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        self.mean_loss = float(torch.stack(self._losses).mean())
+    def on_train_epoch_start(self) -> None:
         self._losses.clear()
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean training loss of the epoch so far; NaN before its first step."""
+        return float(torch.stack(self._losses).mean()) if self._losses else math.nan
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(
@@ -123,6 +126,7 @@ def fit(module: Classifier, batches: Iterable[Any], *, epochs: int, callbacks: l
     with warnings.catch_warnings():
         # The data is in memory: workers would only copy it.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
         warnings.filterwarnings("ignore", ".*GPU available but not used.*")
         trainer = pl.Trainer(
             accelerator="auto",

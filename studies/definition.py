@@ -53,6 +53,10 @@ class Definition(Table):
         """Returns the whole definition in JSON types; `parse_definition` reads it back."""
         return self.model_dump(mode="json")
 
+    def with_data_root(self, root: str) -> Definition:
+        """Returns the same study with its data in another folder."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
+
     def fingerprint(self) -> dict[str, Any]:
         """Returns, in JSON types, everything that decides the study's results: all but `FREE_KEYS`."""
         tables = self.to_dict()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from datetime import datetime
 from typing import NamedTuple
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import text
 
 from ..errors import StudyError
+from .database import GRACE_PERIOD
 from .definition import Definition
 
 # Widths are whole channels: a network meets its budget within 1 %.
@@ -113,6 +119,27 @@ def release_interrupted(study: optuna.Study, trial_number: int) -> bool:
         return False
     study.enqueue_trial(trial.params, user_attrs={"repeats": trial_number})
     return True
+
+
+def end_abandoned(study: optuna.Study) -> None:
+    """Fails the running trials whose process died, and queues them again.
+
+    Those whose heartbeat stopped are Optuna's to end; one that died before its first heartbeat would run for ever.
+    """
+    storage = study._storage
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(study)
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if not running or not isinstance(storage, RDBStorage):
+        return
+    with storage.engine.connect() as connection:
+        beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+    for trial in running:
+        started = trial.datetime_start
+        age = (datetime.now() - started).total_seconds() if started is not None else 0.0
+        if trial._trial_id not in beating and age > GRACE_PERIOD:
+            release_interrupted(study, trial.number)
 
 
 def trial_rows(study: optuna.Study) -> list[TrialRow]:

@@ -1,0 +1,258 @@
+"""The command line. What takes long to import is imported by the command that needs it: `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import BranchfoldError, NetworkError
+
+if TYPE_CHECKING:
+    import optuna
+    from rich.console import Console
+
+DEFAULT_STORAGE = "sqlite:///studies/branchfold.db"
+
+storage_option = click.option(
+    "--storage", default=DEFAULT_STORAGE, show_default=True, metavar="URL", help="SQLAlchemy URL of the study database."
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another value for a key, for example model.width=0.25.",
+)
+data_root_option = click.option(
+    "--data-root", default=None, metavar="FOLDER", help="Folder of the data sets (default: the definition's, 'data')."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="branchfold", prog_name="branchfold")
+def cli() -> None:
+    """Search how to shrink a trained convolutional network: branches take over, and fold away.
+
+    Example: branchfold run digits
+    """
+
+
+@cli.command()
+@click.argument("study")
+@click.option("--trials", type=click.IntRange(min=1), help="Finished trials that the study is to have in all.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that run trials.")
+@storage_option
+@data_root_option
+@set_option
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="File for the best network (default: NAME.safetensors)."
+)
+def run(
+    study: str,
+    trials: int | None,
+    workers: int,
+    storage: str,
+    data_root: str | None,
+    overrides: tuple[str, ...],
+    output: Path | None,
+) -> None:
+    """Create or resume STUDY, a built-in study's name or a TOML file, and export its best network.
+
+    Example: branchfold run vgg16-cifar10 --data-root ../data --set model.width=0.25
+    """
+    from ..studies.definition import load_definition
+
+    changes = list(overrides)
+    if trials is not None:
+        changes.append(f"study.trials={trials}")
+    if data_root is not None:
+        changes.append(f"data.root={json.dumps(data_root)}")
+    definition = load_definition(study, changes)
+    console = make_console()
+    from .outcome import finish, resume_point
+    from .progress import Progress
+    from .runner import Interrupted
+    from .workers import run_study
+
+    finished, best = resume_point(storage, definition)
+    if finished:
+        print_line(console, f"resuming study {definition.study.name}: {finished} trials are finished")
+    try:
+        with Progress(console, definition.study.trials, finished, best) as progress:
+            optuna_study = run_study(definition, storage, workers=workers, tell=progress)
+    except Interrupted:
+        finished, best = resume_point(storage, definition)
+        print_line(
+            console,
+            f"stopped: {finished} of {definition.study.trials} trials are finished and kept; "
+            f"the same command goes on from here",
+        )
+        sys.exit(130)
+    print_line(console, finish(optuna_study, definition, storage, output))
+
+
+@cli.command()
+@click.argument("study")
+@storage_option
+@json_option
+def show(study: str, storage: str, as_json: bool) -> None:
+    """Show the trials of STUDY as a table.
+
+    Example: branchfold show digits
+    """
+    from .listings import trials_table, trials_values
+
+    loaded = _load(study, storage)
+    if as_json:
+        click.echo(json.dumps(trials_values(loaded), indent=2))
+    else:
+        make_console().print(trials_table(loaded))
+
+
+@cli.command()
+@click.argument("model")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An argument of the factory, e.g. width=0.25."
+)
+@click.option("--input", "input_shape", metavar="CxHxW", help="Shape of one example, e.g. 3x224x224.")
+@json_option
+def inspect(model: str, overrides: tuple[str, ...], input_shape: str | None, as_json: bool) -> None:
+    """Show the channel groups of MODEL, what they cost, and which are fixed and why.
+
+    MODEL is a reference network's name, torchvision:NAME, path/to/file.py:FACTORY or package.module:FACTORY.
+
+    Example: branchfold inspect resnet20 --set width=0.5
+    """
+    from .listings import groups_table, inspection
+
+    found = inspection(model, as_arguments(overrides), as_shape(input_shape))
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        make_console().print(groups_table(found))
+
+
+@cli.command()
+@click.argument("study")
+@click.option("--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one).")
+@click.option(
+    "--format", "form", type=click.Choice(["safetensors", "state-dict"]), default="safetensors", show_default=True
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="File to write (default: NAME-trial-N.safetensors or .pt)."
+)
+@storage_option
+@data_root_option
+def export(study: str, trial: int | None, form: str, output: Path | None, storage: str, data_root: str | None) -> None:
+    """Export the network of STUDY's best trial, or of a given one, and measure it on the test split.
+
+    Example: branchfold export digits --output digits.safetensors
+    """
+    from ..studies.database import stored_definition
+    from .outcome import export
+
+    loaded = _load(study, storage)
+    definition = stored_definition(loaded)
+    if data_root is not None:
+        definition = definition.with_data_root(data_root)
+    print_line(make_console(), export(loaded, definition, storage, trial, form, output))
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@data_root_option
+@click.option("--factory", metavar="FACTORY", help="Your own factory, where the network was built by one.")
+@json_option
+def evaluate(file: Path, data_root: str | None, factory: str | None, as_json: bool) -> None:
+    """Measure an exported network: test accuracy, MACs, parameters, latency.
+
+    Example: branchfold evaluate digits.safetensors
+    """
+    from .delivery import evaluate_file
+    from .outcome import evaluation_lines
+
+    description, evaluation = evaluate_file(file, data_root or "data", factory)
+    if as_json:
+        click.echo(json.dumps({"data": description.data["name"], **evaluation.to_dict()}, indent=2))
+    else:
+        print_line(make_console(), evaluation_lines(description.data["name"], evaluation))
+
+
+@cli.command()
+@storage_option
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; the dashboard has no login."
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+def dashboard(storage: str, host: str, port: int) -> None:
+    """Open optuna-dashboard on the study database.
+
+    Example: branchfold dashboard --port 8081
+    """
+    from ..studies.dashboard import serve
+
+    serve(storage, host, port)
+
+
+def main() -> None:
+    """Runs the command line; an error that the user can mend is one line and exit status 2."""
+    try:
+        cli()
+    except BranchfoldError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+
+
+def make_console() -> Console:
+    """Where results go: standard output, as wide as it needs where that is no terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    return console
+
+
+def print_line(console: Console, text: str) -> None:
+    """Prints text as it is: unbroken, without markup."""
+    console.print(text, markup=False, soft_wrap=True)
+
+
+def _load(study: str, storage: str) -> optuna.Study:
+    from ..studies.database import load_study, open_storage
+
+    return load_study(open_storage(storage, create=False), study_name(study))
+
+
+def study_name(study: str) -> str:
+    """The name of a study that was given as such or by its TOML file."""
+    if study.endswith(".toml"):
+        from ..studies.definition import load_definition
+
+        return load_definition(study).study.name
+    return study
+
+
+def as_arguments(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Factory arguments from `key=value` strings; values as in TOML, else text."""
+    from ..studies.definition import parse_override
+
+    for override in overrides:
+        if not override.partition("=")[0].strip().isidentifier():
+            raise NetworkError(f"--set {override}: must be an argument of the factory and its value, e.g. width=0.25")
+    return {path[-1]: value for path, value in (parse_override(f"model.{override}") for override in overrides)}
+
+
+def as_shape(text: str | None) -> tuple[int, ...] | None:
+    """(C, H, W) from "3x224x224"."""
+    if text is None:
+        return None
+    sizes = text.lower().replace(",", "x").split("x")
+    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
+        raise NetworkError(f"--input {text}: must be positive sizes joined by x, e.g. 3x224x224")
+    return tuple(int(size) for size in sizes)

@@ -1,0 +1,74 @@
+"""What a run tells while it goes on; progress displays it, whichever process it comes from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class BaselineEpoch:
+    """An epoch of the baseline's training ended."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class BaselineReady:
+    """The baseline is there: trained, read from a checkpoint, or kept from an earlier run."""
+
+    accuracy: float
+    examples: int
+    macs: int
+    parameters: int
+    source: str
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial has its recipe."""
+
+    trial: int
+    shape: str
+    macs_share: float
+
+
+@dataclass(frozen=True)
+class TrialEpoch:
+    """An epoch of a trial ended; epoch 0 is the initialised network.
+
+    `accuracy` is the validation accuracy at the current α, `folded_accuracy` that at α = 0.
+    """
+
+    trial: int
+    epoch: int
+    epochs: int
+    alpha: float
+    accuracy: float
+    folded_accuracy: float
+
+
+class TrialEnded(NamedTuple):
+    """A trial ended; `accuracy` is None where it failed, `state` is "complete", "pruned" or "fail"."""
+
+    trial: int
+    state: str
+    accuracy: float | None
+    macs_share: float | None
+    parameters_share: float | None
+    shape: str
+    seconds: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A line for the user."""
+
+    text: str
+
+
+Event = BaselineEpoch | BaselineReady | TrialStarted | TrialEpoch | TrialEnded | Notice
+Listener = Callable[[Event], None]

@@ -1,0 +1,112 @@
+"""What a run or an export ends with: the network as a file, and the lines that say what it is worth."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from ..errors import StudyError
+from ..models.checkpoints import load_network, read_description
+from ..models.factories import resolve_factory
+from ..studies.artifacts import artifact_store, load_baseline
+from ..studies.database import load_study, open_storage
+from ..studies.definition import Definition
+from ..studies.trials import SHAPE, best_trial, finished_trials, measurement_of, meets_budget
+from .delivery import Evaluation, accuracy_on_test, export_trial
+from .progress import percent
+
+
+def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, float] | None]:
+    """How many trials a study has finished, and (trial, accuracy) of the best one; (0, None) where it is new."""
+    try:
+        study = load_study(open_storage(url, create=False), definition.study.name)
+    except StudyError:
+        return 0, None
+    finished = len(finished_trials(study))
+    try:
+        best = best_trial(study, definition)
+    except StudyError:
+        return finished, None
+    return finished, (best.number, best.user_attrs["accuracy"])
+
+
+def finish(study: optuna.Study, definition: Definition, url: str, output: Path | None) -> str:
+    """Exports the best network of a finished run and describes it beside the baseline.
+
+    Raises:
+        StudyError: if no trial completed within the budget.
+        BranchfoldError: if the network cannot be exported.
+    """
+    best = best_trial(study, definition)
+    path = output or Path(f"{definition.study.name}.safetensors")
+    evaluation = export_trial(study, definition, url, best, path)
+    record, baseline = _baseline_on_test(study, definition, url)
+    lines = [
+        f"best trial {best.number} ({best.user_attrs[SHAPE]}): {percent(best.user_attrs['accuracy'])} "
+        f"on {record['examples']} validation examples",
+        *_front(study, definition),
+        evaluation_lines(definition.data.name, evaluation),
+        f"baseline: {percent(baseline)} on the same {evaluation.examples} test examples",
+        f"exported {path}",
+    ]
+    return "\n".join(lines)
+
+
+def export(
+    study: optuna.Study, definition: Definition, url: str, number: int | None, form: str, output: Path | None
+) -> str:
+    """Exports one trial's network, the best one's by default, and describes it.
+
+    Raises:
+        StudyError: if there is no such finished trial.
+        BranchfoldError: if the network cannot be exported.
+    """
+    if number is None:
+        trial = best_trial(study, definition)
+    else:
+        trials = study.get_trials(deepcopy=False)
+        if number >= len(trials):
+            raise StudyError(f"study {study.study_name!r} has no trial {number}, only 0 to {len(trials) - 1}")
+        trial = trials[number]
+    suffix = "safetensors" if form == "safetensors" else "pt"
+    path = output or Path(f"{study.study_name}-trial-{trial.number}.{suffix}")
+    evaluation = export_trial(study, definition, url, trial, path, form)
+    return f"{evaluation_lines(definition.data.name, evaluation)}\nexported trial {trial.number} to {path}"
+
+
+def evaluation_lines(data: str, evaluation: Evaluation) -> str:
+    """An evaluation as three lines."""
+    seed = "" if evaluation.seed is None else f", seed {evaluation.seed}"
+    return "\n".join(
+        (
+            f"accuracy: {percent(evaluation.accuracy)} on {data}'s {evaluation.split} split "
+            f"({evaluation.examples} examples{seed})",
+            f"MACs: {_of(evaluation.macs, evaluation.full_macs)}, "
+            f"parameters: {_of(evaluation.parameters, evaluation.full_parameters)}",
+            f"latency: {evaluation.milliseconds:.3f} ms for one example on one thread",
+        )
+    )
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part:,} ({percent(part / whole)} of {whole:,})"
+
+
+def _front(study: optuna.Study, definition: Definition) -> list[str]:
+    if len(definition.study.objectives) == 1:
+        return []
+    measured = [(trial.number, measurement_of(trial)) for trial in study.best_trials]
+    inside = [(number, found) for number, found in measured if found is not None and meets_budget(found, definition)]
+    inside.sort(key=lambda pair: pair[1].macs)
+    points = ", ".join(f"{n}: {percent(m.accuracy)} at {percent(m.macs_share)}" for n, m in inside)
+    return [f"Pareto front (trial: validation accuracy at share of the MACs): {points}"]
+
+
+def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> tuple[dict[str, Any], float]:
+    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
+        file = Path(folder) / "baseline.safetensors"
+        record = load_baseline(study, artifact_store(url), file)
+        assert record is not None, "a finished study has a baseline"
+        network = load_network(file, resolve_factory(definition.model.factory))
+        return record, accuracy_on_test(network, read_description(file), definition.data.root)

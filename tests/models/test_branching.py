@@ -1,0 +1,277 @@
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from branchfold.errors import NetworkError
+from branchfold.models import add_branches, fold
+from branchfold.models.networks.resnet import resnet20
+from torch import nn
+
+
+def batch_norms(network):
+    return [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
+@pytest.fixture
+def branches_of(randomise_branches):
+    """A network with random branches at half width, at α = 1."""
+
+    def make(network, inputs, keep=0.5):
+        return randomise_branches(add_branches(network, inputs, keep=keep, init="kaiming"))
+
+    return make
+
+
+def test_at_alpha_one_it_is_the_original(example, branches_of):
+    branched = branches_of(example.network, example.inputs)
+    assert branched.plan.widths
+    assert torch.equal(branched(example.inputs), example.network(example.inputs))
+
+
+def test_at_alpha_one_it_is_the_original_in_training_too(example, branches_of):
+    # A part of a concat that has no branch passes its BatchNorm on the narrow side: equal up to the order of sums.
+    branched = branches_of(example.network.train(), example.inputs)
+    assert branched.training
+    assert all(module.training for module in branched.modules())
+    for _ in range(3):
+        torch.testing.assert_close(branched(example.inputs), example.network(example.inputs), rtol=1e-9, atol=1e-12)
+    for mine, theirs in zip(batch_norms(branched.network), batch_norms(example.network), strict=True):
+        assert mine.num_batches_tracked == theirs.num_batches_tracked
+        torch.testing.assert_close(mine.running_mean, theirs.running_mean, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(mine.running_var, theirs.running_var, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("init", ["least-squares", "kaiming"])
+def test_the_given_network_and_the_inputs_are_not_changed(example, init):
+    network = example.network
+    modes = {}
+    for i, (name, module) in enumerate(network.named_modules()):
+        module.training = modes[name] = i % 2 == 0
+    state, inputs = copy.deepcopy(network.state_dict()), example.inputs.clone()
+    flags = {name: getattr(module, "inplace", None) for name, module in network.named_modules()}
+    branched = add_branches(network, inputs, keep=0.5, init=init)
+    branched.set_alpha(0.5)
+    F.mse_loss(branched(inputs), torch.zeros(())).backward() if False else branched(inputs).sum().backward()
+    fold(branched)
+    assert {name: module.training for name, module in network.named_modules()} == modes
+    assert {name: module.training for name, module in branched.network.named_modules()} == modes
+    assert {name: getattr(module, "inplace", None) for name, module in network.named_modules()} == flags
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.equal(inputs, example.inputs)
+
+
+def test_the_blend_of_a_tiny_network_by_hand(branches_of):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+    x = torch.randn(5, 3).double()
+    branched = branches_of(network, x, keep={"0": 2})
+    P, p, E = branched.compress["0"].weight, branched.compress["0"].bias, branched.blend["_1"].expand["0"]
+    assert (P.shape, p.shape, E.shape) == ((2, 4), (2,), (4, 2))
+    y = x @ network[0].weight.T + network[0].bias
+    for alpha in (1.0, 0.7, 0.25, 0.0):
+        branched.set_alpha(alpha)
+        seen = alpha * torch.tanh(y) + (1 - alpha) * torch.tanh(y @ P.T + p) @ E.T
+        expected = seen @ network[2].weight.T + network[2].bias
+        torch.testing.assert_close(branched(x), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_blend_of_a_convolution_with_batch_norm_and_flatten_by_hand(branches_of, randomise):
+    network = randomise(
+        nn.Sequential(
+            nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 2)
+        )
+    )
+    x = torch.randn(3, 2, 6, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    branched = branches_of(network, x, keep={"0": 3})
+    P, E, norm = branched.compress["0"].weight, branched.blend["_4"].expand["0"], branched.narrow["1"]
+    assert branched.compress["0"].bias is None
+    y = F.conv2d(x, network[0].weight)
+    z = torch.einsum("kc,nchw->nkhw", P, y)
+    column = (1, 3, 1, 1)
+    z = (z - norm.running_mean.view(column)) / (norm.running_var.view(column) + norm.eps).sqrt()
+    z = F.max_pool2d((z * norm.weight.view(column) + norm.bias.view(column)).clamp(min=0), 2)
+    a = network[3](network[2](network[1](y)))
+    branched.set_alpha(0.3)
+    seen = 0.3 * a + 0.7 * torch.einsum("ck,nkhw->nchw", E, z)
+    expected = seen.reshape(3, 24) @ network[5].weight.T + network[5].bias
+    torch.testing.assert_close(branched(x), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_alpha_can_differ_between_groups(make_example, branches_of):
+    _, network, inputs = make_example("fire")
+    branched = branches_of(network, inputs)
+    names = list(branched.plan.widths)
+    assert branched.alpha == dict.fromkeys(names, 1.0)
+    outputs = []
+    for name in names:
+        branched.set_alpha(1)
+        branched.set_alpha({name: 0.25})
+        assert branched.alpha == {**dict.fromkeys(names, 1.0), name: 0.25}
+        outputs.append(branched(inputs))
+        # Only this group's branch is heard.
+        for other in names:
+            if other != name:
+                with torch.no_grad():
+                    twin = copy.deepcopy(branched)
+                    for writer, group in twin.plan.writers.items():
+                        if group == other:
+                            twin.compress[writer].weight.mul_(-3)
+                    torch.testing.assert_close(twin(inputs), outputs[-1], rtol=1e-12, atol=1e-12)
+    assert len({tuple(output.flatten().tolist()) for output in outputs}) == len(names)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, float("nan"), float("inf")])
+def test_alpha_must_be_between_0_and_1(make_example, branches_of, alpha):
+    _, network, inputs = make_example("linear")
+    branched = branches_of(network, inputs)
+    with pytest.raises(NetworkError, match=f"alpha must be between 0 and 1, but got alpha={alpha}"):
+        branched.set_alpha(alpha)
+    with pytest.raises(NetworkError, match="for group '3'"):
+        branched.set_alpha({"3": alpha})
+
+
+def test_alpha_of_a_group_without_a_branch_is_refused(make_example, branches_of):
+    _, network, inputs = make_example("linear")
+    branched = branches_of(network, inputs, keep={"3": 0.5})
+    with pytest.raises(NetworkError, match="group '0' has no branch; there are branches for 3"):
+        branched.set_alpha({"0": 0.5})
+
+
+def test_a_network_without_branches_is_the_original(make_example):
+    _, network, inputs = make_example("linear")
+    branched = add_branches(network, inputs, keep=1)
+    branched.set_alpha(0)
+    assert branched.alpha == {}
+    assert torch.equal(branched(inputs), network(inputs))
+    assert torch.equal(fold(branched)(inputs), network(inputs))
+
+
+def test_the_state_dict_carries_branches_and_alpha(example, branches_of):
+    branched = branches_of(example.network, example.inputs)
+    branched.set_alpha(0.4)
+    other = add_branches(example.network, example.inputs, keep=0.5, init="kaiming")
+    assert not torch.allclose(other(example.inputs), branched(example.inputs))
+    other.load_state_dict(branched.state_dict())
+    assert other.alpha == branched.alpha
+    assert torch.equal(other(example.inputs), branched(example.inputs))
+
+
+def test_a_deep_copy_is_independent(example, branches_of):
+    branched = branches_of(example.network, example.inputs)
+    branched.set_alpha(0.4)
+    before = branched(example.inputs)
+    twin = copy.deepcopy(branched)
+    assert torch.equal(twin(example.inputs), before)
+    mine = {id(parameter) for parameter in branched.parameters()}
+    assert not mine & {id(parameter) for parameter in twin.parameters()}
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(0.5)
+    twin.set_alpha(0.9)
+    assert torch.equal(branched(example.inputs), before)
+    assert set(branched.alpha.values()) == {0.4}
+    assert not torch.allclose(twin(example.inputs), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dtypes_carry_over_and_can_be_changed(example, dtype):
+    network, inputs = example.network.to(dtype), example.inputs.to(dtype)
+    branched = add_branches(network, inputs, keep=0.5)
+    assert {tensor.dtype for tensor in branched.state_dict().values() if tensor.is_floating_point()} == {dtype}
+    assert branched(inputs).dtype == dtype
+    assert torch.equal(branched(inputs), network(inputs))
+    branched.set_alpha(0)
+    small = fold(branched)
+    assert small(inputs).dtype == dtype
+    tolerance = 1e-4 if dtype == torch.float32 else 0.05
+    assert (small(inputs) - branched(inputs)).norm() < tolerance * branched(inputs).norm()
+    double = branched.to(torch.float64)
+    assert double(example.inputs).dtype == torch.float64
+    torch.testing.assert_close(fold(double)(example.inputs), double(example.inputs), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_training_mode_carries_over(make_example, training):
+    _, network, inputs = make_example("residual")
+    network.train(training)
+    network.stem_bn.train(not training)
+    branched = add_branches(network, inputs, keep=0.5)
+    assert branched.training is training
+    assert branched.network.stem_bn.training is not training
+    assert branched.network.a1_bn.training is training
+    assert all(part.training is training for part in (branched.compress, branched.blend, branched.narrow))
+    assert fold(branched).training is training
+
+
+def test_gradients_reach_everything(example, branches_of):
+    branched = branches_of(example.network.train(), example.inputs)
+    branched.set_alpha(0.5)
+    branched(example.inputs).square().sum().backward()
+    unread = {f"network.{path}." for path, parts in branched.plan.carriers.items() if not all(p.branched for p in parts)}
+    for name, parameter in branched.named_parameters():
+        assert parameter.grad is not None, name
+        # A bias in front of a BatchNorm that trains has none.
+        if not name.startswith(tuple(unread)) and parameter.dim() > 1:
+            assert parameter.grad.abs().max() > 0, name
+    for parts in (branched.compress, branched.narrow, branched.blend):
+        assert all(parameter.grad.abs().max() > 0 for parameter in parts.parameters() if parameter.dim() > 1)
+
+
+def test_gradients_at_alpha_zero_are_those_of_the_folded_network(make_example, branches_of):
+    """Chain rule by hand for the first layer: the folded weight is P W, so its gradient pulled back is Pᵀ dL/dW'."""
+    _, network, inputs = make_example("linear")
+    branched = branches_of(network, inputs)
+    branched.set_alpha(0)
+    small = fold(branched)
+    branched(inputs).square().sum().backward()
+    small(inputs).square().sum().backward()
+    P, W = branched.compress["0"].weight, network[0].weight
+    torch.testing.assert_close(branched.network[0].weight.grad, P.T @ small[0].weight.grad, rtol=1e-9, atol=1e-12)
+    wanted = small[0].weight.grad @ W.T + small[0].bias.grad[:, None] * network[0].bias
+    torch.testing.assert_close(P.grad, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_a_frozen_original_stays_frozen(make_example):
+    _, network, inputs = make_example("chain")
+    network.requires_grad_(False)
+    branched = add_branches(network, inputs, keep=0.5)
+    assert not any(parameter.requires_grad for parameter in branched.network.parameters())
+    assert all(parameter.requires_grad for parameter in (*branched.compress.parameters(), *branched.blend.parameters()))
+    assert not any(parameter.requires_grad for parameter in fold(branched).parameters())
+
+
+def test_two_optimiser_steps_of_a_residual_network_lower_the_loss():
+    torch.manual_seed(0)
+    network = resnet20(width=0.25)
+    images, labels = torch.randn(16, 3, 16, 20), torch.randint(10, (16,))
+    branched = add_branches(network.train(), images, keep=0.5)
+    branched.set_alpha(0.3)
+    optimizer = torch.optim.SGD(branched.parameters(), lr=0.05)
+    losses = []
+    for _ in range(4):
+        loss = F.cross_entropy(branched(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_an_unknown_initialisation_is_refused(make_example):
+    _, network, inputs = make_example("linear")
+    with pytest.raises(NetworkError, match="init must be one of least-squares, kaiming, but got init='lucky'"):
+        add_branches(network, inputs, keep=0.5, init="lucky")
+
+
+def test_a_branched_network_can_be_branched_no_further_but_its_fold_can(make_example, branches_of):
+    _, network, inputs = make_example("residual")
+    first = branches_of(network, inputs, keep={"stem": 0.5})
+    first.set_alpha(0)
+    once = fold(first)
+    second = branches_of(once, inputs, keep={"stem": 3, "b2": 0.25})
+    second.set_alpha(0)
+    twice = fold(second)
+    assert (twice.stem.out_channels, twice.late.in_channels, twice.late.out_channels) == (3, 3, 3)
+    torch.testing.assert_close(twice(inputs), second(inputs), rtol=1e-9, atol=1e-12)
