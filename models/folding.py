@@ -50,8 +50,9 @@ def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
     """
     out, kernel = weight.shape[0], weight.shape[2:]
     dtype = _precision(weight)
-    by_channel = weight.to(dtype).reshape(out, E.shape[0], -1)
-    folded = E.to(dtype).T @ by_channel
+    # (out · S · kernel, C) @ (C, k): one product instead of one for each output.
+    by_channel = weight.to(dtype).reshape(out, E.shape[0], -1).transpose(1, 2)
+    folded = (by_channel @ E.to(dtype)).transpose(1, 2)
     return folded.reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
 
 

@@ -78,7 +78,7 @@ def select_channels(branched: BranchedNetwork, batches: list[tuple[Any, ...]]) -
                     site_grams[name, i] = site_grams[name, i] + G if (name, i) in site_grams else G
     for (name, i), G in site_grams.items():
         energy = G.diagonal().sum()
-        if energy > 0:
+        if energy != 0:  # also where it is not a number, for the selection to refuse
             grams[str(branched.plan.blends[name][i].group)] += G / energy
     return {name: greedy_selection(G, branched.plan.widths[name]) for name, G in grams.items()}
 
@@ -158,7 +158,9 @@ class _Fit:
                     values[node] = [self._argument(node, copied(b), position) for b in self.batches]
                 continue
             if is_blend(node):
-                self._expand(node)
+                self.original[node] = self.original[node.args[0]]  # type: ignore[index]
+                if node in self.needed:
+                    self._expand(node)
             else:
                 if node in self.wide:
                     self.original[node] = self._execute(node, self.original)
@@ -237,7 +239,6 @@ class _Fit:
         wide, thin = node.args[0], node.args[1]
         assert isinstance(wide, fx.Node)
         assert isinstance(thin, fx.Node)
-        self.original[node] = self.original[wide]
         for i, part in enumerate(self.branched.plan.blends[name]):
             if not part.branched:
                 continue

@@ -19,6 +19,11 @@ def recompute_batch_norm(network: nn.Module, batches: Iterable[Tensor | list[Any
     if not any(isinstance(module, BATCH_NORMS) for module in network.modules()):
         return
     modes = {name: module.training for name, module in network.named_modules()}
-    update_bn(batches, network)
-    for name, module in network.named_modules():
-        module.training = modes[name]
+    momenta = {module: module.momentum for module in network.modules() if isinstance(module, BATCH_NORMS)}
+    try:
+        update_bn(batches, network)
+    finally:
+        for name, module in network.named_modules():
+            module.training = modes[name]
+        for module, momentum in momenta.items():
+            module.momentum = momentum

@@ -158,7 +158,7 @@ class Mobile(nn.Module):
         x = self.act(self.expand_bn(self.expand(x)))
         x = self.act(self.depthwise_bn(self.depthwise(x)))
         gate = x.mean((2, 3), keepdim=True)
-        gate = F.hardsigmoid(self.up(F.relu(self.down(gate))))
+        gate = F.hardsigmoid(self.up(F.leaky_relu(self.down(gate))))
         return self.last(self.project_bn(self.project(x * gate)))
 
 

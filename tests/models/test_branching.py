@@ -52,7 +52,7 @@ def test_the_given_network_and_the_inputs_are_not_changed(example, init):
     flags = {name: getattr(module, "inplace", None) for name, module in network.named_modules()}
     branched = add_branches(network, inputs, keep=0.5, init=init)
     branched.set_alpha(0.5)
-    F.mse_loss(branched(inputs), torch.zeros(())).backward() if False else branched(inputs).sum().backward()
+    branched(inputs).sum().backward()
     fold(branched)
     assert {name: module.training for name, module in network.named_modules()} == modes
     assert {name: module.training for name, module in branched.network.named_modules()} == modes
@@ -176,9 +176,9 @@ def test_a_deep_copy_is_independent(example, branches_of):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_dtypes_carry_over_and_can_be_changed(example, dtype):
+def test_dtypes_carry_over_and_can_be_changed(example, dtype, randomise_branches):
     network, inputs = example.network.to(dtype), example.inputs.to(dtype)
-    branched = add_branches(network, inputs, keep=0.5)
+    branched = randomise_branches(add_branches(network, inputs, keep=0.5))
     assert {tensor.dtype for tensor in branched.state_dict().values() if tensor.is_floating_point()} == {dtype}
     assert branched(inputs).dtype == dtype
     assert torch.equal(branched(inputs), network(inputs))
@@ -206,17 +206,15 @@ def test_the_training_mode_carries_over(make_example, training):
 
 
 def test_gradients_reach_everything(example, branches_of):
-    branched = branches_of(example.network.train(), example.inputs)
+    # 0.75: with two or three channels a random branch's ReLUs are easily all silent.
+    branched = branches_of(example.network.train(), example.inputs, keep=0.75)
     branched.set_alpha(0.5)
     branched(example.inputs).square().sum().backward()
-    unread = {f"network.{path}." for path, parts in branched.plan.carriers.items() if not all(p.branched for p in parts)}
     for name, parameter in branched.named_parameters():
         assert parameter.grad is not None, name
-        # A bias in front of a BatchNorm that trains has none.
-        if not name.startswith(tuple(unread)) and parameter.dim() > 1:
+        # A bias in front of a BatchNorm that trains has a gradient of zero.
+        if not name.endswith("bias"):
             assert parameter.grad.abs().max() > 0, name
-    for parts in (branched.compress, branched.narrow, branched.blend):
-        assert all(parameter.grad.abs().max() > 0 for parameter in parts.parameters() if parameter.dim() > 1)
 
 
 def test_gradients_at_alpha_zero_are_those_of_the_folded_network(make_example, branches_of):
@@ -265,7 +263,7 @@ def test_an_unknown_initialisation_is_refused(make_example):
         add_branches(network, inputs, keep=0.5, init="lucky")
 
 
-def test_a_branched_network_can_be_branched_no_further_but_its_fold_can(make_example, branches_of):
+def test_a_folded_network_can_be_branched_and_folded_again(make_example, branches_of):
     _, network, inputs = make_example("residual")
     first = branches_of(network, inputs, keep={"stem": 0.5})
     first.set_alpha(0)

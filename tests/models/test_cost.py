@@ -1,0 +1,133 @@
+import time
+
+import pytest
+import torch
+from branchfold.errors import NetworkError
+from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models.cost import Cost, CostModel, count_macs
+from branchfold.models.factories import build_network
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def counted(network, inputs):
+    """MACs of one example by torch's own counter, and parameters."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network.eval()(inputs)
+    flops = counter.get_total_flops()
+    assert flops % (2 * len(inputs)) == 0
+    return Cost(flops // (2 * len(inputs)), sum(parameter.numel() for parameter in network.parameters()))
+
+
+def random_widths(network, inputs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    groups = [group for group in channel_groups(network, inputs) if group.prunable and group.width > 1]
+    assert groups
+    share = {group: float(torch.rand((), generator=generator)) for group in groups}
+    return {group.name: min(group.width, 1 + int(share[group] * group.width)) for group in groups}
+
+
+def assert_cost_is_the_folded_networks(network, inputs, seeds):
+    model = CostModel(network, inputs)
+    assert model.full == model.cost({}) == counted(network, inputs)
+    for seed in seeds:
+        widths = random_widths(network, inputs, seed)
+        keep = {name: 1e-9 if width == 1 else width for name, width in widths.items()}
+        small = fold(add_branches(network, inputs, keep=keep, init="kaiming"))
+        assert model.cost(widths) == counted(small, inputs), widths
+        assert model.cost(widths) < model.full
+    return model
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "size"),
+    [
+        ("vgg16", {"width": 0.25}, (32, 40)),
+        ("vgg_digits", {}, (8, 11)),
+        ("resnet20", {}, (16, 24)),
+        ("torchvision:mobilenet_v2", {"width_mult": 0.35, "num_classes": 7}, (33, 40)),
+        ("torchvision:mobilenet_v3_small", {"num_classes": 7}, (33, 40)),
+        ("torchvision:squeezenet1_1", {"num_classes": 7}, (33, 40)),
+        ("torchvision:densenet121", {"num_classes": 7}, (32, 40)),
+    ],
+)
+def test_the_cost_is_that_of_the_folded_network(spec, arguments, size):
+    network = build_network(spec, arguments)
+    channels = 1 if spec == "vgg_digits" else 3
+    model = assert_cost_is_the_folded_networks(network.eval(), torch.randn(2, channels, *size), [0])
+    widths = {group.name: max(1, group.width // 2) for group in model.groups}
+    model.cost(widths)
+    seconds = []
+    for _ in range(20):
+        start = time.perf_counter()
+        model.cost(widths)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 1e-3
+
+
+def test_the_cost_of_every_kind_of_network(example):
+    assert_cost_is_the_folded_networks(example.network, example.inputs, range(4))
+
+
+def test_a_small_network_by_hand():
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, (3, 2), stride=2, padding=1),
+        nn.BatchNorm2d(8),
+        nn.PReLU(8),
+        nn.Conv2d(8, 8, 3, groups=8, bias=False),
+        nn.Flatten(),
+        nn.Linear(8 * 2 * 4, 5),
+    )
+    model = CostModel(network, torch.randn(3, 3, 7, 10))  # 7×10 → 4×6 → 2×4
+
+    def by_hand(k):
+        macs = 4 * 6 * k * 3 * 6 + 2 * 4 * k * 9 + k * 2 * 4 * 5
+        parameters = (k * 3 * 6 + k) + 2 * k + k + k * 9 + (k * 2 * 4 * 5 + 5)
+        return Cost(macs, parameters)
+
+    for k in range(1, 9):
+        assert model.cost({"0": k}) == by_hand(k)
+    assert model.full == by_hand(8)
+
+
+def test_what_no_rule_knows_is_counted_at_its_full_cost(functional):
+    network = functional(
+        lambda net, x: net.last(torch.relu(net.first(net.grouped(x)))) + (net.twice(net.twice(x.flatten(1)))).mean(),
+        grouped=nn.Conv2d(4, 6, 3, groups=2),
+        first=nn.Conv2d(6, 8, 1),
+        twice=nn.Linear(4 * 7 * 8, 4 * 7 * 8),
+        last=nn.ConvTranspose2d(8, 2, 3),
+    )
+    x = torch.randn(2, 4, 7, 8)
+    assert CostModel(network, x).full == counted(network, x)
+
+
+def test_tied_weights_count_once(functional):
+    network = functional(
+        lambda net, x: net.last(torch.relu(net.b(torch.relu(net.a(torch.relu(net.first(x))))))),
+        first=nn.Conv2d(3, 6, 3, padding=1),
+        a=nn.Conv2d(6, 6, 3),
+        b=nn.Conv2d(6, 6, 3),
+        last=nn.Conv2d(6, 5, 1),
+    )
+    network.b.weight = network.a.weight
+    x = torch.randn(2, 3, 8, 9)
+    assert CostModel(network, x).full == counted(network, x)
+
+
+def test_the_cost_is_per_example_and_leaves_modes_alone(make_example):
+    _, network, inputs = make_example("residual")
+    network.train()
+    network.a1_bn.eval()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    assert count_macs(network, (inputs,)) == count_macs(network, (inputs[:1],))
+    assert CostModel(network, inputs).full == CostModel(network, inputs[:1]).full
+    assert network.training
+    assert not network.a1_bn.training
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_an_unknown_group_is_refused(make_example):
+    _, network, inputs = make_example("linear")
+    with pytest.raises(NetworkError, match="no channel group is called '1'; there are 0, 3, 5"):
+        CostModel(network, inputs).cost({"1": 3})

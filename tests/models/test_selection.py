@@ -1,0 +1,144 @@
+from itertools import combinations
+
+import pytest
+import torch
+from branchfold.errors import NetworkError
+from branchfold.models.selection import by_channel, gram, greedy_selection, ridge_least_squares
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def activations(channels, examples=60, seed=0):
+    """Correlated channels of different size."""
+    scale = 0.2 + torch.arange(channels, dtype=torch.float64)
+    return (normal(channels, channels, seed=seed) @ normal(channels, examples, seed=seed + 1)) * scale[:, None]
+
+
+def residual_share(A, chosen):
+    """Share of Σ a² that least squares from the chosen rows leave, by torch's QR-based solver on the data itself."""
+    if not chosen:
+        return 1.0
+    Z = A[list(chosen)].T
+    residual = A.T - Z @ torch.linalg.lstsq(Z, A.T).solution
+    return float(residual.square().sum() / A.square().sum())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_channel_chosen_explains_most_of_what_is_left(seed):
+    A = activations(7, seed=10 * seed)
+    order, errors = greedy_selection(A @ A.T, 7)
+    chosen = []
+    for j in order.tolist():
+        shares = {i: residual_share(A, [*chosen, i]) for i in range(7) if i not in chosen}
+        assert j == min(shares, key=shares.get)
+        chosen.append(j)
+    expected = [residual_share(A, chosen[:i]) for i in range(8)]
+    torch.testing.assert_close(errors, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)
+
+
+def test_greedy_is_close_to_the_best_of_all_subsets():
+    A = activations(7)
+    best = min(residual_share(A, subset) for subset in combinations(range(7), 3))
+    assert best <= greedy_selection(A @ A.T, 3).errors[-1] <= 1.5 * best
+
+
+def test_errors_fall_from_one_to_zero():
+    A = activations(9)
+    order, errors = greedy_selection(A @ A.T, 9)
+    assert sorted(order.tolist()) == list(range(9))
+    assert errors[0] == 1
+    assert (errors.diff() < 0).all()
+    assert errors[-1] < 1e-12
+
+
+def test_a_shorter_selection_is_the_beginning_of_a_longer_one():
+    G = activations(8) @ activations(8).T
+    long, short = greedy_selection(G, 8), greedy_selection(G, 3)
+    assert torch.equal(long.order[:3], short.order)
+    assert torch.equal(long.errors[:4], short.errors)
+
+
+def test_the_gram_given_is_not_changed():
+    G = activations(4) @ activations(4).T
+    before = G.clone()
+    greedy_selection(G, 4)
+    assert torch.equal(G, before)
+
+
+def test_duplicates_and_dead_channels_come_last_in_order_of_index():
+    A = activations(3)
+    # Channel 1 is dead, 3 and 5 are multiples of others, 0, 2 and 4 are independent.
+    rows = torch.stack([A[0], 0 * A[0], A[1], -0.5 * A[0], A[2], 0.3 * A[1]])
+    order, errors = greedy_selection(rows @ rows.T, 6)
+    assert sorted(order[:3].tolist()) in ([0, 2, 4],)
+    assert order[3:].tolist() == [1, 3, 5]
+    assert (errors[3:] < 1e-12).all()
+    assert sorted(order.tolist()) == list(range(6))
+
+
+def test_channels_of_any_scale_are_chosen():
+    for scale in (1e-12, 1e12):
+        A = activations(5) * scale
+        order, errors = greedy_selection(A @ A.T, 5)
+        torch.testing.assert_close(errors, greedy_selection(activations(5) @ activations(5).T, 5).errors)
+        assert len(set(order.tolist())) == 5
+
+
+def test_silent_activations_leave_no_error():
+    order, errors = greedy_selection(torch.zeros(4, 4), 2)
+    assert order.tolist() == [0, 1]
+    assert errors.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_activations_that_are_not_finite_are_refused(value):
+    G = torch.eye(3)
+    G[1, 2] = value
+    with pytest.raises(NetworkError, match="not finite"):
+        greedy_selection(G, 2)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_the_gram_of_a_tensor_is_the_sum_of_outer_products(dim):
+    x = normal(2, 6, 6, 6)
+    expected = torch.zeros(3, 3, dtype=torch.float64)
+    for rows in x.movedim(dim, 1).reshape(2, 3, 2, 36).permute(0, 2, 3, 1).reshape(-1, 3):
+        expected += torch.outer(rows, rows)
+    torch.testing.assert_close(gram(x, dim, 3), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_half_precision_is_summed_in_float32():
+    x = (1 + normal(50, 4, 9, 11).abs()).to(torch.bfloat16)
+    G = gram(x, 1, 4)
+    rows = x.double().movedim(1, 0).flatten(1)
+    assert G.dtype == torch.float64
+    assert ((G - rows @ rows.T).abs() < 1e-5 * G).all()
+    assert by_channel(x, 1, 4).dtype == torch.float32
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-4, 0.5])
+def test_ridge_least_squares_against_torch(ridge):
+    A, Z = normal(6, 50), normal(3, 50, seed=1)
+    A = A + normal(6, 3, seed=2) @ Z
+    E = ridge_least_squares(Z @ Z.T, A @ Z.T, ridge)
+    # ‖A − E Z‖² + λ‖E‖² is plain least squares with √λ·1 as further examples.
+    damping = (ridge * Z.square().sum() / 3).sqrt() * torch.eye(3, dtype=torch.float64)
+    expected = torch.linalg.lstsq(
+        torch.cat([Z, damping], 1).T, torch.cat([A, torch.zeros(6, 3, dtype=torch.float64)], 1).T
+    ).solution.T
+    assert E.shape == (6, 3)
+    torch.testing.assert_close(E, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_ridge_least_squares_takes_channels_that_never_fire():
+    Z = normal(3, 20)
+    Z[1] = 0
+    A = normal(4, 20, seed=1)
+    E = ridge_least_squares(Z @ Z.T, A @ Z.T, 1e-6)
+    assert torch.equal(E[:, 1], torch.zeros(4, dtype=torch.float64))
+    expected = torch.linalg.lstsq(Z[[0, 2]].T, A.T).solution.T
+    torch.testing.assert_close(E[:, [0, 2]], expected, rtol=1e-4, atol=1e-5)
+    silent = torch.zeros(3, 3, dtype=torch.float64)
+    assert torch.equal(ridge_least_squares(silent, torch.zeros(4, 3, dtype=torch.float64), 0.0), torch.zeros(4, 3).double())
