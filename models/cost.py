@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..errors import NetworkError
 from .groups import Analysis, ChannelGroup
 from .layouts import Layout
-from .narrowing import CONVOLUTIONS, has_channel_parameters
+from .narrowing import CONVOLUTIONS, TRANSPOSED, has_channel_parameters
 from .tracing import ExampleInputs, shape_of
 
 
@@ -91,7 +91,10 @@ class CostModel:
         else:
             return
         kernel = prod(layer.weight.shape[2:]) if isinstance(layer.weight, Tensor) else 0
-        positions = prod(shape) // shape[0] // shape[graph.layouts[node].dim]
+        # A transposed convolution's kernel is applied at every position of its input.
+        placed = shape_of(source) if isinstance(layer, TRANSPOSED) else shape
+        assert placed is not None
+        positions = prod(placed) // placed[0] // placed[graph.layouts[node].dim]
         self._macs += positions * kernel * np.outer(width, reads)
         if str(node.target) not in counted:
             counted.add(str(node.target))

@@ -5,13 +5,17 @@ Half-precision weights are folded in float32, others in their own precision. Sha
 """
 
 import copy
+from collections.abc import Collection
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 
-from .branched import BranchedNetwork, key_of
+from ..errors import NetworkError
+from .branched import BranchedNetwork, Part, key_of
 from .branches import Blend, Compress
-from .narrowing import own_tensor, set_weight
+from .groups import Analysis
+from .narrowing import TRANSPOSED, joined, own_tensor, set_weight
 
 
 def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -60,40 +64,100 @@ def _precision(weight: Tensor) -> torch.dtype:
     return torch.promote_types(weight.dtype, torch.float32)
 
 
-def fold(branched: BranchedNetwork) -> nn.Module:
+@overload
+def fold(branched: BranchedNetwork) -> nn.Module: ...
+@overload
+def fold(branched: BranchedNetwork, groups: Collection[str]) -> nn.Module | BranchedNetwork: ...
+def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn.Module | BranchedNetwork:
     """The network at α = 0 as a plain module: the user's own class and module names, narrower weights.
 
     Whatever α is now, what comes back is the network at α = 0. `branched` is not changed.
+
+    Args:
+        branched: the network with branches.
+        groups: fold these groups only; the others keep their branches and their α, and what comes back is branched,
+            unless no branch is left. Layers that were not touched keep their parameters' names and values:
+            `carry_optimizer_state` takes an optimizer along.
+
+    Raises:
+        NetworkError: if a group has no branch.
     """
+    chosen = set(branched.plan.widths if groups is None else groups)
+    for name in chosen - branched.plan.widths.keys():
+        raise NetworkError(f"group {name!r} has no branch; there are {', '.join(branched.plan.widths) or 'none'}")
     network = copy.deepcopy(branched.network)
     for path in branched.in_place:
         network.get_submodule(path).inplace = True  # type: ignore[assignment]
     for path in dict.fromkeys((*branched.plan.readers, *branched.plan.writers)):
-        _fold_layer(branched, path, network.get_submodule(path))
-    for path in branched.plan.carriers:
-        network.set_submodule(path, copy.deepcopy(branched.narrow.get_submodule(key_of(path))))
-    return network
+        _fold_layer(branched, path, network.get_submodule(path), chosen)
+    for path, parts in branched.plan.carriers.items():
+        network.set_submodule(path, _folded_carrier(branched, path, parts, chosen))
+    rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
+    return _with_branches_of(branched, network, rest) if rest else network
 
 
-def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module) -> None:
+def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
+    transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
+    weight = weight.transpose(0, 1) if transposed else weight
     if path in branched.plan.readers:
-        weight = _fold_blend(weight, branched, branched.plan.readers[path])
-    if path in branched.plan.writers:
+        weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
+    if branched.plan.writers.get(path) in chosen:
         compress = branched.compress.get_submodule(key_of(path))
         assert isinstance(compress, Compress)
         weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
-    set_weight(layer, weight, bias)
+    set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
 
 
-def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str) -> Tensor:
+def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
     blend = branched.blend.get_submodule(name)
     assert isinstance(blend, Blend)
     parts = branched.plan.blends[name]
     columns = weight.split([part.width * part.span for part in parts], 1)
     folded = [
-        fold_expand(column, blend.expand[str(i)], part.span) if part.branched else column
+        fold_expand(column, blend.expand[str(i)], part.span) if part.branched and part.group in chosen else column
         for i, (column, part) in enumerate(zip(columns, parts, strict=True))
     ]
     return torch.cat(folded, 1)
+
+
+def _folded_carrier(
+    branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]
+) -> nn.Module:
+    """The narrow copy; of a concatenation that is folded in part, the original's channels where branches remain."""
+    narrow = branched.narrow.get_submodule(key_of(path))
+    if all(part.group in chosen or not part.branched for part in parts):
+        return copy.deepcopy(narrow)
+    whole = branched.network.get_submodule(path)
+    pieces, wide_start, narrow_start = [], 0, 0
+    for part in parts:
+        stays = part.branched and part.group not in chosen
+        start, size = (wide_start, part.width) if stays else (narrow_start, part.kept)
+        places = torch.arange(start, start + size * part.span)
+        pieces.append((whole if stays else narrow, places))
+        wide_start += part.width * part.span
+        narrow_start += part.kept * part.span
+    return joined(pieces)
+
+
+def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
+    """The partly folded network with the branches that remain, their weights and α as they were."""
+    training = {name: module.training for name, module in network.named_modules()}
+    rest = BranchedNetwork(Analysis.of(network, branched.example), widths)
+    for name, module in rest.network.named_modules():
+        module.training = training[name]
+    for mine, theirs in ((rest.compress, branched.compress), (rest.narrow, branched.narrow)):
+        for key in mine:
+            mine[key] = copy.deepcopy(theirs[key])
+    with torch.no_grad():
+        for key in rest.blend:
+            new, old = rest.blend.get_submodule(key), branched.blend.get_submodule(key)
+            assert isinstance(new, Blend)
+            assert isinstance(old, Blend)
+            for part, E in new.expand.items():
+                E.copy_(old.expand[part])
+    for container in (rest, rest.compress, rest.narrow, rest.blend):
+        container.training = branched.training
+    rest.set_alpha({name: alpha for name, alpha in branched.alpha.items() if name in widths})
+    return rest

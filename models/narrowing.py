@@ -1,19 +1,31 @@
 """Layers at another width: copies with a selection of the channels, and new weights put in place."""
 
 import copy
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+# By name, because importing torchvision takes a second: a BatchNorm of detection networks, all of it buffers.
+FROZEN_BATCH_NORM = "torchvision.ops.misc.FrozenBatchNorm2d"
+
+
+def qualified_name(target: Callable[..., Any]) -> str:
+    """Module and name of a function or class."""
+    return f"{getattr(target, '__module__', '')}.{getattr(target, '__name__', '')}"
 
 
 def has_channel_parameters(module: nn.Module) -> bool:
     """Whether a channelwise layer holds values of each channel, so that a narrow copy differs from it."""
     if isinstance(module, nn.PReLU):
         return module.num_parameters > 1
-    return isinstance(module, (*CONVOLUTIONS, *BATCH_NORMS))
+    known = isinstance(module, (*CONVOLUTIONS, *BATCH_NORMS, *INSTANCE_NORMS))
+    return known or qualified_name(type(module)) == FROZEN_BATCH_NORM
 
 
 def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
@@ -27,10 +39,27 @@ def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
     for name, buffer in narrow._buffers.items():
         if buffer is not None and buffer.dim() == 1:
             narrow._buffers[name] = buffer[channels].clone()
-    if isinstance(narrow, BATCH_NORMS):
+    if isinstance(narrow, (*BATCH_NORMS, *INSTANCE_NORMS)):
         narrow.num_features = len(channels)
     declare_width(narrow)
     return narrow
+
+
+def joined(pieces: Sequence[tuple[nn.Module, Tensor]]) -> nn.Module:
+    """A channelwise layer made of the channels `places` of each of several layers of one kind, in order."""
+    parts = [with_channels(layer, places) for layer, places in pieces]
+    whole = parts[0]
+    for tensors in ("_parameters", "_buffers"):
+        for name, value in getattr(whole, tensors).items():
+            if value is None or value.dim() == 0:
+                continue
+            values = torch.cat([getattr(part, tensors)[name].detach() for part in parts])
+            is_parameter = isinstance(value, nn.Parameter)
+            getattr(whole, tensors)[name] = nn.Parameter(values, value.requires_grad) if is_parameter else values
+    if isinstance(whole, (*BATCH_NORMS, *INSTANCE_NORMS)):
+        whole.num_features = sum(len(places) for _, places in pieces)
+    declare_width(whole)
+    return whole
 
 
 def own_tensor(module: nn.Module, name: str) -> Tensor | None:
@@ -52,9 +81,11 @@ def set_weight(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
 def declare_width(module: nn.Module) -> None:
     """Makes a layer's width attributes say what its parameters are."""
     if isinstance(module, CONVOLUTIONS):
-        out_channels, in_per_group = module.weight.shape[:2]
-        module.groups = out_channels if module.groups > 1 else 1
-        module.out_channels, module.in_channels = out_channels, in_per_group * module.groups
+        first, second = module.weight.shape[:2]
+        module.groups = first if module.groups > 1 else 1
+        transposed = isinstance(module, TRANSPOSED)
+        module.out_channels = second * module.groups if transposed else first
+        module.in_channels = first if transposed else second * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.PReLU):

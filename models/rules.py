@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 
 from .channels import ChannelGraph, label
 from .layouts import Layout, Segment
+from .narrowing import BATCH_NORMS, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORMS, qualified_name
 from .tracing import shape_of
 
 Rule = Callable[[fx.Node, ChannelGraph], None]
@@ -23,6 +24,8 @@ Rule = Callable[[fx.Node, ChannelGraph], None]
 MODULE_RULES: dict[type[nn.Module], Rule] = {}
 FUNCTION_RULES: dict[Callable[..., Any], Rule] = {}
 METHOD_RULES: dict[str, Rule] = {}
+# Of libraries that are not imported for their rules alone, by qualified name.
+NAMED_RULES: dict[str, Rule] = {}
 
 
 def follow(node: fx.Node, graph: ChannelGraph) -> None:
@@ -32,19 +35,23 @@ def follow(node: fx.Node, graph: ChannelGraph) -> None:
             if source in graph.layouts:
                 graph.layouts[source].fix("it is the network's output")
     elif node.op == "call_module":
-        module = graph.traced.module(node)
-        rule = MODULE_RULES.get(parametrize.type_before_parametrizations(module), _unknown)
-        rule(node, graph)
+        kind = parametrize.type_before_parametrizations(graph.traced.module(node))
+        (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), _unknown))(node, graph)
     elif node.op == "call_function" and callable(node.target):
-        FUNCTION_RULES.get(node.target, _unknown)(node, graph)
+        (FUNCTION_RULES.get(node.target) or NAMED_RULES.get(qualified_name(node.target), _unknown))(node, graph)
     elif node.op == "call_method":
         METHOD_RULES.get(str(node.target), _unknown)(node, graph)
 
 
 def _for(
-    *, modules: Iterable[type[nn.Module]] = (), functions: Iterable[Callable[..., Any]] = (), methods: str = ""
+    *,
+    modules: Iterable[type[nn.Module]] = (),
+    functions: Iterable[Callable[..., Any]] = (),
+    methods: str = "",
+    named: Iterable[str] = (),
 ) -> Callable[[Rule], Rule]:
     def register(rule: Rule) -> Rule:
+        NAMED_RULES.update(dict.fromkeys(named, rule))
         MODULE_RULES.update(dict.fromkeys(modules, rule))
         FUNCTION_RULES.update(dict.fromkeys(functions, rule))
         METHOD_RULES.update(dict.fromkeys(methods.split(), rule))
@@ -77,10 +84,10 @@ def _unknown(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{name} is not known to treat each channel on its own")
 
 
-@_for(modules=(nn.Conv1d, nn.Conv2d, nn.Conv3d))
+@_for(modules=CONVOLUTIONS)
 def _convolution(node: fx.Node, graph: ChannelGraph) -> None:
     module = graph.traced.module(node)
-    assert isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    assert isinstance(module, CONVOLUTIONS)
     shape = shape_of(node.args[0])
     if shape is None or len(shape) != module.weight.dim():
         graph.fix(node, f"{node.target} is called without a batch dimension")
@@ -101,14 +108,23 @@ def _linear(node: fx.Node, graph: ChannelGraph) -> None:
         graph.write(node, dim=len(shape) - 1)
 
 
-@_for(modules=(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d))
-def _batch_norm(node: fx.Node, graph: ChannelGraph) -> None:
+_PER_CHANNEL = (*BATCH_NORMS, *INSTANCE_NORMS, nn.PReLU)
+
+
+@_for(modules=_PER_CHANNEL, named=(FROZEN_BATCH_NORM,))
+def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
+    """Layers with values of each channel in dimension 1."""
     graph.carry(node, graph.layout(node.args[0]))
 
 
-@_for(modules=(nn.PReLU,))
-def _prelu(node: fx.Node, graph: ChannelGraph) -> None:
-    graph.carry(node, graph.layout(node.args[0]))
+@_for(modules=_types("LayerNorm GroupNorm LocalResponseNorm RMSNorm Softmax Softmax2d LogSoftmax MultiheadAttention"))
+def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
+    graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
+
+
+@_for(functions=_functions(F, "layer_norm group_norm softmax log_softmax normalize scaled_dot_product_attention"))
+def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
+    graph.fix(node, f"{getattr(node.target, '__name__', node.target)} mixes channels")
 
 
 _ACTIVATIONS = _types(
@@ -130,6 +146,7 @@ _ACTIVATION_FUNCTIONS = (
     modules=_ACTIVATIONS,
     functions=_ACTIVATION_FUNCTIONS,
     methods="relu relu_ sigmoid sigmoid_ tanh tanh_ clamp clamp_ abs exp neg contiguous clone detach",
+    named=("torchvision.ops.stochastic_depth.stochastic_depth",),
 )
 def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
     source = _source(node)
@@ -223,6 +240,27 @@ def _concatenation(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, first)
 
 
+@_for(functions=(torch.permute, torch.transpose), methods="permute transpose")
+def _permutation(node: fx.Node, graph: ChannelGraph) -> None:
+    """The channels move to another dimension; the batch stays first."""
+    source = _source(node)
+    layout, shape = _known(source, graph), shape_of(source)
+    axes: Any = node.args[1:]
+    if layout is None or shape is None or node.kwargs:
+        return _unknown(node, graph)
+    if len(axes) == 1 and isinstance(axes[0], tuple | list):
+        axes = axes[0]
+    if not all(isinstance(axis, int) for axis in axes):
+        return _unknown(node, graph)
+    axes = [axis % len(shape) for axis in axes]
+    if node.target in (torch.transpose, "transpose"):
+        swap = dict(zip(axes, reversed(axes), strict=True))
+        axes = [swap.get(axis, axis) for axis in range(len(shape))]
+    if axes[0] != 0:
+        return graph.fix(node, f"{node.name} moves the batch dimension")
+    return graph.carry(node, Layout(axes.index(layout.dim), layout.segments))
+
+
 @_for(modules=(nn.Flatten,), functions=(torch.flatten, torch.reshape), methods="flatten view reshape")
 def _flatten(node: fx.Node, graph: ChannelGraph) -> None:
     """(N, C, *) to (N, C·prod(*)), the number of features left open: written out, it would hard-code the width."""
@@ -230,11 +268,20 @@ def _flatten(node: fx.Node, graph: ChannelGraph) -> None:
     shape, out, layout = shape_of(source), shape_of(node), _known(source, graph)
     if shape is None or out is None or layout is None:
         return _unknown(node, graph)
+    if layout.dim == 1 and len(out) > 2 and shape[:2] == out[:2] and _flattens_from(node, 2):
+        return graph.carry(node, layout)  # positions alone are flattened: (N, C, H·W)
     keeps_batch = shape[0] == out[0] and len(out) == 2 and layout.dim == 1
     if not keeps_batch or not _leaves_features_open(node):
         return graph.fix(node, f"{node.name} hard-codes or rearranges its shape")
     span = prod(shape[2:])
     return graph.carry(node, Layout(1, tuple(Segment(s.channels, s.span * span) for s in layout.segments)))
+
+
+def _flattens_from(node: fx.Node, first: int) -> bool:
+    if node.target not in (torch.flatten, "flatten"):
+        return False
+    start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
+    return start == first
 
 
 def _leaves_features_open(node: fx.Node) -> bool:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
+from .narrowing import FROZEN_BATCH_NORM, qualified_name
 
 ExampleInputs = Tensor | Sequence[Any]
 
@@ -88,9 +89,16 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     return TracedNetwork(network, graph, modules, inputs)
 
 
+class _Tracer(fx.Tracer):
+    """Keeps whole what a rule speaks of by its type."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return qualified_name(type(m)) == FROZEN_BATCH_NORM or super().is_leaf_module(m, module_qualified_name)
+
+
 def _trace_mode(network: nn.Module) -> fx.Graph:
     try:
-        return fx.Tracer().trace(network)
+        return _Tracer().trace(network)
     except Exception as error:
         place = _user_line(error)
         reason = _first_line(error)
