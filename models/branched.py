@@ -10,9 +10,10 @@ from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
 from .branches import Blend, Compress
-from .channels import IN_PLACE_FUNCTIONS, is_in_place_method
+from .channels import is_in_place_method
 from .groups import Analysis, ChannelGroup
 from .narrowing import has_channel_parameters, own_tensor, with_channels
+from .tracing import IN_PLACE_FUNCTIONS
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """A network as a `torch.fx` graph whose nodes know the shapes that flow through them."""
 
 import copy
+import operator
 import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,24 @@ from ..errors import NetworkError
 
 ExampleInputs = Tensor | Sequence[Any]
 
+# Functions that change their first argument, with the twin that does not.
+IN_PLACE_FUNCTIONS = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+
 _LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
 
 
 @dataclass(frozen=True)
 class TracedNetwork:
-    """A network's graph; `meta["shape"]` of a node is the shape of the tensor it yields for the example inputs."""
+    """A network's graph.
+
+    For the example inputs, `meta["shape"]` of a node is the shape of the tensor it yields, and `meta["shares"]` holds
+    the inputs in whose memory that tensor lies: it is a view of them, or they were changed in place.
+    """
 
     network: nn.Module
     graph: fx.Graph
@@ -88,9 +101,29 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     return TracedNetwork(network, graph, modules, inputs)
 
 
+class _Proxy(fx.Proxy):
+    """Records `x += y` as what it does, changing x in place; torch's own proxy records `x = x + y`."""
+
+
+def _record_in_place(function: Callable[..., Any]) -> Callable[..., fx.Proxy]:
+    def method(self: fx.Proxy, other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return method
+
+
+for _function in IN_PLACE_FUNCTIONS:
+    setattr(_Proxy, f"__{_function.__name__}__", _record_in_place(_function))
+
+
+class _Tracer(fx.Tracer):
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+
 def _trace_mode(network: nn.Module) -> fx.Graph:
     try:
-        return fx.Tracer().trace(network)
+        return _Tracer().trace(network)
     except Exception as error:
         place = _user_line(error)
         reason = _first_line(error)
@@ -135,7 +168,14 @@ class _ShapePropagation(fx.Interpreter):
         result = super().run_node(n)
         if isinstance(result, Tensor):
             n.meta["shape"] = tuple(result.shape)
+        mine = _storages(result)
+        n.meta["shares"] = [source for source in n.all_input_nodes if mine & _storages(self.env[source])]
         return result
+
+
+def _storages(value: Any) -> set[int]:
+    tensors = [value] if isinstance(value, Tensor) else value if isinstance(value, list | tuple) else []
+    return {x.untyped_storage().data_ptr() for x in tensors if isinstance(x, Tensor) and x.numel() > 0}
 
 
 def _first_line(error: BaseException) -> str:
