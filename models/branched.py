@@ -1,7 +1,7 @@
 """A network with branches: its own layers, the narrow twins beside them, and one graph that runs both."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,10 @@ from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
 from .branches import Blend, Compress
-from .channels import IN_PLACE_FUNCTIONS, is_in_place_method
+from .channels import is_in_place_method
 from .groups import Analysis, ChannelGroup
 from .narrowing import has_channel_parameters, own_tensor, with_channels
+from .tracing import IN_PLACE_FUNCTIONS
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,13 @@ class BranchedNetwork(nn.Module):
         self.plan = Plan(
             {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}
         )
-        self.graph = _Assembly(self, analysis).graph
-        code = self.graph.python_code("self")
-        exec(code.src, code.globals)  # the program text is torch.fx's own, of the graph above
-        self._program = code.globals["forward"]
+        assembly = _Assembly(self, analysis)
+        self.graph, evaluation = assembly.graph, assembly.evaluation()
+        self._programs = {True: _compiled(self.graph)}
+        self._programs[False] = self._programs[True] if evaluation is None else _compiled(evaluation)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._program(self, *args, **kwargs)
+        return self._programs[self.training](self, *args, **kwargs)
 
     def set_alpha(self, alpha: float | Mapping[str, float]) -> None:
         """Sets α in [0, 1] of all branches, or of the groups named.
@@ -121,6 +122,13 @@ class BranchedNetwork(nn.Module):
         return twin
 
 
+def _compiled(graph: fx.Graph) -> Callable[..., Any]:
+    code = graph.python_code("self")
+    exec(code.src, code.globals)  # the program text is torch.fx's own
+    forward: Callable[..., Any] = code.globals["forward"]
+    return forward
+
+
 def key_of(path: str) -> str:
     """A module path as one name: torch forbids dots in the names of a ModuleDict."""
     return path.replace(".", "/")
@@ -140,6 +148,19 @@ class _Assembly:
             self._add(node)
         wide = {*self.wide.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
+
+    def evaluation(self) -> fx.Graph | None:
+        """The graph of evaluation where it gives something else than training."""
+        output = self.channels.traced.evaluation
+        if output is None:
+            return None
+        graph, env = fx.Graph(), {}
+        for node in self.graph.nodes:
+            if node.op != "output":
+                env[node] = graph.node_copy(node, env.__getitem__)
+        graph.output(fx.map_arg(output, lambda node: env[self.wide[node]]))
+        graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
+        return graph
 
     def _add(self, node: fx.Node) -> None:
         if node.op != "placeholder" and self.alphas is None:

@@ -1,28 +1,17 @@
 """Follows channels through a traced network: which layers write them, which carry them on, which read them."""
 
-import operator
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from .layouts import Channels, Layout, Segment
 from .narrowing import has_channel_parameters
-from .tracing import TracedNetwork, shape_of
+from .tracing import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
 
 Role = Literal["write", "carry"]
-
-# Functions and methods that change their first argument, with the twin that does not.
-IN_PLACE_FUNCTIONS = {
-    operator.iadd: operator.add,
-    operator.isub: operator.sub,
-    operator.imul: operator.mul,
-    operator.itruediv: operator.truediv,
-}
-_DROPOUTS = {"dropout", "dropout2d", "Dropout", "Dropout1d", "Dropout2d", "Dropout3d"}
-_VIEWS = {"flatten", "view", "reshape", "Flatten", "Identity", "contiguous", "detach", *_DROPOUTS}
 
 
 @dataclass
@@ -113,12 +102,14 @@ class ChannelGraph:
         """Whether `node` changes a tensor in place that something later still reads."""
         if not self.is_in_place(node):
             return False
-        source: Any = node.args[0] if node.args else None
-        while isinstance(source, fx.Node):
-            if any(self._order[user] > self._order[node] for user in source.users):
-                return True
-            source = source.args[0] if source.args and self._name(source) in _VIEWS else None
-        return False
+        alike, found = [node, *node.all_input_nodes[:1]], set()
+        while alike:  # all tensors in the same memory, but for what `node` yields itself
+            tensor = alike.pop()
+            found.add(tensor)
+            views = [] if tensor is node else [user for user in tensor.users if tensor in user.meta.get("shares", ())]
+            alike += {*tensor.meta.get("shares", ()), *views} - found
+        users = {user for tensor in found - {node} for user in tensor.users}
+        return any(self._order[user] > self._order[node] for user in users)
 
     def is_in_place(self, node: fx.Node) -> bool:
         """Whether `node` changes its first argument."""
@@ -127,11 +118,6 @@ class ChannelGraph:
         if node.op == "call_method":
             return is_in_place_method(str(node.target))
         return node.target in IN_PLACE_FUNCTIONS or node.kwargs.get("inplace") is True
-
-    def _name(self, node: fx.Node) -> str:
-        if node.op == "call_module":
-            return type(self.traced.module(node)).__name__
-        return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
     def _unusual(self, node: fx.Node) -> str:
         """Why a layer with weights cannot be narrowed whatever its kind; empty if it can."""

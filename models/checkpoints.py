@@ -104,6 +104,9 @@ def read_description(path: str | Path) -> NetworkDescription:
         raise NetworkError(f"the description in {path} is damaged: {error}") from error
     if description.format != FORMAT:
         raise NetworkError(f"{path} has format {description.format}, this version reads format {FORMAT}")
+    for name, kind in (("factory", str), ("arguments", dict), ("input_shape", list), ("widths", dict), ("dtype", str)):
+        if not isinstance(getattr(description, name), kind):
+            raise NetworkError(f"the description in {path} is damaged: {name}={getattr(description, name)!r}")
     if description.dtype not in _DTYPES:
         raise NetworkError(f"the description in {path} is damaged: dtype={description.dtype!r}")
     return description
@@ -129,7 +132,7 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
         network = narrow(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
         load_model(network, path, strict=True)
-    except (RuntimeError, SafetensorError, TypeError, ValueError) as error:
+    except (AttributeError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise NetworkError(
             f"{path} does not fit the network that {description.factory} builds: {reason:.300}"

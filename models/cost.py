@@ -42,9 +42,10 @@ class CostModel:
         size = len(self._whole)
         self._macs, self._parameters = np.zeros((size, size)), np.zeros((size, size))
         counted: set[str] = set()
+        evaluated = analysis.graph.traced.evaluated()
         for node in analysis.graph.traced.graph.nodes:
             if node in analysis.graph.roles and node.op == "call_module":
-                self._count(node, analysis, counted)
+                self._count(node, analysis, counted, runs=node in evaluated)
         # What no rule covers does not depend on the widths that can be chosen.
         known = self.cost({})
         inputs = analysis.graph.traced.inputs
@@ -74,7 +75,7 @@ class CostModel:
                 form[self._index[name]] += segment.span
         return form
 
-    def _count(self, node: fx.Node, analysis: Analysis, counted: set[str]) -> None:
+    def _count(self, node: fx.Node, analysis: Analysis, counted: set[str], *, runs: bool) -> None:
         graph = analysis.graph
         layer, shape = graph.traced.module(node), shape_of(node)
         assert shape is not None
@@ -95,7 +96,7 @@ class CostModel:
         placed = shape_of(source) if isinstance(layer, TRANSPOSED) else shape
         assert placed is not None
         positions = prod(placed) // placed[0] // placed[graph.layouts[node].dim]
-        self._macs += positions * kernel * np.outer(width, reads)
+        self._macs += runs * positions * kernel * np.outer(width, reads)
         if str(node.target) not in counted:
             counted.add(str(node.target))
             if reads.any():

@@ -158,7 +158,7 @@ class _Fit:
                     values[node] = [self._argument(node, copied(b), position) for b in self.batches]
                 continue
             if is_blend(node):
-                self.original[node] = self.original[node.args[0]]  # type: ignore[index]
+                self.original[node] = self.original[node.args[0]]
                 if node in self.needed:
                     self._expand(node)
             else:

@@ -1,9 +1,10 @@
 """A network as a `torch.fx` graph whose nodes know the shapes that flow through them."""
 
 import copy
+import operator
 import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,47 @@ from .narrowing import FROZEN_BATCH_NORM, qualified_name
 
 ExampleInputs = Tensor | Sequence[Any]
 
+# Functions that change their first argument, with the twin that does not.
+IN_PLACE_FUNCTIONS = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+
 _LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
 
 
 @dataclass(frozen=True)
 class TracedNetwork:
-    """A network's graph; `meta["shape"]` of a node is the shape of the tensor it yields for the example inputs."""
+    """A network's graph.
+
+    For the example inputs, `meta["shape"]` of a node is the shape of the tensor it yields, and `meta["shares"]` holds
+    the inputs in whose memory that tensor lies: it is a view of them, or they were changed in place.
+
+    The graph is that of training. Where evaluation gives something else, without auxiliary heads for example,
+    `evaluation` is its output in the graph's nodes.
+    """
 
     network: nn.Module
     graph: fx.Graph
     modules: Mapping[str, nn.Module]
     inputs: tuple[Any, ...]
+    evaluation: Any = None
+
+    def evaluated(self) -> set[fx.Node]:
+        """The nodes that evaluation runs."""
+        if self.evaluation is None:
+            return set(self.graph.nodes)
+        alive: list[fx.Node] = []
+        fx.map_arg(self.evaluation, alive.append)
+        seen: set[fx.Node] = set()
+        while alive:
+            node = alive.pop()
+            if node not in seen:
+                seen.add(node)
+                alive += node.all_input_nodes
+        return seen
 
     def module(self, node: fx.Node) -> nn.Module:
         """The leaf module that a `call_module` node calls."""
@@ -62,19 +93,19 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     """Traces `network` and propagates the example inputs' shapes; the network itself is left as it was.
 
     Both modes are traced: where `forward` hands `self.training` to a function such as `F.dropout`, the graph reads the
-    mode when it runs.
+    mode when it runs; what training alone computes is left out of evaluation.
 
     Raises:
-        NetworkError: if the network cannot be traced (the message names the line that stopped it), does something else
-            in training than in evaluation, or does not accept the example inputs.
+        NetworkError: if the network cannot be traced (the message names the line that stopped it), computes something
+            in evaluation that it does not compute in training, or does not accept the example inputs.
     """
     inputs = as_inputs(example_inputs)
     # The tracer hangs the constants that it meets on the root module: on shallow copies, so not on the user's.
     network, twin = copy.copy(network), copy.copy(network)
     training = {name: module.training for name, module in network.named_modules()}
     try:
-        graph = _trace_mode(network.eval())
-        _read_mode_at_run_time(graph, _trace_mode(twin.train()))
+        graph = _trace_mode(network.train())
+        evaluation = _merge_modes(graph, _trace_mode(twin.eval()))
         network.eval()
         modules = dict(network.named_modules(remove_duplicate=False))
         try:
@@ -86,7 +117,22 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     finally:
         for name, module in network.named_modules():
             module.training = training[name]
-    return TracedNetwork(network, graph, modules, inputs)
+    return TracedNetwork(network, graph, modules, inputs, evaluation)
+
+
+class _Proxy(fx.Proxy):
+    """Records `x += y` as what it does, changing x in place; torch's own proxy records `x = x + y`."""
+
+
+def _record_in_place(function: Callable[..., Any]) -> Callable[..., fx.Proxy]:
+    def method(self: fx.Proxy, other: object) -> fx.Proxy:
+        return self.tracer.create_proxy("call_function", function, (self, other), {})
+
+    return method
+
+
+for _function in IN_PLACE_FUNCTIONS:
+    setattr(_Proxy, f"__{_function.__name__}__", _record_in_place(_function))
 
 
 class _Tracer(fx.Tracer):
@@ -94,6 +140,9 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return qualified_name(type(m)) == FROZEN_BATCH_NORM or super().is_leaf_module(m, module_qualified_name)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
 
 def _trace_mode(network: nn.Module) -> fx.Graph:
@@ -105,34 +154,63 @@ def _trace_mode(network: nn.Module) -> fx.Graph:
         raise NetworkError(f"{type(network).__name__} cannot be traced{place}: {reason}") from error
 
 
-def _read_mode_at_run_time(graph: fx.Graph, in_training: fx.Graph) -> None:
-    """Replaces every argument that is False in evaluation and True in training by the running network's mode."""
-    nodes, twins = list(graph.nodes), list(in_training.nodes)
-    differs = len(nodes) != len(twins)
-    for node, twin in zip(nodes, twins, strict=False):
-        differs = differs or (node.op, str(node.target), node.name) != (twin.op, str(twin.target), twin.name)
-        differs = differs or len(node.args) != len(twin.args) or node.kwargs.keys() != twin.kwargs.keys()
-        if differs:
+def _merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> Any:
+    """Finds the graph of evaluation in that of training; arguments that are the mode itself are read at run time.
+
+    Returns:
+        The output of evaluation in nodes of `graph`; None where both modes give the same.
+    """
+    found: dict[fx.Node, fx.Node] = {}
+    candidates = iter(list(graph.nodes))
+    for node in evaluated.nodes:
+        for twin in candidates:
+            modes = _mode_arguments(node, twin, found)
+            if node.op == "output" or modes is not None:
+                break
+        else:
+            raise NetworkError(
+                "the network's forward computes in evaluation what it does not compute in training; give it one path"
+            )
+        if node.op == "output":
             break
-        changed = [i for i, (a, b) in enumerate(zip(node.args, twin.args, strict=True)) if str(a) != str(b)]
-        changed_keys = [key for key in node.kwargs if str(node.kwargs[key]) != str(twin.kwargs[key])]
-        values = [node.args[i] for i in changed] + [node.kwargs[key] for key in changed_keys]
-        if not values:
-            continue
-        if any(value is not False for value in values):
-            differs = True
-            break
-        with graph.inserting_before(node):
-            # The stack's keys count repeated calls ("block@1"), its values start with the plain path.
-            owner = next(reversed((node.meta.get("nn_module_stack") or {"": ("",)}).values()))[0]
-            mode = graph.get_attr(f"{owner}.training" if owner else "training")
-        node.args = tuple(mode if i in changed else a for i, a in enumerate(node.args))
-        node.kwargs = {key: mode if key in changed_keys else value for key, value in node.kwargs.items()}
-    if differs:
-        raise NetworkError(
-            "the network's forward computes something else in training than in evaluation; "
-            "give it one path (auxiliary heads off, for example) before it is branched"
-        )
+        assert modes is not None
+        found[node] = twin
+        if modes:
+            _read_mode(graph, twin, modes)
+    outputs = [next(n for n in reversed(g.nodes) if n.op == "output") for g in (graph, evaluated)]
+    result = fx.map_arg(outputs[1].args[0], found.__getitem__)
+    same = len(found) == len([n for n in graph.nodes if not _is_mode(n)]) - 1 and str(result) == str(outputs[0].args[0])
+    return None if same else result
+
+
+def _mode_arguments(node: fx.Node, twin: fx.Node, found: Mapping[fx.Node, fx.Node]) -> list[int | str] | None:
+    """Which arguments are False in evaluation and True in training; None if the nodes do different things."""
+    if (node.op, node.target) != (twin.op, twin.target) or len(node.args) != len(twin.args):
+        return None
+    if node.kwargs.keys() != twin.kwargs.keys() or any(source not in found for source in node.all_input_nodes):
+        return None
+    mine: dict[int | str, Any] = {**dict(enumerate(node.args)), **node.kwargs}
+    theirs: dict[int | str, Any] = {**dict(enumerate(twin.args)), **twin.kwargs}
+    modes: list[int | str] = []
+    for key, value in mine.items():
+        if value is False and theirs[key] is True:
+            modes.append(key)
+        elif str(fx.map_arg(value, found.__getitem__)) != str(theirs[key]):
+            return None
+    return modes
+
+
+def _read_mode(graph: fx.Graph, node: fx.Node, arguments: list[int | str]) -> None:
+    with graph.inserting_before(node):
+        # The stack's keys count repeated calls ("block@1"), its values start with the plain path.
+        owner = next(reversed((node.meta.get("nn_module_stack") or {"": ("",)}).values()))[0]
+        mode = graph.get_attr(f"{owner}.training" if owner else "training")
+    node.args = tuple(mode if i in arguments else a for i, a in enumerate(node.args))
+    node.kwargs = {key: mode if key in arguments else value for key, value in node.kwargs.items()}
+
+
+def _is_mode(node: fx.Node) -> bool:
+    return node.op == "get_attr" and str(node.target).rpartition(".")[2] == "training"
 
 
 class _ShapePropagation(fx.Interpreter):
@@ -143,7 +221,14 @@ class _ShapePropagation(fx.Interpreter):
         result = super().run_node(n)
         if isinstance(result, Tensor):
             n.meta["shape"] = tuple(result.shape)
+        mine = _storages(result)
+        n.meta["shares"] = [source for source in n.all_input_nodes if mine & _storages(self.env[source])]
         return result
+
+
+def _storages(value: Any) -> set[int]:
+    tensors = [value] if isinstance(value, Tensor) else value if isinstance(value, list | tuple) else []
+    return {x.untyped_storage().data_ptr() for x in tensors if isinstance(x, Tensor) and x.numel() > 0}
 
 
 def _first_line(error: BaseException) -> str:

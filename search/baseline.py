@@ -1,17 +1,16 @@
 """The network that a study prunes: trained once, or read from a checkpoint."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import NetworkError
 from ..models.checkpoints import NetworkDescription, read_description, save_network
+from ..studies.definition import Definition
 from .events import BaselineEpoch, Listener
 from .measurement import accuracy_of
 from .task import Task, new_network
@@ -25,10 +24,10 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
         NetworkError: if the checkpoint is missing, damaged, or of another network.
     """
     table = task.definition.baseline
-    network = new_network(task.definition)
     if table.checkpoint is not None:
-        fill(network, read_weights(Path(table.checkpoint)), table.checkpoint, task.definition.model.factory)
+        network = from_checkpoint(task.definition, table.checkpoint)
     else:
+        network = new_network(task.definition)
         train(network, task, tell)
     accuracy = accuracy_of(network, task.validation_batches())
     save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
@@ -39,6 +38,17 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
         "parameters": task.costs.full.parameters,
         "source": table.checkpoint or f"{table.epochs} epochs",
     }
+
+
+def from_checkpoint(definition: Definition, path: str) -> nn.Module:
+    """The study's network with the weights of a file.
+
+    Raises:
+        NetworkError: if the file is missing, damaged, or of another network.
+    """
+    network = new_network(definition)
+    fill(network, read_weights(Path(path)), path, definition.model.factory)
+    return network
 
 
 def train(network: nn.Module, task: Task, tell: Listener) -> None:
@@ -84,8 +94,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # torch's unpickler raises whatever a damaged byte leads to
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise NetworkError(f"{path} is neither a safetensors file nor a plain state dict: {reason:.200}") from error
     if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]

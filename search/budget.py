@@ -1,19 +1,21 @@
 """From proposed shares to widths that meet the budget."""
 
 from collections.abc import Mapping
+from itertools import permutations
 
 from ..errors import StudyError
 from ..models.cost import CostModel
 from ..studies.tables import Budget
 
 _BISECTIONS = 40
+_CLOSE = 0.99
 
 
 def widths_for(keep: Mapping[str, float], costs: CostModel, budget: Budget) -> dict[str, int]:
     """The widths that the shares stand for; with a budget, all scaled alike until the network meets it.
 
     With a budget the shares count relative to each other: accuracies of equal cost can be compared. After scaling,
-    channels are added one by one, where rounding took most away, as long as the budget holds.
+    channels are added one by one, where rounding took most away first, as long as the budget holds.
 
     Args:
         keep: group name → share of its channels, above 0; groups that are not named stay whole.
@@ -41,10 +43,29 @@ def widths_for(keep: Mapping[str, float], costs: CostModel, budget: Budget) -> d
             high = scale
     widths = _scaled(keep, full, low)
     by_loss = sorted(keep, key=lambda name: widths[name] - low * keep[name] * full[name])
-    for name in by_loss:
-        wider = {**widths, name: min(widths[name] + 1, full[name])}
-        if relative_cost(wider, costs, budget) <= 1:
-            widths = wider
+    before: dict[str, int] = {}
+    while widths != before:
+        before = widths
+        for name in by_loss:
+            wider = {**widths, name: min(widths[name] + 1, full[name])}
+            if relative_cost(wider, costs, budget) <= 1:
+                widths = wider
+    return _exchanged(widths, full, costs, budget)
+
+
+def _exchanged(widths: dict[str, int], full: Mapping[str, int], costs: CostModel, budget: Budget) -> dict[str, int]:
+    """Moves single channels from one group to another while that brings a small network's cost within 1 %."""
+    spent = relative_cost(widths, costs, budget)
+    while spent < _CLOSE:
+        moved = [
+            {**widths, a: widths[a] - 1, b: widths[b] + 1}
+            for a, b in permutations(widths, 2)
+            if widths[a] > 1 and widths[b] < full[b]
+        ]
+        fitting = [(cost, w) for w in moved if spent < (cost := relative_cost(w, costs, budget)) <= 1]
+        if not fitting:
+            break
+        spent, widths = max(fitting, key=lambda pair: pair[0])
     return widths
 
 

@@ -74,11 +74,12 @@ def run(
         changes.append(f"data.root={json.dumps(data_root)}")
     definition = load_definition(study, changes)
     console = make_console()
-    from .outcome import finish, resume_point
+    from .outcome import check_output, finish, output_file, resume_point
     from .progress import Progress
     from .runner import Interrupted
     from .workers import run_study
 
+    check_output(output_file(definition, output))
     finished, best = resume_point(storage, definition)
     if finished:
         print_line(console, f"resuming study {definition.study.name}: {finished} trials are finished")

@@ -145,12 +145,12 @@ def _accuracy_on(split: Split, network: nn.Module, data: dict[str, Any]) -> floa
 
 
 def _save_state_dict(network: nn.Module, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(network.state_dict(), partial)
-        partial.replace(path)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+            partial = Path(folder) / path.name
+            torch.save(network.state_dict(), partial)
+            partial.replace(path)
     except (OSError, RuntimeError) as error:
-        raise StudyError(f"cannot write {path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise StudyError(f"cannot write {path}: {reason}") from error

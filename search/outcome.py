@@ -1,5 +1,6 @@
 """What a run or an export ends with: the network as a file, and the lines that say what it is worth."""
 
+import errno
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,28 @@ def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, floa
     return finished, (best.number, best.user_attrs["accuracy"])
 
 
+def check_output(path: Path) -> None:
+    """Refuses, before the work and not after it, a place where no file can be written.
+
+    Raises:
+        StudyError: if the folder cannot be created or written, or `path` is a folder.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    except OSError as error:
+        reason = f"{path.parent} is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise StudyError(f"cannot write {path}: {reason}; choose another --output") from error
+
+
+def output_file(definition: Definition, output: Path | None) -> Path:
+    """Where a run writes its best network: `output`, or a file of the study's name."""
+    return output or Path(f"{definition.study.name}.safetensors")
+
+
 def finish(study: optuna.Study, definition: Definition, url: str, output: Path | None) -> str:
     """Exports the best network of a finished run and describes it beside the baseline.
 
@@ -39,7 +62,7 @@ def finish(study: optuna.Study, definition: Definition, url: str, output: Path |
         BranchfoldError: if the network cannot be exported.
     """
     best = best_trial(study, definition)
-    path = output or Path(f"{definition.study.name}.safetensors")
+    path = output_file(definition, output)
     evaluation = export_trial(study, definition, url, best, path)
     record, baseline = _baseline_on_test(study, definition, url)
     lines = [
@@ -71,6 +94,7 @@ def export(
         trial = trials[number]
     suffix = "safetensors" if form == "safetensors" else "pt"
     path = output or Path(f"{study.study_name}-trial-{trial.number}.{suffix}")
+    check_output(path)
     evaluation = export_trial(study, definition, url, trial, path, form)
     return f"{evaluation_lines(definition.data.name, evaluation)}\nexported trial {trial.number} to {path}"
 

@@ -106,14 +106,15 @@ class Worker:
     def _objective(self, trial: optuna.Trial, baseline: nn.Module) -> tuple[float, ...]:
         self._current = trial.number
         started = time.monotonic()
-        proposal = propose(trial, self.task.definition, self.task.costs)
-        seed = self.task.definition.study.seed + trial.number
-        for key, value in (("proposal", proposal.to_dict()), (SHAPE, proposal.shape), ("seed", seed)):
-            trial.set_user_attr(key, value)
-        share = self.task.costs.cost(proposal.widths).macs / self.task.costs.full.macs
-        self.tell(TrialStarted(trial.number, proposal.shape, share))
-        ended = TrialEnded(trial.number, "complete", None, None, None, proposal.shape, 0.0)
+        ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
         try:
+            proposal = propose(trial, self.task.definition, self.task.costs)
+            ended = ended._replace(shape=proposal.shape)
+            seed = self.task.definition.study.seed + trial.number
+            for key, value in (("proposal", proposal.to_dict()), (SHAPE, proposal.shape), ("seed", seed)):
+                trial.set_user_attr(key, value)
+            share = self.task.costs.cost(proposal.widths).macs / self.task.costs.full.macs
+            self.tell(TrialStarted(trial.number, proposal.shape, share))
             result = run_trial(trial, proposal, baseline, self.task, self.tell, seed=seed)
             self._keep(trial, proposal, result)
         except optuna.TrialPruned as stop:

@@ -1,6 +1,6 @@
 """What Optuna proposes for one trial: a schedule, the widths, and how to train."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -87,11 +87,12 @@ def keep_name(group: ChannelGroup, per: str) -> str:
     return f"keep.{group.name}"
 
 
-def check_space(definition: Definition, groups: Sequence[ChannelGroup]) -> None:
+def check_space(definition: Definition, costs: CostModel) -> None:
     """Checks, before a study starts, what only the schedules and the network can tell.
 
     Raises:
-        StudyError: if a shape or one of its parameters is unknown, out of range, or no group can be narrowed.
+        StudyError: if a shape is unknown, no group can be narrowed, or no widths meet the budget.
+        ScheduleError: if a shape or one of its parameters is unknown or out of range.
     """
     shape = definition.space.schedule.shape
     shapes = [str(value) for value in _values(shape)]
@@ -103,9 +104,10 @@ def check_space(definition: Definition, groups: Sequence[ChannelGroup]) -> None:
             for value in _values(dimension):
                 make_schedule(name, **{parameter: value})
         make_schedule(name)
-    if not any(group.prunable for group in groups):
-        reasons = "; ".join(f"{group.name}: {group.reason}" for group in groups[:3])
+    if not any(group.prunable for group in costs.groups):
+        reasons = "; ".join(f"{group.name}: {group.reason}" for group in costs.groups[:3])
         raise StudyError(f"no channel group of {definition.model.factory} can be narrowed ({reasons})")
+    widths_for({group.name: 1.0 for group in costs.groups if group.prunable}, costs, definition.study.budget)
 
 
 def _shape_dimensions(definition: Definition, shape: str) -> dict[str, Dimension]:

@@ -56,7 +56,7 @@ class Task:
                 f"model.factory = {definition.model.factory!r} gives {shape} for two images of {table.name}, "
                 f"which has {data.num_classes} classes: set model.num_classes = {data.num_classes}"
             )
-        check_space(definition, costs.groups)
+        check_space(definition, costs)
         return Task(definition, data, costs)
 
     def training_batches(self, batch_size: int, *, seed: int) -> Batches:

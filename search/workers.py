@@ -20,6 +20,7 @@ from ..errors import BranchfoldError, StudyError
 from ..studies.database import GRACE_PERIOD, open_storage, open_study
 from ..studies.definition import Definition, parse_definition
 from ..studies.trials import end_abandoned, finished_trials
+from .baseline import from_checkpoint
 from .events import BaselineReady, Event, Listener, Notice
 from .runner import Interrupted, Worker
 from .task import Task
@@ -42,11 +43,17 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
     """
     with quiet_optuna(), stopping_on_signals():
         storage = open_storage(url, create=True)
+        task = None
+        if definition.study.name not in optuna.get_all_study_names(storage):
+            # A mistake that only the data, the network or a checkpoint shows must leave no study behind.
+            task = Task.of(definition)
+            if definition.baseline.checkpoint is not None:
+                from_checkpoint(definition, definition.baseline.checkpoint)
         study = open_study(storage, definition)
         target = definition.study.trials
         if len(finished_trials(study)) >= target:
             return study
-        task = Task.of(definition)
+        task = task or Task.of(definition)
         first = Worker(task, storage, tell)
         baseline = first.baseline()
         while len(finished_trials(study)) < target:

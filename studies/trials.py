@@ -149,8 +149,11 @@ def trial_rows(study: optuna.Study) -> list[TrialRow]:
 
 def _row(trial: FrozenTrial) -> TrialRow:
     attributes = trial.user_attrs
-    last = trial.last_step
-    reported = trial.intermediate_values[last] if last is not None else None
+    # With several objectives nothing is reported to Optuna; the trial's own history is there in either case.
+    last = attributes.get("history", [{}])[-1]
+    reported, epochs = last.get("folded_accuracy"), last.get("epoch", trial.last_step)
+    if reported is None and trial.last_step is not None:
+        reported = trial.intermediate_values[trial.last_step]
     return TrialRow(
         number=trial.number,
         state=trial.state.name.lower(),
@@ -158,7 +161,7 @@ def _row(trial: FrozenTrial) -> TrialRow:
         macs_share=attributes.get("macs_share"),
         parameters_share=attributes.get("parameters_share"),
         shape=attributes.get(SHAPE, trial.params.get("schedule.shape")),
-        epochs=last or 0,
+        epochs=epochs or 0,
         seconds=trial.duration.total_seconds() if trial.duration is not None else None,
     )
 

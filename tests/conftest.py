@@ -103,7 +103,7 @@ class Residual(nn.Module):
 
 
 class Fire(nn.Module):
-    """SqueezeNet's module: two branches of different width joined by a concat, and a concat of flattened tensors."""
+    """SqueezeNet's module: two branches of different width in a concat, BatchNorm over flattened ones in another."""
 
     def __init__(self):
         super().__init__()
@@ -111,6 +111,7 @@ class Fire(nn.Module):
         self.expand1 = nn.Conv2d(6, 5, 1)
         self.expand3 = nn.Conv2d(6, 7, 3, padding=1)
         self.conv = nn.Conv2d(12, 6, 3, stride=2)
+        self.norm = nn.BatchNorm1d(6 * 4 * 6 + 5)
         self.fc = nn.Linear(6 * 4 * 6 + 5, 4)
 
     def forward(self, x):
@@ -119,7 +120,7 @@ class Fire(nn.Module):
         x = torch.cat([narrow, F.elu(self.expand3(x))], 1)
         x = F.relu(self.conv(x))
         pooled = F.adaptive_avg_pool2d(narrow, 1)
-        return self.fc(torch.cat([x.flatten(1), pooled.view(pooled.size(0), -1)], dim=1))
+        return self.fc(self.norm(torch.cat([x.flatten(1), pooled.view(pooled.size(0), -1)], dim=1)))
 
 
 class Dense(nn.Module):
@@ -197,7 +198,12 @@ class Tokens(nn.Module):
 
 def linear_chain() -> nn.Module:
     return nn.Sequential(
-        nn.Linear(5, 9), nn.BatchNorm1d(9), nn.ReLU(inplace=True), nn.Linear(9, 6, bias=False), nn.Tanh(), nn.Linear(6, 2)
+        nn.Linear(5, 9),
+        nn.BatchNorm1d(9),
+        nn.ReLU(inplace=True),
+        nn.Linear(9, 6, bias=False),
+        nn.Tanh(),
+        nn.Linear(6, 2),
     )
 
 

@@ -3,10 +3,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.networks.resnet import resnet20
-from torch import nn
 
 
 def batch_norms(network):
@@ -40,6 +41,48 @@ def test_at_alpha_one_it_is_the_original_in_training_too(example, branches_of):
         assert mine.num_batches_tracked == theirs.num_batches_tracked
         torch.testing.assert_close(mine.running_mean, theirs.running_mean, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(mine.running_var, theirs.running_var, rtol=1e-9, atol=1e-12)
+
+
+def view_of_channels(net, x):
+    half = (x := net.first(x))[:, :3]
+    return net.second(F.relu(x, inplace=True)) + half.mean()
+
+
+def twice_in_place(net, x):
+    x = net.first(x)
+    y = F.relu(x, inplace=True)
+    F.silu(x, inplace=True)
+    return net.second(y)
+
+
+def view_kept(net, x):
+    x = net.first(x)
+    rows = x.transpose(2, 3)
+    return net.second(torch.tanh(x.mul_(0.3))) + rows.mean()
+
+
+def identity_kept(net, x):
+    x = net.first(x)
+    same = F.dropout(x, 0.0, training=net.training)
+    x += 1
+    return net.second(F.relu(x)) * same.mean()
+
+
+def added_in_place(net, x):
+    x = identity = net.first(x)
+    x += torch.tanh(x)
+    x *= 0.5
+    return net.second(x - 3 * F.relu(identity))
+
+
+@pytest.mark.parametrize("forward", [view_of_channels, twice_in_place, view_kept, identity_kept, added_in_place])
+def test_tensors_in_the_same_memory_change_together(functional, randomise, forward):
+    network = randomise(functional(forward, first=nn.Conv2d(3, 6, 3), second=nn.Conv2d(6, 4, 3)))
+    x = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    branched = add_branches(network, x, keep=0.5)
+    torch.testing.assert_close(branched(x), network(x), rtol=1e-9, atol=1e-12)
+    branched.set_alpha(0)
+    torch.testing.assert_close(fold(branched)(x), branched(x), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("init", ["least-squares", "kaiming"])
@@ -80,7 +123,12 @@ def test_the_blend_of_a_tiny_network_by_hand(branches_of):
 def test_the_blend_of_a_convolution_with_batch_norm_and_flatten_by_hand(branches_of, randomise):
     network = randomise(
         nn.Sequential(
-            nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 2)
+            nn.Conv2d(2, 4, 3, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(24, 2),
         )
     )
     x = torch.randn(3, 2, 6, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

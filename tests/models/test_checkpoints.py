@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from torch import nn
+
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
 from branchfold.models.factories import build_network
-from safetensors.torch import save_file
-from torch import nn
 
 OWN_FILE = """
 from pathlib import Path
@@ -211,7 +212,7 @@ def test_a_damaged_description_is_refused(saved, text):
         {"arguments": None},
         {"arguments": {"width": "wide"}},
         {"arguments": {"depth": 3}},
-        {"arguments": {"width": 0.5}},
+        {"arguments": {"num_classes": 11}},
         {"input_shape": "abc"},
         {"input_shape": None},
         {"input_shape": 8},
@@ -288,7 +289,7 @@ def test_the_users_own_factory_must_be_given(tmp_path):
     for factory in (spec, lambda channels: build_network(spec, {"channels": channels})):
         loaded = load_network(path, factory)
         assert loaded[0].out_channels == 3
-    assert "does not fit" in message_of(load_network, path, lambda channels: nn.Linear(channels, 2))
+    assert "does not accept inputs" in message_of(load_network, path, lambda channels: nn.Linear(channels, 2))
     assert "does not fit" in message_of(load_network, path, lambda: nn.Linear(1, 2))
     assert "does not fit" in message_of(load_network, path, lambda channels: {"not": "a network"})
 
@@ -335,7 +336,7 @@ def test_a_file_cannot_make_torchvision_download(saved, monkeypatch, arguments):
 
 
 def test_a_failed_write_leaves_nothing_behind(saved, monkeypatch, tmp_path):
-    small, inputs, path = saved()
+    small, _, path = saved()
     before = path.read_bytes()
     description = read_description(path)
 
@@ -344,7 +345,7 @@ def test_a_failed_write_leaves_nothing_behind(saved, monkeypatch, tmp_path):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("branchfold.models.checkpoints.save_model", full)
-    with pytest.raises(NetworkError, match="cannot write .*: No space left on device"):
+    with pytest.raises(NetworkError, match=r"cannot write .*: No space left on device"):
         save_network(small, path, description)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before

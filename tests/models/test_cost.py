@@ -2,12 +2,13 @@ import time
 
 import pytest
 import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.cost import Cost, CostModel, count_macs
 from branchfold.models.factories import build_network
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 
 def counted(network, inputs):

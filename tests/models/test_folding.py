@@ -3,11 +3,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from branchfold.models import add_branches, channel_groups, fold
-from branchfold.models.folding import fold_compress, fold_expand
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+
+from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models.folding import fold_compress, fold_expand
 
 
 def normal(*shape, seed=0):
@@ -85,7 +86,7 @@ def test_half_precision_is_folded_in_float32():
 # The report's question: which einsum?
 
 
-def test_with_a_3x3_P_neither_contraction_is_the_composition():
+def test_with_a_3x3_compress_neither_contraction_is_the_composition():
     x, W, P = normal(2, 5, 9, 11), normal(4, 5, 3, 3, seed=1), normal(3, 4, 3, 3, seed=2)
     true = F.conv2d(F.conv2d(x, W, padding=1), P, padding=1)
     for contraction, sizes in (("abcd,befg->aefg", (3, 5, 3, 3)), ("abcd,befg->aecd", (3, 5, 3, 3))):
@@ -113,7 +114,7 @@ def test_two_3x3_kernels_compose_to_a_5x5_one_but_not_at_a_padded_border():
 @pytest.mark.parametrize(
     "options", [{"padding": 1}, {"stride": 2, "padding": (2, 0)}, {"padding": "same", "dilation": 2}]
 )
-def test_with_a_1x1_P_the_first_contraction_is_exact(options):
+def test_with_a_1x1_compress_the_first_contraction_is_exact(options):
     x, W, P = normal(2, 5, 9, 11), normal(4, 5, 3, 3, seed=1), normal(3, 4, 1, 1, seed=2)
     folded = torch.einsum("abcd,befg->aefg", P, W)
     assert_equal(F.conv2d(x, folded, **options), F.conv2d(F.conv2d(x, W, **options), P))
@@ -121,7 +122,7 @@ def test_with_a_1x1_P_the_first_contraction_is_exact(options):
     assert torch.einsum("abcd,befg->aecd", P, W).shape == (3, 5, 1, 1)
 
 
-def test_an_E_with_a_bias_before_a_zero_padded_convolution_cannot_be_folded():
+def test_an_expand_with_a_bias_before_a_zero_padded_convolution_cannot_be_folded():
     z, E, e = normal(2, 3, 7, 9), normal(5, 3, seed=1), normal(5, seed=2)
     W, b = normal(4, 5, 3, 3, seed=3), normal(4, seed=4)
     expanded = torch.einsum("ck,nkhw->nchw", E, z)
@@ -171,7 +172,7 @@ def test_single_groups_fold(example, at_zero):
 
 def test_one_group_folds_while_another_is_still_fading(example, at_zero):
     """α of the others does not matter: the fold is the network at α = 0 for all."""
-    branched, small = at_zero(example.network, example.inputs)
+    branched, _ = at_zero(example.network, example.inputs)
     at_zero_output = branched(example.inputs)
     branched.set_alpha(0.7)
     state = copy.deepcopy(branched.state_dict())
@@ -365,7 +366,7 @@ def programs(draw):
         shapes.append(tuple(program(torch.zeros(1, *shapes[0])).shape[1:]))
 
     def convolution(source, kernel):
-        c, h, w = shapes[source]
+        _, h, w = shapes[source]
         padding = draw(st.sampled_from([0, 1, (1, 0), (0, 2), "same"]))
         kernel = (min(kernel[0], h), min(kernel[1], w))
         if padding == "same":  # torch warns of even kernels
@@ -391,7 +392,7 @@ def programs(draw):
         c, h, w = shapes[source]
         alike = [i for i in range(1, last + 1) if shapes[i] == shapes[source]]
         aligned = [i for i in range(1, last + 1) if shapes[i][1:] == (h, w)]
-        kind = draw(st.sampled_from("conv conv norm act depthwise pool add mul cat pad".split()))
+        kind = draw(st.sampled_from(["conv", "conv", "norm", "act", "depthwise", "pool", "add", "mul", "cat", "pad"]))
         if kind == "conv":
             layer = nn.Conv2d(c, draw(channels), **convolution(source, draw(kernels)))
             add("layer", [source], None, layer)

@@ -3,11 +3,12 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations
+
 from branchfold.models import channel_groups
 from branchfold.models.networks.resnet import resnet20
 from branchfold.models.networks.vgg import vgg16
-from torch import nn
-from torch.nn.utils import parametrizations
 
 X = torch.randn(2, 3, 8, 11, generator=torch.Generator().manual_seed(0))
 
@@ -238,6 +239,11 @@ FIXED = {
         {},
         "mul_ changes it in place while it is still in use",
     ),
+    "in place through a view nobody knows": (
+        lambda net, x: x[:, :4].mul_(0.3).sum() + x,
+        {},
+        "getitem is not known",
+    ),
     "an operation nobody knows": (
         lambda net, x: torch.cumsum(x, 1),
         {},
@@ -322,6 +328,18 @@ def test_a_concat_along_another_dimension_makes_its_parts_one_group(functional):
             last=nn.Conv2d(8, 4, 1),
         )
         assert as_rows(network, X)[0] == ("left", 8, ("left", "right"), ("last",), True)
+
+
+def test_a_sum_with_fixed_channels_is_fixed_for_its_reason(functional):
+    def counts(x):
+        return x / x.shape[1]
+
+    for forward in (
+        lambda net, x: net.last(counts(net.left(x)) + net.right(x)),
+        lambda net, x: net.last(net.left(x) + counts(net.right(x))),
+    ):
+        network = functional(forward, left=nn.Conv2d(3, 8, 3), right=nn.Conv2d(3, 8, 3), last=nn.Conv2d(8, 4, 1))
+        assert reasons(network)["left"] == "the code reads its number of channels"
 
 
 def test_tied_weights_are_fixed(pair):

@@ -3,12 +3,14 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.initialisation import initialise_from_data
+from branchfold.models.narrowing import with_channels
 from branchfold.models.selection import greedy_selection
 from branchfold.models.statistics import recompute_batch_norm
-from torch import nn
 
 RIDGE = 1e-4
 
@@ -71,7 +73,7 @@ def test_copies_of_channels_are_reproduced(doubled):
 
 
 def test_narrow_batch_norms_hold_the_statistics_of_what_arrives(make_example):
-    for name in ("chain", "residual", "dense", "mobile", "conv1d", "conv3d", "linear"):
+    for name in ("chain", "residual", "fire", "dense", "mobile", "conv1d", "conv3d", "linear"):
         _, network, inputs = make_example(name)
         data = normal(30, *inputs.shape[1:], seed=3)
         batches = data.split([11, 12, 7])
@@ -107,6 +109,24 @@ def test_narrow_layers_hold_the_chosen_channels(make_example):
     assert branched.narrow["depthwise"].groups == 4
 
 
+def test_narrow_layers_hold_the_chosen_channels_positions_behind_a_flatten(make_example):
+    _, network, inputs = make_example("fire")
+    branched = add_branches(network, inputs, keep={"conv": 2, "expand1": 3})
+    channels = {path: branched.compress[path].weight.argmax(1).tolist() for path in ("conv", "expand1")}
+    places = [24 * c + s for c in channels["conv"] for s in range(24)] + [144 + c for c in channels["expand1"]]
+    assert torch.equal(branched.narrow["norm"].weight, network.norm.weight[places])
+    assert torch.equal(branched.narrow["norm"].bias, network.norm.bias[places])
+
+
+def test_a_copy_with_some_channels_has_their_values(randomise):
+    chosen = torch.tensor([4, 0, 3])
+    for layer in (nn.BatchNorm2d(6), nn.PReLU(6), nn.Conv2d(6, 6, 3, groups=6)):
+        layer = randomise(layer)
+        narrow = with_channels(layer, chosen)
+        x = normal(2, 6, 5, 7)
+        assert torch.equal(narrow(x[:, chosen]), layer(x)[:, chosen])
+
+
 def selected(A, k):
     """Reference for the selection: torch's least squares on the activations (channels, examples)."""
     chosen = []
@@ -120,7 +140,7 @@ def selected(A, k):
 
 
 def ridge_fit(A, Z):
-    """argmin ‖A − E Z‖² + λ‖E‖², λ = 1e-4 × mean energy of Z's rows; activations are (channels, examples)."""
+    """E of min ‖A − E Z‖² + λ‖E‖², λ = 1e-4 × mean energy of Z's rows; activations are (channels, examples)."""
     k = len(Z)
     damping = (RIDGE * Z.square().sum() / k).sqrt() * torch.eye(k, dtype=Z.dtype)
     targets = torch.cat([A, A.new_zeros(len(A), k)], 1)
@@ -211,7 +231,8 @@ def test_the_example_inputs_are_the_data_by_default(example):
 
 def test_modes_and_data_stay_as_they_were(functional, randomise):
     network = functional(
-        lambda net, x: net.second(F.relu(net.norm(net.first(x.sub_(0.5))))),
+        # x is read again, so that it has to change in place.
+        lambda net, x: net.second(F.relu(net.norm(net.first(x.sub_(0.5))))) * x.mean(),
         first=nn.Conv2d(3, 8, 3),
         norm=nn.BatchNorm2d(8),
         second=nn.Conv2d(8, 4, 3),
@@ -254,7 +275,9 @@ def test_fitting_is_far_better_than_chance():
     recompute_batch_norm(network, [images])
     network.eval()
     errors = {
-        init: error_at_zero(add_branches(network, images[:2], keep=0.5, init=init, data=images[:64]), network, images[64:])
+        init: error_at_zero(
+            add_branches(network, images[:2], keep=0.5, init=init, data=images[:64]), network, images[64:]
+        )
         for init in ("least-squares", "kaiming")
     }
     assert errors["least-squares"] < 0.25
@@ -312,7 +335,9 @@ def test_the_random_initialisation_is_random_and_needs_no_data(make_example):
     assert torch.equal(norm.weight, torch.ones(4).double())
     assert torch.equal(norm.running_mean, torch.zeros(4).double())
     # Kaiming's standard deviation for a linear step: 1/√fan_in.
-    wide = add_branches(nn.Sequential(nn.Linear(2, 900), nn.Linear(900, 2)), torch.zeros(1, 2), keep=0.5, init="kaiming")
+    wide = add_branches(
+        nn.Sequential(nn.Linear(2, 900), nn.Linear(900, 2)), torch.zeros(1, 2), keep=0.5, init="kaiming"
+    )
     assert wide.compress["0"].weight.std().item() == pytest.approx(900**-0.5, rel=0.02)
     assert wide.blend["_0"].expand["0"].std().item() == pytest.approx(450**-0.5, rel=0.02)
 

@@ -2,6 +2,7 @@ from itertools import combinations
 
 import pytest
 import torch
+
 from branchfold.errors import NetworkError
 from branchfold.models.selection import by_channel, gram, greedy_selection, ridge_least_squares
 
@@ -36,6 +37,14 @@ def test_each_channel_chosen_explains_most_of_what_is_left(seed):
         chosen.append(j)
     expected = [residual_share(A, chosen[:i]) for i in range(8)]
     torch.testing.assert_close(errors, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)
+
+
+def test_a_channel_that_stands_for_many_comes_before_a_stronger_one_on_its_own():
+    # Four equal channels of energy 1, and one of energy 3 that is orthogonal to them.
+    G = torch.block_diag(torch.ones(4, 4), torch.tensor([[3.0]])).double()
+    order, errors = greedy_selection(G, 2)
+    assert order.tolist() == [0, 4]
+    torch.testing.assert_close(errors, torch.tensor([1, 3 / 7, 0]).double())
 
 
 def test_greedy_is_close_to_the_best_of_all_subsets():
@@ -141,4 +150,6 @@ def test_ridge_least_squares_takes_channels_that_never_fire():
     expected = torch.linalg.lstsq(Z[[0, 2]].T, A.T).solution.T
     torch.testing.assert_close(E[:, [0, 2]], expected, rtol=1e-4, atol=1e-5)
     silent = torch.zeros(3, 3, dtype=torch.float64)
-    assert torch.equal(ridge_least_squares(silent, torch.zeros(4, 3, dtype=torch.float64), 0.0), torch.zeros(4, 3).double())
+    assert torch.equal(
+        ridge_least_squares(silent, torch.zeros(4, 3, dtype=torch.float64), 0.0), torch.zeros(4, 3).double()
+    )

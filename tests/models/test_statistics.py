@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
-from branchfold.models.statistics import recompute_batch_norm
 from torch import nn
+
+from branchfold.models.statistics import recompute_batch_norm
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@ import inspect
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.tracing import shape_of, trace
-from torch import nn
 
 X = torch.randn(2, 3, 8, 11, generator=torch.Generator().manual_seed(0))
 

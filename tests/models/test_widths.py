@@ -1,4 +1,5 @@
 import pytest
+
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.groups import channel_groups
@@ -7,7 +8,7 @@ from branchfold.models.widths import kept_widths
 
 @pytest.fixture(scope="module")
 def groups(make_example):
-    """stem 8, a1 5, b1 6, b2 12, all free; fc 4, fixed."""
+    """Widths: stem 8, a1 5, b1 6, b2 12, all free; fc 4, fixed."""
     _, network, inputs = make_example("residual")
     return channel_groups(network, inputs)
 

@@ -1,0 +1,120 @@
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from branchfold.errors import StudyError
+from branchfold.models import add_branches, fold
+from branchfold.models.cost import CostModel
+from branchfold.models.factories import build_network
+from branchfold.search.budget import relative_cost, widths_for
+from branchfold.studies.tables import Budget
+
+NETWORKS = {
+    "vgg16": ({"width": 0.25}, (3, 32, 32)),
+    "resnet20": ({}, (3, 32, 32)),
+    "vgg_digits": ({}, (1, 8, 8)),
+}
+BUDGETS = [
+    Budget(macs=0.05),
+    Budget(macs=0.15),
+    Budget(macs=0.35),
+    Budget(macs=0.8),
+    Budget(parameters=0.3),
+    Budget(macs=0.35, parameters=0.2),
+]
+
+
+@pytest.fixture(scope="module", params=sorted(NETWORKS))
+def subject(request):
+    arguments, shape = NETWORKS[request.param]
+    network, example = build_network(request.param, arguments), torch.zeros(1, *shape)
+    return network, example, CostModel(network, example)
+
+
+def shares(costs, draw):
+    return {group.name: draw.uniform(0.1, 1.0) for group in costs.groups if group.prunable}
+
+
+def counted(network, example):
+    """MACs and parameters of a network as it is, from the shapes that its layers see."""
+    macs = 0
+
+    def count(layer, inputs, output):
+        nonlocal macs
+        macs += output[0].numel() * layer.weight[0].numel()
+
+    handles = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    with torch.no_grad():
+        network.eval()(example)
+    for handle in handles:
+        handle.remove()
+    return macs, sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("budget", BUDGETS, ids=str)
+def test_budget_is_met_within_one_percent_and_never_exceeded(subject, budget):
+    network, example, costs = subject
+    draw = random.Random(0)
+    full = counted(network, example)
+    limits = (budget.macs, budget.parameters)
+    for round_ in range(60):
+        keep = shares(costs, draw)
+        widths = widths_for(keep, costs, budget)
+        assert widths.keys() == keep.keys()
+        spent = tuple(costs.cost(widths))
+        if round_ < 2:  # the network itself, narrowed and counted
+            by_share = {name: width / costs_width(costs, name) for name, width in widths.items()}
+            narrowed = fold(add_branches(network, example, keep=by_share, init="kaiming"))
+            assert counted(narrowed, example) == spent
+        ratios = [s / (limit * f) for s, f, limit in zip(spent, full, limits, strict=True) if limit is not None]
+        assert 0.99 <= max(ratios) <= 1.0
+
+
+def costs_width(costs, name):
+    return next(group.width for group in costs.groups if group.name == name)
+
+
+def test_without_a_budget_the_widths_are_the_rounded_shares(subject):
+    costs = subject[2]
+    keep = shares(costs, random.Random(1))
+    expected = {name: max(1, round(share * costs_width(costs, name))) for name, share in keep.items()}
+    assert widths_for(keep, costs, Budget()) == expected
+    assert set(widths_for(dict.fromkeys(keep, 1e-6), costs, Budget()).values()) == {1}
+
+
+def test_shares_count_relative_to_each_other(subject):
+    costs = subject[2]
+    keep = shares(costs, random.Random(2))
+    halved = {name: share / 2 for name, share in keep.items()}
+    assert widths_for(keep, costs, Budget(macs=0.2)) == widths_for(halved, costs, Budget(macs=0.2))
+    wide, narrow = sorted(keep, key=lambda name: costs_width(costs, name))[-2:]
+    widths = widths_for({**dict.fromkeys(keep, 0.5), wide: 1.0, narrow: 0.1}, costs, Budget(macs=0.2))
+    assert widths[wide] / costs_width(costs, wide) > 4 * widths[narrow] / costs_width(costs, narrow)
+
+
+def test_larger_budgets_buy_larger_networks(subject):
+    costs = subject[2]
+    keep = shares(costs, random.Random(3))
+    macs = [costs.cost(widths_for(keep, costs, Budget(macs=share))).macs for share in (0.1, 0.2, 0.4, 0.7, 1.0)]
+    assert macs == sorted(macs)
+    assert macs[-1] == costs.full.macs
+    same = widths_for(dict.fromkeys(keep, 0.3), costs, Budget(macs=1.0))
+    assert all(width == costs_width(costs, name) for name, width in same.items())
+
+
+def test_unreachable_budget_says_by_how_much(subject):
+    costs = subject[2]
+    keep = shares(costs, random.Random(4))
+    least = relative_cost(dict.fromkeys(keep, 1), costs, Budget(macs=1e-5))
+    with pytest.raises(StudyError, match=f"macs = 1e-05.*cannot be met.*{least:.2f} times"):
+        widths_for(keep, costs, Budget(macs=1e-5))
+    tightest = costs.cost(dict.fromkeys(keep, 1)).macs / costs.full.macs
+    assert set(widths_for(keep, costs, Budget(macs=tightest * 1.0000001)).values()) == {1}
+
+
+def test_other_group_names_than_the_networks_are_left_whole(subject):
+    costs = subject[2]
+    first, *_, last = [group.name for group in costs.groups if group.prunable]
+    assert widths_for({first: 0.5, last: 0.5}, costs, Budget(macs=0.95)).keys() == {first, last}

@@ -1,0 +1,344 @@
+"""Running studies: in this process, stopped and resumed, killed, in several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from branchfold.errors import DataError, StudyError
+from branchfold.search import data, delivery, runner, sources, workers
+from branchfold.search.baseline import make_baseline
+from branchfold.search.events import BaselineEpoch, BaselineReady, TrialEnded, TrialStarted
+from branchfold.search.runner import make_pruner, make_sampler
+from branchfold.search.workers import run_study
+from branchfold.studies.artifacts import artifact_folder
+from branchfold.studies.database import load_study, open_storage
+from branchfold.studies.definition import parse_definition
+from branchfold.studies.trials import finished_trials, measurement_of
+
+BELATED = """
+import sys, json
+from branchfold.studies import database, trials
+from branchfold.search import workers
+database.HEARTBEAT_INTERVAL, database.GRACE_PERIOD = 1, 3
+trials.GRACE_PERIOD = workers.GRACE_PERIOD = 3
+from branchfold.studies.definition import load_definition
+import torch; torch.set_num_threads(1)
+def tell(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "epoch", ""), flush=True)
+study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, tell=tell)
+"""
+
+
+def states(study):
+    return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+
+
+def kinds(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def until(process, wanted):
+    """Reads the process's lines until one holds all words of `wanted`."""
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if all(word in line for word in wanted):
+            return
+    raise AssertionError(f"no line with {wanted}: {''.join(seen)}")
+
+
+class TestOneProcess:
+    def test_runs_to_its_number_and_not_beyond(self, study_run):
+        study, url, events = study_run()
+        assert states(study) == {"COMPLETE": 3}
+        assert [event.trial for event in kinds(events, TrialStarted)] == [0, 1, 2]
+        assert len(kinds(events, BaselineEpoch)) == 4
+        for trial, event in zip(study.trials, kinds(events, TrialEnded), strict=True):
+            measured = measurement_of(trial)
+            assert 0.24 < measured.macs_share <= 0.25
+            assert trial.value == measured.accuracy == event.accuracy == trial.intermediate_values[2]
+            assert trial.user_attrs["folding_error"] < 1e-9
+            assert trial.user_attrs["seed"] == trial.number
+            assert trial.user_attrs["proposal"]["lr"] == trial.params["training.lr"]
+            assert (artifact_folder(url) / trial.user_attrs["network"]).is_file()
+
+        again, _, later = study_run(url=url)
+        assert states(again) == {"COMPLETE": 3}
+        assert later == []
+
+        more, _, later = study_run(url=url, study={"trials": 5})
+        assert states(more) == {"COMPLETE": 5}
+        assert [event.trial for event in kinds(later, TrialStarted)] == [3, 4]
+        # The baseline of the first run stays, and no proposal comes twice.
+        (kept,) = kinds(later, BaselineReady)
+        assert kept.source == "from an earlier run"
+        assert not kinds(later, BaselineEpoch)
+        assert kept.accuracy == kinds(events, BaselineReady)[0].accuracy
+        rates = [trial.params["training.lr"] for trial in more.trials]
+        assert len(set(rates)) == 5
+
+    def test_same_seed_same_study_other_seed_another(self, study_run, tmp_path):
+        first, again = (study_run(url=f"sqlite:///{tmp_path}/{name}.db")[0] for name in "ab")
+        other, _, _ = study_run(url=f"sqlite:///{tmp_path}/c.db", study={"trials": 1, "seed": 1})
+        assert [trial.params for trial in first.trials] == [trial.params for trial in again.trials]
+        assert [trial.value for trial in first.trials] == [trial.value for trial in again.trials]
+        assert other.trials[0].params != first.trials[0].params
+
+    def test_never_sees_the_test_split(self, study_run, monkeypatch):
+        def refuse(*args, **kwargs):
+            raise AssertionError("the search asked for the test split")
+
+        monkeypatch.setattr(data, "load_test", refuse)
+        monkeypatch.setattr(delivery, "load_test", refuse)
+        read = sources.read_images
+        monkeypatch.setattr(
+            data, "read_images", lambda *args, train, **rest: read(*args, train=train, **rest) if train else refuse()
+        )
+        study, _, _ = study_run()
+        assert states(study) == {"COMPLETE": 3}
+
+    def test_lost_baseline_is_told(self, study_run):
+        study, url, _ = study_run(study={"trials": 1})
+        (artifact_folder(url) / study.user_attrs["baseline"]["network"]).unlink()
+        with pytest.raises(StudyError, match=r"the baseline of 'tiny' is missing.*put the folder `artifacts` back"):
+            study_run(url=url, study={"trials": 2})
+        assert states(study) == {"COMPLETE": 1}
+
+    def test_another_definition_is_refused(self, study_run):
+        study, url, _ = study_run(study={"trials": 1})
+        with pytest.raises(StudyError, match=r"exists with another definition: trial.epochs was 2 and is now 3"):
+            study_run(url=url, trial={"epochs": 3})
+        assert states(study) == {"COMPLETE": 1}
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"model": {"num_classes": 7}},
+            {"space__schedule": {"knee": {"threshold": 1.5}}},
+            {"study": {"budget": {"macs": 0.001}}},
+            {"baseline": {"epochs": None, "checkpoint": "none.pt"}},
+        ],
+        ids=str,
+    )
+    def test_mistakes_found_by_running_leave_no_study_behind(self, study_run, changes, tmp_path):
+        url = f"sqlite:///{tmp_path}/s.db"
+        with pytest.raises(Exception, match=r"set model.num_classes|knee's threshold|cannot be met|no checkpoint"):
+            study_run(url=url, **changes)
+        assert optuna.get_all_study_names(storage=open_storage(url, create=False)) == []
+        study_run(url=url, study={"trials": 1})
+
+    def test_missing_data_without_a_network(self, study_run, monkeypatch, tmp_path):
+        def refuse(*args, **kwargs):
+            raise OSError("no route to host")
+
+        monkeypatch.setattr("urllib.request.urlopen", refuse)
+        changes = {"model": {"factory": "vgg16"}, "data": {"name": "cifar10", "root": str(tmp_path / "none")}}
+        with pytest.raises(DataError, match=r"cifar10 is not in .*none and cannot be downloaded.*--data-root"):
+            study_run(**changes)
+        assert not (tmp_path / "none").exists()
+
+    def test_baseline_of_a_faster_process_is_used(self, study_run, monkeypatch):
+        """While this process trains a baseline another one saves its own, which every trial is measured against."""
+
+        def beaten(task, path, tell):
+            record = make_baseline(task, path, tell)
+            study = load_study(open_storage(url, create=False), "tiny")
+            name = (artifact_folder(url) / "first").name
+            (artifact_folder(url) / name).write_bytes(path.read_bytes())
+            study.set_user_attr("baseline", {**record, "accuracy": 0.123, "network": name})
+            return record
+
+        _, url, _ = study_run(study={"trials": 1, "name": "other"})
+        monkeypatch.setattr(runner, "make_baseline", beaten)
+        study, _, events = study_run(url=url, study={"trials": 1})
+        assert kinds(events, BaselineReady)[0].accuracy == 0.123
+        assert study.user_attrs["baseline"]["network"] == "first"
+
+
+class TestFailures:
+    def test_diverging_trials_are_pruned_and_end_nothing(self, study_run):
+        study, _, events = study_run(space__training={"lr": 1e12})
+        assert states(study) == {"PRUNED": 3}
+        assert {event.note for event in kinds(events, TrialEnded)} == {"diverged"}
+
+    def test_several_in_a_row_end_the_run(self, study_run, monkeypatch):
+        def fail(*args, **kwargs):
+            raise StudyError("no room left")
+
+        monkeypatch.setattr(runner, "run_trial", fail)
+        with pytest.raises(StudyError, match="3 trials failed in a row, the last one: no room left"):
+            study_run(study={"trials": 10})
+
+    def test_failing_proposals_count_as_well(self, study_run, monkeypatch):
+        def fail(*args, **kwargs):
+            raise StudyError("nothing fits")
+
+        monkeypatch.setattr(runner, "propose", fail)
+        with pytest.raises(StudyError, match=r"3 trials failed in a row.*nothing fits"):
+            study_run(study={"trials": 10})
+
+    def test_single_ones_do_not_count_and_are_made_up_for(self, study_run, monkeypatch):
+        real, calls = runner.run_trial, []
+
+        def sometimes(*args, **kwargs):
+            calls.append(1)
+            if len(calls) % 2:
+                raise StudyError("a hiccup")
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(runner, "run_trial", sometimes)
+        study, _, events = study_run()
+        assert states(study) == {"COMPLETE": 3, "FAIL": 3}
+        assert study.trials[0].user_attrs["note"] == "a hiccup"
+        assert [event.state for event in kinds(events, TrialEnded)] == ["fail", "complete"] * 3
+
+    def test_an_error_of_the_program_is_raised(self, study_run, monkeypatch):
+        def fail(*args, **kwargs):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(runner, "run_trial", fail)
+        with pytest.raises(ZeroDivisionError):
+            study_run()
+
+
+class TestObjectives:
+    def test_two_give_a_pareto_front(self, study_run):
+        study, _, _ = study_run(
+            study={"objectives": ["accuracy", "macs"], "budget": {}, "trials": 4}, space__keep={"per": "network"}
+        )
+        assert states(study) == {"COMPLETE": 4}
+        points = [(trial.user_attrs["accuracy"], trial.user_attrs["macs"]) for trial in study.trials]
+        assert [tuple(trial.values) for trial in study.trials] == points
+        front = {
+            i for i, (a, m) in enumerate(points) if not any(b >= a and n <= m and (b, n) != (a, m) for b, n in points)
+        }
+        assert {trial.number for trial in study.best_trials} == front
+
+    def test_diverged_trials_are_no_trouble_there(self, study_run):
+        study, _, _ = study_run(study={"objectives": ["accuracy", "macs"]}, space__training={"lr": 1e12})
+        assert states(study) == {"PRUNED": 3}
+
+    @pytest.mark.parametrize("pruner", ["median", "hyperband", "none"])
+    def test_pruners(self, define, study_run, pruner):
+        names = {"median": "MedianPruner", "hyperband": "HyperbandPruner", "none": "NopPruner"}
+        assert type(make_pruner(define(search={"pruner": pruner}))).__name__ == names[pruner]
+        study, _, _ = study_run(search={"pruner": pruner}, study={"trials": 2})
+        assert states(study).total() == 2
+
+    @pytest.mark.parametrize("sampler", ["tpe", "random"])
+    def test_samplers_follow_the_seed(self, define, sampler):
+        def first(seed):
+            study = optuna.create_study(sampler=make_sampler(define(search={"sampler": sampler}), seed))
+            return study.ask().suggest_float("x", 0, 1)
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        assert first(1) == first(1) != first(2)
+
+
+class TestStopped:
+    def test_ctrl_c_keeps_what_is_finished_and_goes_on(self, toml, define, command_line, tmp_path):
+        command, environment = command_line
+        changes = {"trial": {"epochs": 30}, "search": {"pruner": "none"}}
+        (tmp_path / "tiny.toml").write_text(toml)
+        settings = ["--set", "trial.epochs=30", "--set", 'search.pruner="none"', "--storage", "sqlite:///s.db"]
+        process = subprocess.Popen(
+            [*command, "run", "tiny.toml", *settings],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(process, ["trial 1 ", "epoch 3/30"])
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "stopped: 1 of 3 trials are finished and kept; the same command goes on from here" in out
+        assert err == ""
+        assert not (tmp_path / "tiny.safetensors").exists()
+
+        url = f"sqlite:///{tmp_path}/s.db"
+        study = load_study(open_storage(url, create=False), "tiny")
+        assert states(study) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
+        interrupted, waiting = study.trials[1:]
+        assert waiting.system_attrs["fixed_params"] == interrupted.params
+
+        # What remains needs no 30 epochs: the queued parameters are what is looked at.
+        events = []
+        run_study(define(**changes), url, workers=1, tell=events.append)
+        assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+        assert study.trials[2].params == interrupted.params
+        assert study.trials[2].user_attrs["repeats"] == 1
+
+    def test_a_killed_trial_is_run_again(self, toml, tmp_path):
+        (tmp_path / "tiny.toml").write_text(toml.replace("epochs = 2", "epochs = 20"))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", BELATED]
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        until(process, ["TrialEpoch 1 3"])
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert states(study) == {"COMPLETE": 1, "RUNNING": 1}
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120, stdout=subprocess.PIPE)
+        assert states(study)["COMPLETE"] == 3
+        assert study.trials[1].state == TrialState.FAIL
+        assert study.trials[1].params in [trial.params for trial in study.trials[2:]]
+
+    def test_handlers_are_put_back(self, study_run):
+        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        study_run(study={"trials": 1})
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+class TestSeveralProcesses:
+    def test_two_workers_share_the_trials(self, toml, command_line, tmp_path):
+        command, environment = command_line
+        (tmp_path / "tiny.toml").write_text(toml)
+        start = time.monotonic()
+        done = subprocess.run(
+            [*command, "run", "tiny.toml", "--workers", "2", "--trials", "6", "--storage", "sqlite:///s.db"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), (done, time.monotonic() - start)
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert 6 <= len(finished_trials(study)) <= 7
+        assert set(states(study)) <= {"COMPLETE", "PRUNED"}
+        assert done.stdout.count("baseline (") == 1
+        for trial in study.trials:
+            assert f"trial {trial.number}  " in done.stdout
+        assert len({trial.params["training.lr"] for trial in study.trials}) == len(study.trials)
+        assert (tmp_path / "tiny.safetensors").is_file()
+
+    def test_a_failing_worker_is_told_in_one_line(self, study_run, monkeypatch):
+        study, url, _ = study_run(study={"trials": 1})
+        (artifact_folder(url) / study.user_attrs["baseline"]["network"]).unlink()
+        definition = parse_definition(
+            {**study.user_attrs["definition"], "study": {"name": "tiny", "trials": 2, "budget": {"macs": 0.25}}}
+        )
+        with pytest.raises(StudyError, match="the baseline of 'tiny' is missing"):
+            workers._run_processes(definition, url, 1, 2, lambda event: None)
+        assert states(study) == {"COMPLETE": 1}
+
+
+def test_results_are_json_and_small(study_run, tmp_path):
+    study, _, _ = study_run(study={"trials": 1})
+    attributes = study.trials[0].user_attrs
+    assert len(json.dumps(attributes)) < 5000
+    assert Path(artifact_folder(f"sqlite:///{tmp_path}/s.db") / attributes["network"]).stat().st_size < 100_000
+    assert torch.get_num_threads() == 1
