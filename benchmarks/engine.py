@@ -67,7 +67,7 @@ def training_step(network: nn.Module, images: Tensor, labels: Tensor) -> Callabl
 def built_directly(folded: nn.Module) -> nn.Module:
     """A chain of new layers of the folded network's widths."""
     layers: list[nn.Module] = []
-    for layer in folded.features.children():  # type: ignore[operator, union-attr]
+    for layer in folded.features.children():  # type: ignore[union-attr]
         if isinstance(layer, nn.Conv2d):
             bias = layer.bias is not None
             layers.append(nn.Conv2d(layer.in_channels, layer.out_channels, 3, padding=1, bias=bias))

@@ -1,6 +1,7 @@
 """The original's activations where each group is read, as Gram matrices, and what they say of every width."""
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -8,8 +9,9 @@ from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
 from .groups import Analysis
+from .modes import preserving_modes
 from .selection import gram, greedy_selection
-from .tracing import ExampleInputs, as_inputs, preserving_modes
+from .tracing import ExampleInputs, as_inputs, copied
 
 _CHUNK = 256
 
@@ -31,8 +33,6 @@ def sensitivity(
     Raises:
         NetworkError: if the network cannot be traced, or its activations are not finite.
     """
-    import copy
-
     analysis = Analysis.of(copy.deepcopy(model), example_inputs)
     batches = input_batches(analysis, [as_inputs(example_inputs)] if data is None else data)
     names = [group.name for group in analysis.groups if group.prunable]
@@ -50,17 +50,18 @@ def group_grams(analysis: Analysis, names: Iterable[str], batches: Iterable[tupl
     """
     wanted = set(names)
     sums: dict[fx.Node, list[Tensor | None]] = {}
-    with preserving_modes(analysis.graph.traced.network) as network, torch.no_grad():
+    network = analysis.graph.traced.network
+    with preserving_modes(network), torch.no_grad():
         network.eval()
         for batch in batches:
-            _Recorder(analysis, wanted, sums).run(*batch)
+            _Recorder(analysis, wanted, sums).run(*copied(batch))
     grams: dict[str, Tensor] = {}
     for node, parts in sums.items():
         for name, G in zip(analysis.segment_groups(analysis.graph.layouts[node]), parts, strict=True):
             if G is None or name is None:
                 continue
             energy = G.diagonal().sum()
-            scaled = G / energy if energy > 0 else G
+            scaled = G / energy if energy != 0 else G  # also where it is not a number, for the selection to refuse
             grams[name] = grams[name] + scaled if name in grams else scaled
     return grams
 
@@ -72,7 +73,7 @@ def input_batches(analysis: Analysis, data: Tensor | Iterable[Any]) -> list[tupl
         NetworkError: if there is no data.
     """
     network = analysis.graph.traced.network
-    arity = sum(1 for node in analysis.graph.traced.graph.nodes if node.op == "placeholder")
+    arity = len(analysis.graph.traced.inputs)
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
     batches = []
     for batch in data.split(_CHUNK) if isinstance(data, Tensor) else data:
@@ -117,8 +118,3 @@ class _Recorder(fx.Interpreter):
             more = gram(x, layout.dim, segment.channels.width)
             added.append(more if G is None else G + more)
         self.sums[node] = added
-
-
-def shares_of_energy(errors: Mapping[str, Tensor]) -> dict[str, list[float]]:
-    """The errors as plain lists."""
-    return {name: values.tolist() for name, values in errors.items()}

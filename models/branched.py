@@ -62,7 +62,7 @@ class BranchedNetwork(nn.Module):
 
     Attributes:
         network: the original layers.
-        arity: how many of the forward's arguments the example inputs gave.
+        example: the forward's arguments for two examples.
         compress: writer's path with "/" for "." → P.
         narrow: channelwise layer's path, likewise → its narrow copy.
         blend: blended tensor's name → E, and the blending.
@@ -77,7 +77,8 @@ class BranchedNetwork(nn.Module):
         super().__init__()
         traced = analysis.graph.traced
         self.network = traced.network
-        self.arity = len(traced.inputs)
+        # As few examples as BatchNorm can train on: enough to trace what partial folding leaves.
+        self.example = tuple(x[:2].detach().clone() if isinstance(x, Tensor) else x for x in traced.inputs)
         self.groups: tuple[ChannelGroup, ...] = analysis.groups
         self.in_place = _make_out_of_place(analysis)
         self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
@@ -154,7 +155,8 @@ class _Assembly:
         output = self.channels.traced.evaluation
         if output is None:
             return None
-        graph, env = fx.Graph(), {}
+        graph = fx.Graph()
+        env: dict[fx.Node, fx.Node] = {}
         for node in self.graph.nodes:
             if node.op != "output":
                 env[node] = graph.node_copy(node, env.__getitem__)

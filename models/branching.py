@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import NetworkError
 from .branched import BranchedNetwork
+from .choices import CHOICES
 from .groups import Analysis
 from .initialisation import initialise_at_random, initialise_from_data
 from .tracing import ExampleInputs, as_inputs
@@ -22,6 +23,7 @@ def add_branches(
     *,
     keep: Keep,
     init: str = "least-squares",
+    channels: str = "greedy",
     data: Tensor | Iterable[Any] | None = None,
 ) -> BranchedNetwork:
     """A copy of `model` with a branch beside every group that is to be narrowed, at α = 1.
@@ -32,6 +34,8 @@ def add_branches(
         keep: the share of the channels that stays, in (0, 1], of every group; or {group name: share, or a channel count
             above 1 as an int}, where groups that are not named stay whole.
         init: "least-squares" fits the branches to `data`; "kaiming" draws them at random.
+        channels: how "least-squares" chooses the channels that stay: "greedy", those that explain the others best on
+            the data; "bn-scale" and "l1", by the weights; "random".
         data: examples for "least-squares", a few hundred: a tensor of inputs, or an iterable of batches (tensors, or
             tuples that start with the inputs). The example inputs by default.
 
@@ -40,6 +44,8 @@ def add_branches(
     """
     if init not in INITIALISATIONS:
         raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
+    if channels not in CHOICES:
+        raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
     analysis = Analysis.of(copy.deepcopy(model), example_inputs)
     branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep))
     branched.training = model.training
@@ -48,5 +54,5 @@ def add_branches(
     if init == "kaiming":
         initialise_at_random(branched)
     elif branched.plan.widths:
-        initialise_from_data(branched, [as_inputs(example_inputs)] if data is None else data)
+        initialise_from_data(branched, analysis, [as_inputs(example_inputs)] if data is None else data, choice=channels)
     return branched

@@ -15,8 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..errors import NetworkError
 from .groups import Analysis, ChannelGroup
 from .layouts import Layout
+from .modes import preserving_modes
 from .narrowing import CONVOLUTIONS, TRANSPOSED, has_channel_parameters
-from .tracing import ExampleInputs, shape_of
+from .tracing import ExampleInputs, copied, shape_of
 
 
 class Cost(NamedTuple):
@@ -108,13 +109,8 @@ class CostModel:
 
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
-    modes = {name: module.training for name, module in model.named_modules()}
-    try:
+    with preserving_modes(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(*inputs)
-    finally:
-        for name, module in model.named_modules():
-            module.training = modes[name]
+        model(*copied(inputs))
     batch = next(len(x) for x in inputs if isinstance(x, Tensor))
     return counter.get_total_flops() // 2 // batch

@@ -122,9 +122,7 @@ def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: se
     return torch.cat(folded, 1)
 
 
-def _folded_carrier(
-    branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]
-) -> nn.Module:
+def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
     """The narrow copy; of a concatenation that is folded in part, the original's channels where branches remain."""
     narrow = branched.narrow.get_submodule(key_of(path))
     if all(part.group in chosen or not part.branched for part in parts):

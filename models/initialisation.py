@@ -7,15 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import NetworkError
+from .activations import input_batches
 from .branched import BranchedNetwork, kept_places
 from .branches import Blend, Compress
+from .choices import choose_channels
+from .groups import Analysis
+from .modes import preserving_modes
 from .narrowing import BATCH_NORMS, reset, with_channels
-from .selection import Selection, by_channel, gram, greedy_selection, ridge_least_squares
+from .selection import by_channel, ridge_least_squares
 from .tracing import copied
 
 _RIDGE = 1e-4
-_CHUNK = 256
 
 
 def initialise_at_random(branched: BranchedNetwork) -> None:
@@ -29,7 +31,14 @@ def initialise_at_random(branched: BranchedNetwork) -> None:
         reset(layer)
 
 
-def initialise_from_data(branched: BranchedNetwork, data: Tensor | Iterable[Any], ridge: float = _RIDGE) -> None:
+def initialise_from_data(
+    branched: BranchedNetwork,
+    analysis: Analysis,
+    data: Tensor | Iterable[Any],
+    *,
+    choice: str = "greedy",
+    ridge: float = _RIDGE,
+) -> None:
     """Chooses each group's channels and fits P, the narrow statistics and E to the original's activations.
 
     In forward order: P selects the chosen channels (its bias restores their mean), narrow layers hold the chosen
@@ -39,80 +48,19 @@ def initialise_from_data(branched: BranchedNetwork, data: Tensor | Iterable[Any]
 
     Args:
         branched: the network, changed in place.
+        analysis: that it was made from.
         data: a tensor of inputs, or an iterable of batches: tensors, or tuples that start with the forward's arguments.
+        choice: of the channels; see `choose_channels`.
         ridge: λ of the least squares, in units of the mean energy of a narrow channel.
 
     Raises:
         NetworkError: if there is no data, or activations are not finite.
     """
-    batches = list(_batches(branched, data))
-    if not batches:
-        raise NetworkError("there is no data to initialise the branches from")
-    modes = {name: module.training for name, module in branched.named_modules()}
-    branched.eval()
-    try:
-        with torch.no_grad():
-            selections = {name: s.order for name, s in select_channels(branched, batches).items()}
-            _Fit(branched, batches, selections, ridge).run()
-    finally:
-        for name, module in branched.named_modules():
-            module.training = modes[name]
-
-
-def select_channels(branched: BranchedNetwork, batches: list[tuple[Any, ...]]) -> dict[str, Selection]:
-    """The channels of each branched group that explain it best, over all the places where it is read."""
-    grams: dict[str, Tensor] = {}
-    originals = _Originals(branched)
-    for parts in branched.plan.blends.values():
-        for part in parts:
-            if part.branched:
-                grams.setdefault(str(part.group), torch.zeros(part.width, part.width, dtype=torch.float64))
-    site_grams: dict[tuple[str, int], Tensor] = {}
-    for batch in batches:
-        for name, value in originals.run(batch).items():
-            blend, parts = branched.blend.get_submodule(name), branched.plan.blends[name]
-            assert isinstance(blend, Blend)
-            for i, x in enumerate(value.split([full for full, _ in blend.sizes], blend.dim)):
-                if parts[i].branched:
-                    G = gram(x, blend.dim, parts[i].width).cpu()
-                    site_grams[name, i] = site_grams[name, i] + G if (name, i) in site_grams else G
-    for (name, i), G in site_grams.items():
-        energy = G.diagonal().sum()
-        if energy != 0:  # also where it is not a number, for the selection to refuse
-            grams[str(branched.plan.blends[name][i].group)] += G / energy
-    return {name: greedy_selection(G, branched.plan.widths[name]) for name, G in grams.items()}
-
-
-class _Originals(fx.Interpreter):
-    """Runs the original layers alone and keeps the tensors that blends replace."""
-
-    def __init__(self, branched: BranchedNetwork) -> None:
-        super().__init__(branched, garbage_collect_values=True, graph=_without_branches(branched.graph))
-        self.kept: dict[str, Tensor] = {}
-
-    def run(self, batch: tuple[Any, ...]) -> dict[str, Tensor]:  # type: ignore[override]
-        self.kept = {}
-        super().run(*copied(batch))
-        return self.kept
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        if "site" in n.meta:
-            self.kept[n.meta["site"]] = result
-        return result
-
-
-def _without_branches(graph: fx.Graph) -> fx.Graph:
-    """The graph with every blend replaced by the wide tensor, which remembers the blend's name."""
-    plain = fx.Graph()
-    env: dict[fx.Node, fx.Node] = {}
-    for node in graph.nodes:
-        if is_blend(node):
-            env[node] = env[node.args[0]]
-            env[node].meta["site"] = blend_name(node)
-        elif not is_narrow(node, env):
-            env[node] = plain.node_copy(node, env.__getitem__)
-    return plain
+    batches = input_batches(analysis, data)
+    chosen = choose_channels(analysis, branched.plan.widths, batches, choice)
+    with preserving_modes(branched), torch.no_grad():
+        branched.eval()
+        _Fit(branched, batches, chosen, ridge).run()
 
 
 def is_blend(node: fx.Node) -> bool:
@@ -270,13 +218,3 @@ def _moments(values: list[Tensor]) -> tuple[Tensor, Tensor]:
     mean = torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
     squares = torch.stack([(column.double() - mean[:, None]).square().sum(1) for column in columns]).sum(0)
     return mean, squares / max(count - 1, 1)
-
-
-def _batches(branched: BranchedNetwork, data: Tensor | Iterable[Any]) -> Iterable[tuple[Any, ...]]:
-    like = branched.alphas
-    for batch in data.split(_CHUNK) if isinstance(data, Tensor) else data:
-        inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)[: branched.arity]
-        yield tuple(
-            x.to(like.device, like.dtype if x.is_floating_point() else x.dtype) if isinstance(x, Tensor) else x
-            for x in inputs
-        )

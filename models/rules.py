@@ -122,9 +122,15 @@ def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
 
 
-@_for(functions=_functions(F, "layer_norm group_norm softmax log_softmax normalize scaled_dot_product_attention"))
+@_for(
+    functions=(
+        *_functions(F, "layer_norm group_norm softmax log_softmax normalize scaled_dot_product_attention"),
+        *_functions(torch, "softmax log_softmax"),
+    ),
+    methods="softmax log_softmax",
+)
 def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
-    graph.fix(node, f"{getattr(node.target, '__name__', node.target)} mixes channels")
+    graph.fix(node, f"{label(node)} mixes channels")
 
 
 _ACTIVATIONS = _types(
@@ -281,7 +287,7 @@ def _flattens_from(node: fx.Node, first: int) -> bool:
     if node.target not in (torch.flatten, "flatten"):
         return False
     start = node.args[1] if len(node.args) > 1 else node.kwargs.get("start_dim", 0)
-    return start == first
+    return bool(start == first)
 
 
 def _leaves_features_open(node: fx.Node) -> bool:

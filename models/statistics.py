@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from .modes import preserving_modes
 from .narrowing import BATCH_NORMS
 
 
@@ -18,12 +19,10 @@ def recompute_batch_norm(network: nn.Module, batches: Iterable[Tensor | list[Any
     """
     if not any(isinstance(module, BATCH_NORMS) for module in network.modules()):
         return
-    modes = {name: module.training for name, module in network.named_modules()}
     momenta = {module: module.momentum for module in network.modules() if isinstance(module, BATCH_NORMS)}
     try:
-        update_bn(batches, network)
+        with preserving_modes(network):
+            update_bn(batches, network)
     finally:
-        for name, module in network.named_modules():
-            module.training = modes[name]
         for module, momentum in momenta.items():
             module.momentum = momentum

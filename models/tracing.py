@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
+from .modes import preserving_modes
 from .narrowing import FROZEN_BATCH_NORM, qualified_name
 
 ExampleInputs = Tensor | Sequence[Any]
@@ -102,21 +103,23 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     inputs = as_inputs(example_inputs)
     # The tracer hangs the constants that it meets on the root module: on shallow copies, so not on the user's.
     network, twin = copy.copy(network), copy.copy(network)
-    training = {name: module.training for name, module in network.named_modules()}
-    try:
+    with preserving_modes(network):
         graph = _trace_mode(network.train())
         evaluation = _merge_modes(graph, _trace_mode(twin.eval()))
         network.eval()
         modules = dict(network.named_modules(remove_duplicate=False))
         try:
             with torch.no_grad():
-                _ShapePropagation(network, graph).run(*copied(inputs))
+                traced = _ShapePropagation(network, graph).run(*copied(inputs))
+                given = network(*copied(inputs))
         except Exception as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept inputs of shape {shapes}: {_first_line(error)}") from error
-    finally:
-        for name, module in network.named_modules():
-            module.training = training[name]
+    if evaluation is None and not _alike(traced, given):
+        raise NetworkError(
+            f"{type(network).__name__} cannot be traced: its graph gives other outputs than the network itself for the "
+            f"example inputs (an operation with `out=`, or Python state that changes from call to call?)"
+        )
     return TracedNetwork(network, graph, modules, inputs, evaluation)
 
 
@@ -189,8 +192,7 @@ def _mode_arguments(node: fx.Node, twin: fx.Node, found: Mapping[fx.Node, fx.Nod
         return None
     if node.kwargs.keys() != twin.kwargs.keys() or any(source not in found for source in node.all_input_nodes):
         return None
-    mine: dict[int | str, Any] = {**dict(enumerate(node.args)), **node.kwargs}
-    theirs: dict[int | str, Any] = {**dict(enumerate(twin.args)), **twin.kwargs}
+    mine, theirs = _arguments(node), _arguments(twin)
     modes: list[int | str] = []
     for key, value in mine.items():
         if value is False and theirs[key] is True:
@@ -198,6 +200,12 @@ def _mode_arguments(node: fx.Node, twin: fx.Node, found: Mapping[fx.Node, fx.Nod
         elif str(fx.map_arg(value, found.__getitem__)) != str(theirs[key]):
             return None
     return modes
+
+
+def _arguments(node: fx.Node) -> dict[int | str, Any]:
+    arguments: dict[int | str, Any] = dict(enumerate(node.args))
+    arguments.update(node.kwargs)
+    return arguments
 
 
 def _read_mode(graph: fx.Graph, node: fx.Node, arguments: list[int | str]) -> None:
@@ -224,6 +232,17 @@ class _ShapePropagation(fx.Interpreter):
         mine = _storages(result)
         n.meta["shares"] = [source for source in n.all_input_nodes if mine & _storages(self.env[source])]
         return result
+
+
+def _alike(traced: Any, given: Any) -> bool:
+    """Whether two outputs hold the same tensors, up to rounding."""
+    if isinstance(given, Tensor):
+        return isinstance(traced, Tensor) and torch.allclose(traced, given, rtol=1e-2, atol=1e-3, equal_nan=True)
+    if isinstance(given, Mapping):
+        given, traced = list(given.values()), list(traced.values())
+    if isinstance(given, list | tuple):
+        return len(traced) == len(given) and all(map(_alike, traced, given))
+    return True
 
 
 def _storages(value: Any) -> set[int]:

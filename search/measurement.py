@@ -7,18 +7,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..models.modes import preserving_modes
+
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[nn.Module]:
     """The network in evaluation mode and without gradients; each module's mode is restored."""
-    modes = {name: module.training for name, module in network.named_modules()}
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield network
-    finally:
-        for name, module in network.named_modules():
-            module.training = modes[name]
+    with preserving_modes(network), torch.no_grad():
+        network.eval()
+        yield network
 
 
 def accuracy_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -3,10 +3,11 @@ import sys
 
 import pytest
 import torch
+from torch import nn
+
 from branchfold.errors import BranchfoldError, NetworkError
 from branchfold.models.factories import build_network, default_input_shape, resolve_factory
 from branchfold.models.networks.vgg import vgg16
-from torch import nn
 
 OWN_FILE = """
 from torch import nn

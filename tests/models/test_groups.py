@@ -161,32 +161,32 @@ FIXED = {
     "softmax": (
         lambda net, x: torch.softmax(x, 1),
         {},
-        "softmax is not known to treat each channel on its own",
+        "softmax mixes channels",
     ),
     "softmax module": (
         lambda net, x: net.softmax(x),
         {"softmax": nn.Softmax(1)},
-        "Softmax is not known to treat each channel on its own",
+        "Softmax mixes channels",
     ),
     "layer norm": (
         lambda net, x: net.norm(x),
         {"norm": nn.LayerNorm([8, 8, 11])},
-        "LayerNorm is not known to treat each channel on its own",
+        "LayerNorm mixes channels",
     ),
     "channel shuffle": (
         lambda net, x: net.shuffle(x),
         {"shuffle": nn.ChannelShuffle(2)},
         "ChannelShuffle is not known to treat each channel on its own",
     ),
-    "transposed convolution": (
+    "transposed convolution in groups": (
         lambda net, x: net.up(x),
-        {"up": nn.ConvTranspose2d(8, 8, 3)},
-        "ConvTranspose2d is not known to treat each channel on its own",
+        {"up": nn.ConvTranspose2d(8, 8, 3, groups=2)},
+        "up is a convolution in 2 groups",
     ),
-    "transpose": (
-        lambda net, x: x.transpose(1, 2).transpose(1, 2),
+    "batch moved": (
+        lambda net, x: x.transpose(0, 1).transpose(0, 1),
         {},
-        "transpose is not known to treat each channel on its own",
+        "transpose moves the batch dimension",
     ),
     "channel slice": (
         lambda net, x: torch.cat([x[:, 4:], x[:, :4]], 1),

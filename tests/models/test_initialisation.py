@@ -7,6 +7,7 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
+from branchfold.models.groups import Analysis
 from branchfold.models.initialisation import initialise_from_data
 from branchfold.models.narrowing import with_channels
 from branchfold.models.selection import greedy_selection
@@ -66,7 +67,8 @@ def test_copies_of_channels_are_reproduced(doubled):
     branched = add_branches(network, x[:2], keep=0.5, data=x)
     assert error_at_zero(branched, network, x) < 0.02
     # What is left is the ridge's.
-    initialise_from_data(branched, x, ridge=1e-12)
+    analysis = Analysis.of(branched.network, x[:2])
+    initialise_from_data(branched, analysis, x, ridge=1e-12)
     assert error_at_zero(branched, network, x) < 1e-8
     unseen = normal(5, 3, 9, 13, seed=9)
     torch.testing.assert_close(fold(branched)(unseen), network(unseen), rtol=1e-6, atol=1e-7)

@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import nn
+
 from branchfold.models.networks import REFERENCE_NETWORKS
 from branchfold.models.networks.resnet import BasicBlock, ResNet, resnet20, resnet56
 from branchfold.models.networks.vgg import vgg16, vgg_digits
-from torch import nn
 
 
 def parameters_of(network, kind=nn.Module):

@@ -66,17 +66,52 @@ def in_training_other(net, x):
     return net.second(net.first(x) * (2.0 if net.training else 1.0))
 
 
+def in_training_auxiliary(net, x):
+    y = net.first(x)
+    aside = net.auxiliary(F.relu(net.middle(y)).mean((2, 3))) if net.training else None
+    z = net.second(F.relu(y))
+    return (z, aside) if net.training else z
+
+
 def in_training_two_outputs(net, x):
     y = net.first(x)
     return (net.second(y), y) if net.training else net.second(y)
 
 
-@pytest.mark.parametrize("forward", [in_training_longer, in_training_other, in_training_two_outputs])
+@pytest.mark.parametrize("forward", [in_training_longer, in_training_other])
 def test_another_forward_in_training_is_refused(functional, forward):
     network = functional(forward, **layers()).eval()
-    with pytest.raises(NetworkError, match="something else in training than in evaluation; give it one path"):
+    with pytest.raises(NetworkError, match="computes in evaluation what it does not compute in training"):
         channel_groups(network, X)
     assert not any(module.training for module in network.modules())
+
+
+def test_what_training_alone_computes_is_left_out_of_evaluation(functional):
+    network = functional(in_training_two_outputs, **layers()).double().eval()
+    x = X.double()
+    assert not next(group for group in channel_groups(network, x) if group.name == "first").prunable
+    inner = functional(in_training_auxiliary, auxiliary=nn.Linear(6, 2), middle=nn.Conv2d(8, 6, 3), **layers())
+    inner = inner.double()
+    branched = add_branches(inner, x, keep=0.5, init="kaiming")
+    assert set(branched.plan.widths) >= {"first", "middle"}
+    branched.set_alpha(0.0)
+    folded = fold(branched)
+    for training in (True, False):
+        branched.train(training)
+        folded.train(training)
+        torch.testing.assert_close(branched(x), folded(x), rtol=1e-9, atol=1e-12)
+    assert isinstance(branched.train()(x), tuple)
+
+
+def test_a_graph_that_computes_something_else_is_refused(functional):
+    calls = []
+
+    def forward(net, x):
+        calls.append(x)
+        return net.second(net.first(x) * float(len(calls)))
+
+    with pytest.raises(NetworkError, match="gives other outputs than the network itself|computes in evaluation"):
+        channel_groups(functional(forward, **layers()), X)
 
 
 class DropoutBlock(nn.Module):

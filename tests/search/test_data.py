@@ -7,12 +7,13 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from torchvision.transforms.functional import normalize, to_tensor
+
 from branchfold.errors import BranchfoldError, DataError
 from branchfold.search import sources
 from branchfold.search.augmentation import augment, shift_and_mirror
 from branchfold.search.data import Batches, Split, load_data, load_test, stratified_order
-from sklearn.datasets import load_digits
-from torchvision.transforms.functional import normalize, to_tensor
 
 REAL_DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+
 from branchfold.errors import BranchfoldError, ScheduleError
 from branchfold.search.schedules import SHAPES, Parameter, Shape, make_schedule
 

@@ -1,5 +1,6 @@
 import optuna
 import pytest
+
 from branchfold.errors import StudyError
 from branchfold.studies.artifacts import (
     artifact_folder,

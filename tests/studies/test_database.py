@@ -9,14 +9,15 @@ from contextlib import closing
 
 import optuna
 import pytest
+from optuna.trial import TrialState
+from sqlalchemy import text
+
 from branchfold.errors import StudyError
 from branchfold.studies import database
 from branchfold.studies.addresses import shown_url
 from branchfold.studies.database import load_study, open_storage, open_study, stored_definition
 from branchfold.studies.definition import load_definition
 from branchfold.studies.trials import finished_trials, trial_rows
-from optuna.trial import TrialState
-from sqlalchemy import text
 
 
 @pytest.fixture

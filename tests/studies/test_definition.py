@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+
 from branchfold.errors import BranchfoldError, StudyError
 from branchfold.studies.definition import (
     builtin_studies,

@@ -1,5 +1,7 @@
 import optuna
 import pytest
+from optuna.trial import TrialState
+
 from branchfold.errors import StudyError
 from branchfold.studies.database import open_storage, open_study
 from branchfold.studies.definition import load_definition
@@ -12,7 +14,6 @@ from branchfold.studies.trials import (
     release_interrupted,
     trial_rows,
 )
-from optuna.trial import TrialState
 
 # `ask` records no heartbeat and says so; `branchfold run` uses `optimize`, these tests do not.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with:UserWarning")
