@@ -110,7 +110,7 @@ def test_a_graph_that_computes_something_else_is_refused(functional):
         calls.append(x)
         return net.second(net.first(x) * float(len(calls)))
 
-    with pytest.raises(NetworkError, match="gives other outputs than the network itself|computes in evaluation"):
+    with pytest.raises(NetworkError, match=r"gives other outputs than the network itself|computes in evaluation"):
         channel_groups(functional(forward, **layers()), X)
 
 
