@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, fx, nn
@@ -77,8 +77,7 @@ class BranchedNetwork(nn.Module):
         super().__init__()
         traced = analysis.graph.traced
         self.network = traced.network
-        # As few examples as BatchNorm can train on: enough to trace what partial folding leaves.
-        self.example = tuple(x[:2].detach().clone() if isinstance(x, Tensor) else x for x in traced.inputs)
+        self.example = _few_examples(traced.inputs)
         self.groups: tuple[ChannelGroup, ...] = analysis.groups
         self.in_place = _make_out_of_place(analysis)
         self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
@@ -114,6 +113,11 @@ class BranchedNetwork(nn.Module):
         """α of each group with a branch."""
         return dict(zip(self.plan.widths, self.alphas.tolist(), strict=True))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Dtype and device: the example goes along."""
+        self.example = tuple(fn(x) if isinstance(x, Tensor) else x for x in self.example)
+        return super()._apply(fn, recurse)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "BranchedNetwork":
         # The graph and the program know the network by name only: copies share them.
         memo[id(self.graph)] = self.graph
@@ -121,6 +125,21 @@ class BranchedNetwork(nn.Module):
         memo[id(self)] = twin
         twin.__dict__ = {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()}
         return twin
+
+
+def _few_examples(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """As few examples as BatchNorm can train on, enough to trace what partial folding leaves.
+
+    Tensors of another length than the first are taken to have no batch dimension.
+    """
+    size = len(inputs[0])
+
+    def few(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        return (x[:2] if x.dim() > 0 and len(x) == size else x).detach().clone()
+
+    return tuple(map(few, inputs))
 
 
 def _compiled(graph: fx.Graph) -> Callable[..., Any]:

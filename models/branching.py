@@ -24,6 +24,7 @@ def add_branches(
     keep: Keep,
     init: str = "least-squares",
     channels: str = "greedy",
+    multiple: int = 1,
     data: Tensor | Iterable[Any] | None = None,
 ) -> BranchedNetwork:
     """A copy of `model` with a branch beside every group that is to be narrowed, at α = 1.
@@ -36,6 +37,7 @@ def add_branches(
         init: "least-squares" fits the branches to `data`; "kaiming" draws them at random.
         channels: how "least-squares" chooses the channels that stay: "greedy", those that explain the others best on
             the data; "bn-scale" and "l1", by the weights; "random".
+        multiple: shares give the nearest multiple of this many channels (8 suits many CPUs).
         data: examples for "least-squares", a few hundred: a tensor of inputs, or an iterable of batches (tensors, or
             tuples that start with the inputs). The example inputs by default.
 
@@ -47,7 +49,7 @@ def add_branches(
     if channels not in CHOICES:
         raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
     analysis = Analysis.of(copy.deepcopy(model), example_inputs)
-    branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep))
+    branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep, multiple))
     branched.training = model.training
     for container in (branched.compress, branched.narrow, branched.blend):
         container.training = model.training

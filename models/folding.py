@@ -154,7 +154,7 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
             assert isinstance(new, Blend)
             assert isinstance(old, Blend)
             for part, E in new.expand.items():
-                E.copy_(old.expand[part])
+                E.copy_(old.expand[part]).requires_grad_(old.expand[part].requires_grad)
     for container in (rest, rest.compress, rest.narrow, rest.blend):
         container.training = branched.training
     rest.set_alpha({name: alpha for name, alpha in branched.alpha.items() if name in widths})

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from .activations import input_batches
-from .branched import BranchedNetwork, kept_places
+from .branched import BranchedNetwork, Part, kept_places
 from .branches import Blend, Compress
 from .choices import choose_channels
 from .groups import Analysis
 from .modes import preserving_modes
-from .narrowing import BATCH_NORMS, reset, with_channels
+from .narrowing import BATCH_NORMS, has_channel_parameters, reset, with_channels
 from .selection import by_channel, ridge_least_squares
 from .tracing import copied
 
@@ -27,8 +27,21 @@ def initialise_at_random(branched: BranchedNetwork) -> None:
             nn.init.kaiming_normal_(parameter, nonlinearity="linear")
         else:
             nn.init.zeros_(parameter)
-    for layer in branched.narrow.children():
-        reset(layer)
+    for key, layer in branched.narrow.named_children():
+        _reset(layer, branched.plan.carriers[key.replace("/", ".")])
+
+
+def _reset(layer: nn.Module, parts: tuple[Part, ...]) -> None:
+    """Draws a narrow layer anew, but for the channels of groups without a branch: those are the original's own."""
+    stays = torch.cat([torch.full((part.kept * part.span,), not part.branched) for part in parts])
+    if not has_channel_parameters(layer):
+        return None if stays.any() else reset(layer)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    reset(layer)
+    for name, value in layer.state_dict().items():
+        if value.dim() > 0:
+            value[stays] = before[name][stays]
+    return None
 
 
 def initialise_from_data(

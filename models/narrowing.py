@@ -58,6 +58,8 @@ def joined(pieces: Sequence[tuple[nn.Module, Tensor]]) -> nn.Module:
             getattr(whole, tensors)[name] = nn.Parameter(values, value.requires_grad) if is_parameter else values
     if isinstance(whole, (*BATCH_NORMS, *INSTANCE_NORMS)):
         whole.num_features = sum(len(places) for _, places in pieces)
+    elif isinstance(whole, CONVOLUTIONS):
+        whole.groups = len(whole.weight)  # depthwise; the first part's own count is 1 where it is one channel wide
     declare_width(whole)
     return whole
 

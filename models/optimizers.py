@@ -3,6 +3,8 @@
 from torch import nn
 from torch.optim import Optimizer
 
+from .branched import BranchedNetwork
+
 
 def carry_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Module) -> None:
     """Points an optimizer at a folded network's parameters, in place.
@@ -16,15 +18,15 @@ def carry_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Mod
         before: the network that was trained so far.
         after: what `fold` made of it.
     """
-    known = {name.removeprefix("network."): parameter for name, parameter in before.named_parameters()}
+    known = _parameters(before)
     group_of = {id(p): i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
     state = dict(optimizer.state)
     members: list[list[nn.Parameter]] = [[] for _ in optimizer.param_groups]
     optimizer.state.clear()
-    for name, parameter in after.named_parameters():
+    for name, parameter in _parameters(after).items():
         if not parameter.requires_grad:
             continue
-        old = known.get(name.removeprefix("network."))
+        old = known.get(name)
         if old is None or id(old) not in group_of:
             members[0].append(parameter)
             continue
@@ -33,3 +35,11 @@ def carry_optimizer_state(optimizer: Optimizer, before: nn.Module, after: nn.Mod
             optimizer.state[parameter] = state[old]
     for group, parameters in zip(optimizer.param_groups, members, strict=True):
         group["params"] = parameters
+
+
+def _parameters(network: nn.Module) -> dict[str, nn.Parameter]:
+    """By name in the user's network; a branch's name starts with a space, as no module's does."""
+    if not isinstance(network, BranchedNetwork):
+        return dict(network.named_parameters())
+    own = dict(network.network.named_parameters())
+    return own | {f" {name}": p for name, p in network.named_parameters() if not name.startswith("network.")}

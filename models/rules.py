@@ -28,12 +28,17 @@ METHOD_RULES: dict[str, Rule] = {}
 NAMED_RULES: dict[str, Rule] = {}
 
 
+_OUTPUT = "it is the network's output"
+
+
 def follow(node: fx.Node, graph: ChannelGraph) -> None:
     """Applies the rule of one node."""
     if node.op == "output":
-        for source in node.all_input_nodes:
+        sources = list(node.all_input_nodes)
+        fx.map_arg(graph.traced.evaluation, sources.append)
+        for source in sources:
             if source in graph.layouts:
-                graph.layouts[source].fix("it is the network's output")
+                graph.layouts[source].fix(_OUTPUT)
     elif node.op == "call_module":
         kind = parametrize.type_before_parametrizations(graph.traced.module(node))
         (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), _unknown))(node, graph)
@@ -77,11 +82,13 @@ def _known(source: fx.Node | None, graph: ChannelGraph) -> Layout | None:
 
 
 def _unknown(node: fx.Node, graph: ChannelGraph) -> None:
+    if isinstance(node.target, type) and issubclass(node.target, tuple) and all(u.op == "output" for u in node.users):
+        return graph.fix(node, _OUTPUT)  # a named tuple of them
     if node.op == "call_module":
         name = type(graph.traced.module(node)).__name__
     else:
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    graph.fix(node, f"{name} is not known to treat each channel on its own")
+    return graph.fix(node, f"{name} is not known to treat each channel on its own")
 
 
 @_for(modules=CONVOLUTIONS)
@@ -114,7 +121,14 @@ _PER_CHANNEL = (*BATCH_NORMS, *INSTANCE_NORMS, nn.PReLU)
 @_for(modules=_PER_CHANNEL, named=(FROZEN_BATCH_NORM,))
 def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     """Layers with values of each channel in dimension 1."""
-    graph.carry(node, graph.layout(node.args[0]))
+    module, shape = graph.traced.module(node), shape_of(node)
+    if (
+        isinstance(module, INSTANCE_NORMS)
+        and shape is not None
+        and len(shape) != INSTANCE_NORMS.index(type(module)) + 3
+    ):
+        return graph.fix(node, f"{node.target} is called without a batch dimension")
+    return graph.carry(node, graph.layout(node.args[0]))
 
 
 @_for(modules=_types("LayerNorm GroupNorm LocalResponseNorm RMSNorm Softmax Softmax2d LogSoftmax MultiheadAttention"))

@@ -5,6 +5,7 @@ from itertools import permutations
 
 from ..errors import StudyError
 from ..models.cost import CostModel
+from ..models.widths import rounded_width
 from ..studies.tables import Budget
 
 _BISECTIONS = 40
@@ -27,7 +28,7 @@ def widths_for(keep: Mapping[str, float], costs: CostModel, budget: Budget) -> d
     """
     full = {group.name: group.width for group in costs.groups}
     if budget.macs is None and budget.parameters is None:
-        return {name: _channels(share * full[name], full[name]) for name, share in keep.items()}
+        return {name: rounded_width(share * full[name], full[name]) for name, share in keep.items()}
     least = relative_cost(dict.fromkeys(keep, 1), costs, budget)
     if least > 1:
         raise StudyError(
@@ -81,11 +82,7 @@ def relative_cost(widths: Mapping[str, int], costs: CostModel, budget: Budget) -
 
 
 def _scaled(keep: Mapping[str, float], full: Mapping[str, int], scale: float) -> dict[str, int]:
-    return {name: _channels(scale * share * full[name], full[name]) for name, share in keep.items()}
-
-
-def _channels(exact: float, full: int) -> int:
-    return max(1, min(full, round(exact)))
+    return {name: rounded_width(scale * share * full[name], full[name]) for name, share in keep.items()}
 
 
 def _shown(budget: Budget) -> str:

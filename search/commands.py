@@ -121,9 +121,24 @@ def show(study: str, storage: str, as_json: bool) -> None:
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An argument of the factory, e.g. width=0.25."
 )
 @click.option("--input", "input_shape", metavar="CxHxW", help="Shape of one example, e.g. 3x224x224.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Weights of the network (a full-width one).")
+@click.option("--data", metavar="NAME", help="Data set to measure the groups' sensitivity on, e.g. cifar10.")
+@data_root_option
+@click.option(
+    "--examples", type=click.IntRange(min=2), default=512, show_default=True, help="How many of its examples."
+)
 @json_option
-def inspect(model: str, overrides: tuple[str, ...], input_shape: str | None, as_json: bool) -> None:
-    """Show the channel groups of MODEL, what they cost, and which are fixed and why.
+def inspect(
+    model: str,
+    overrides: tuple[str, ...],
+    input_shape: str | None,
+    checkpoint: Path | None,
+    data: str | None,
+    data_root: str | None,
+    examples: int,
+    as_json: bool,
+) -> None:
+    """Show the channel groups of MODEL, what they cost, how sensitive they are, and which are fixed and why.
 
     MODEL is a reference network's name, torchvision:NAME, path/to/file.py:FACTORY or package.module:FACTORY.
 
@@ -131,7 +146,12 @@ def inspect(model: str, overrides: tuple[str, ...], input_shape: str | None, as_
     """
     from .listings import groups_table, inspection
 
-    found = inspection(model, as_arguments(overrides), as_shape(input_shape))
+    images = None
+    if data is not None:
+        from .data import first_images
+
+        images = first_images(data, data_root or "data", examples)
+    found = inspection(model, as_arguments(overrides), as_shape(input_shape), checkpoint=checkpoint, examples=images)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -244,7 +264,8 @@ def as_arguments(overrides: tuple[str, ...]) -> dict[str, Any]:
     from ..studies.definition import parse_override
 
     for override in overrides:
-        if not override.partition("=")[0].strip().isidentifier():
+        name, equals, _ = override.partition("=")
+        if not equals or not name.strip().isidentifier():
             raise NetworkError(f"--set {override}: must be an argument of the factory and its value, e.g. width=0.25")
     return {path[-1]: value for path, value in (parse_override(f"model.{override}") for override in overrides)}
 

@@ -93,6 +93,22 @@ def load_data(
     return ImageData(name, source.num_classes, mean, std, **splits)
 
 
+def first_images(name: str, root: str | Path, count: int) -> Tensor:
+    """Return the first normalised training images (N, C, H, W), N at most `count`.
+
+    Args:
+        name: As in ``load_data``.
+        root: As in ``load_data``.
+        count: Number of images.
+
+    Raises:
+        DataError: As in ``load_data``.
+    """
+    data = load_data(name, root)
+    batches = Batches(data.train, count, mean=data.mean, std=data.std, shuffle=False, augment=False, seed=0)
+    return next(iter(batches))[0]
+
+
 def load_test(name: str, root: str | Path = "data") -> Split:
     """Return a data set's test split: for what is exported or reported, never for a search.
 

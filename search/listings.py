@@ -1,15 +1,20 @@
 """Tables for the terminal, and the same as JSON: a study's trials, a network's channel groups."""
 
+from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
 from rich.table import Table
+from torch import Tensor
 
 from ..errors import NetworkError
+from ..models.activations import sensitivity
 from ..models.cost import CostModel
 from ..models.factories import build_network, default_input_shape
+from ..models.widths import rounded_width
 from ..studies.trials import trial_rows
+from .baseline import fill, read_weights
 from .progress import percent
 
 
@@ -38,22 +43,40 @@ def trials_table(study: optuna.Study) -> Table:
     return table
 
 
-def inspection(model: str, arguments: dict[str, Any], input_shape: tuple[int, ...] | None) -> dict[str, Any]:
-    """A network's groups and costs in JSON types.
+# Shares of a group's channels at which its sensitivity is shown.
+SENSITIVITY_AT = (0.25, 0.5, 0.75)
+
+
+def inspection(
+    model: str,
+    arguments: dict[str, Any],
+    input_shape: tuple[int, ...] | None,
+    *,
+    checkpoint: Path | None = None,
+    examples: Tensor | None = None,
+) -> dict[str, Any]:
+    """A network's groups, costs and sensitivity in JSON types.
 
     Args:
         model: name of a reference network, `torchvision:NAME`, or the user's own factory.
         arguments: of the factory.
-        input_shape: (C, H, W) of an example; needed where the name does not tell it.
+        input_shape: (C, H, W) of an example; needed where neither the name nor the examples tell it.
+        checkpoint: weights of the network; a new one's are random.
+        examples: (N, C, H, W) that sensitivity is measured on; it is left out without them.
 
     Raises:
-        NetworkError: if the network cannot be built or traced, or its input's shape is not known.
+        NetworkError: if the network cannot be built, filled or traced, or its input's shape is not known.
     """
     network = build_network(model, arguments)
+    if checkpoint is not None:
+        fill(network, read_weights(checkpoint), str(checkpoint), model)
     shape = input_shape or default_input_shape(model, arguments)
+    if examples is not None:
+        shape = tuple(examples.shape[1:])
     if shape is None:
         raise NetworkError(f"the shape of {model}'s input is not known: give it with --input, for example 3x224x224")
     costs = CostModel(network, torch.zeros(1, *shape))
+    errors = {} if examples is None else sensitivity(network, examples[:2], examples)
     groups = []
     for group in costs.groups:
         saved = costs.full.macs - costs.cost({group.name: max(1, group.width // 2)}).macs
@@ -67,10 +90,17 @@ def inspection(model: str, arguments: dict[str, Any], input_shape: tuple[int, ..
                 "prunable": group.prunable,
                 "reason": group.reason,
                 "macs_saved_by_half": saved / costs.full.macs if group.prunable else 0.0,
+                "errors": errors[group.name].tolist() if group.name in errors else None,
             }
         )
     full = costs.full
     return {"model": model, "input": list(shape), "macs": full.macs, "parameters": full.parameters, "groups": groups}
+
+
+_INSPECTION_CAPTION = (
+    "half saves: share of all MACs that go when the group keeps half of its channels; "
+    "error at N %: share of the activations' energy that the best N % of the channels leave unexplained"
+)
 
 
 def groups_table(found: dict[str, Any]) -> Table:
@@ -78,12 +108,15 @@ def groups_table(found: dict[str, Any]) -> Table:
     shape = "×".join(map(str, found["input"]))
     table = Table(
         title=f"{found['model']}: input {shape}, {found['macs']:,} MACs, {found['parameters']:,} parameters",
-        caption="half saves: share of all MACs that go when the group keeps half of its channels",
+        caption=_INSPECTION_CAPTION,
         title_justify="left",
         caption_justify="left",
     )
-    for column in ("group", "width", "H×W", "writers", "readers", "half saves", "fixed because"):
-        table.add_column(column, justify="right" if column in ("width", "half saves") else "left", overflow="fold")
+    shares = [share for share in SENSITIVITY_AT if any(group["errors"] for group in found["groups"])]
+    sensitivities = [f"error at {percent(share)}" for share in shares]
+    for column in ("group", "width", "H×W", "writers", "readers", "half saves", *sensitivities, "fixed because"):
+        right = column in ("width", "half saves", *sensitivities)
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
     for group in found["groups"]:
         table.add_row(
             group["name"],
@@ -92,9 +125,15 @@ def groups_table(found: dict[str, Any]) -> Table:
             _names(group["writers"]),
             _names(group["readers"]),
             percent(group["macs_saved_by_half"]) if group["prunable"] else "-",
+            *(_error_at(group, share) for share in shares),
             group["reason"],
         )
     return table
+
+
+def _error_at(group: dict[str, Any], share: float) -> str:
+    errors = group["errors"]
+    return "-" if errors is None else percent(errors[rounded_width(share * group["width"], group["width"])])
 
 
 def _names(paths: list[str]) -> str:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.branched import BranchedNetwork
+from ..models.optimizers import carry_optimizer_state
 
 _MOMENTUM = 0.9
 _WARM_UP = 0.3  # share of the steps until the peak learning rate: torch's default for OneCycleLR
@@ -112,12 +113,8 @@ class BranchTraining(Classifier):
         assert isinstance(self.network, BranchedNetwork)
         for parameter in self._frozen:
             parameter.requires_grad_(True)
-        self.network = self.fold(self.network)
-        # The folded weights are new parameters: the optimizer goes on with them, at the same point of the cycle and
-        # without momentum, which was that of other coordinates.
-        optimizer = self.trainer.optimizers[0]
-        optimizer.state.clear()
-        optimizer.param_groups[0]["params"] = [p for p in self.network.parameters() if p.requires_grad]
+        branched, self.network = self.network, self.fold(self.network)
+        carry_optimizer_state(self.trainer.optimizers[0], branched, self.network)
 
 
 def fit(module: Classifier, batches: Iterable[Any], *, epochs: int, callbacks: list[pl.Callback]) -> None:

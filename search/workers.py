@@ -26,6 +26,7 @@ from .runner import Interrupted, Worker
 from .task import Task
 
 _POLL = 2.0  # seconds between looks at what other processes do
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_study(definition: Definition, url: str, *, workers: int, tell: Listener) -> optuna.Study:
@@ -71,16 +72,21 @@ def stopping_on_signals() -> Iterator[None]:
     """Turns the first SIGINT or SIGTERM into Interrupted; further ones are ignored while the run winds up."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_IGN)
+        for each in _STOPPING:
+            signal.signal(each, _ignore)
         raise Interrupted
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in _STOPPING}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    # Not SIG_IGN: Python prints an error where a signal came before the change and is handled after it.
+    return
 
 
 @contextmanager
@@ -120,13 +126,18 @@ def _run_processes(definition: Definition, url: str, workers: int, target: int, 
     arguments = (definition.to_dict(), url, target, threads, events)
     processes = [context.Process(target=_work, args=(number, *arguments)) for number in range(workers)]
     try:
-        for process in processes:
-            process.start()
+        # Inherited by the workers: the terminal's Ctrl-C waits until they can wind up; they are ended from here.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+        try:
+            for process in processes:
+                process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         _listen(processes, events, tell)
     finally:
         for process in processes:
             if process.pid is not None and process.is_alive():
-                os.kill(process.pid, signal.SIGINT)
+                process.terminate()
         for process in processes:
             if process.pid is not None:
                 process.join()
@@ -163,6 +174,7 @@ def _work(number: int, tables: dict[str, Any], url: str, target: int, threads: i
 
     try:
         with quiet_optuna(), stopping_on_signals():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
             definition = parse_definition(tables)
             worker = Worker(Task.of(definition), open_storage(url, create=False), _quiet_baseline(tell), number)
             worker.run(target, worker.baseline())

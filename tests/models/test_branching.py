@@ -321,3 +321,30 @@ def test_a_folded_network_can_be_branched_and_folded_again(make_example, branche
     twice = fold(second)
     assert (twice.stem.out_channels, twice.late.in_channels, twice.late.out_channels) == (3, 3, 3)
     torch.testing.assert_close(twice(inputs), second(inputs), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("init", ["least-squares", "kaiming"])
+def test_parts_of_a_concatenation_without_a_branch_stay_the_originals(example, init):
+    """Behind a concatenation the narrow BatchNorm speaks for them too."""
+    x = example.inputs
+    for group in channel_groups(example.network, x):
+        if group.prunable:
+            branched = add_branches(example.network, x, keep={group.name: 0.5}, init=init)
+            torch.testing.assert_close(branched(x), example.network(x), rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(
+                branched.train()(x), copy.deepcopy(example.network).train()(x), atol=1e-9, rtol=0
+            )
+
+
+def test_a_shared_slope_behind_a_concatenation_stays_the_originals(functional, randomise):
+    network = functional(
+        lambda net, x: net.last(net.act(torch.cat([net.a(x), net.b(x)], 1))),
+        a=nn.Conv2d(3, 4, 3),
+        b=nn.Conv2d(3, 6, 3),
+        act=nn.PReLU(),
+        last=nn.Conv2d(10, 2, 1),
+    )
+    x = torch.randn(2, 3, 6, 7, dtype=torch.float64)
+    for keep in ({"a": 0.5}, {"b": 0.5}, 0.5):
+        branched = add_branches(randomise(network), x, keep=keep, init="kaiming")
+        torch.testing.assert_close(branched(x), network(x), rtol=1e-9, atol=1e-12)

@@ -58,7 +58,7 @@ def test_only_the_chosen_shapes_parameters_are_proposed(define, task):
         space__schedule={
             "shape": ["step", "knee", "exponential", "instant"],
             "knee": {"threshold": [0.1, 0.3]},
-            "step": {"steps": {"low": 3, "high": 6}},
+            "step": {"steps": {"low": 3, "high": 6, "log": True}},
         }
     )
     own = {
@@ -76,7 +76,7 @@ def test_only_the_chosen_shapes_parameters_are_proposed(define, task):
         assert schedule == own[proposal.shape] | fade
         assert {f"schedule.{proposal.shape}.{name}" for name in proposal.parameters} == own[proposal.shape]
         if proposal.shape == "step":
-            assert trial.distributions["schedule.step.steps"] == IntDistribution(3, 6)
+            assert trial.distributions["schedule.step.steps"] == IntDistribution(3, 6, log=True)
         if proposal.shape == "exponential":
             assert trial.distributions["schedule.exponential.rate"].log
         if proposal.shape == "instant":

@@ -58,7 +58,7 @@ class Recorded(BranchTraining):
 
 def trained(shape="linear", fade_steps=5, epochs=2, train_original=True, fold_with=fold, **parameters):
     images = Batches()
-    branched = add_branches(network().train(), images.first, keep=0.5, data=[images.first])
+    branched = add_branches(network(), images.first, keep=0.5, data=[images.first]).train()
     module = Recorded(
         branched,
         schedule=make_schedule(shape, **parameters),
@@ -127,7 +127,7 @@ class TestFold:
 
         images = Batches()
         module = BranchTraining(
-            add_branches(network().train(), images.first, keep=0.5),
+            add_branches(network(), images.first, keep=0.5).train(),
             schedule=make_schedule("linear"),
             fade_steps=3,
             fold=fold,
@@ -156,7 +156,7 @@ class TestFold:
     def test_folded_training_is_that_of_the_plain_network(self):
         """With α = 0 at once, all steps are those of SGD on the folded network."""
         images = Batches()
-        branched = add_branches(network().train(), images.first, keep=0.5, data=[images.first])
+        branched = add_branches(network(), images.first, keep=0.5, data=[images.first]).train()
         plain = fold(branched)
         module = Classifier(plain, lr=0.05, weight_decay=0.0, total_steps=8)
         fit(module, images, epochs=2, callbacks=[])
@@ -177,7 +177,7 @@ class TestTrainOriginal:
         for state in module.originals[:5]:
             for name, parameter in start.items():
                 assert torch.equal(state[name], parameter), name
-        fresh = add_branches(network().train(), Batches().first, keep=0.5, data=[Batches().first])
+        fresh = add_branches(network(), Batches().first, keep=0.5, data=[Batches().first]).train()
         (branched,) = folded
         for part in ("compress", "blend"):
             before, after = getattr(fresh, part).state_dict(), getattr(branched, part).state_dict()

@@ -167,6 +167,12 @@ class TestResult:
         assert all(torch.equal(value, first[name]) for name, value in again.network.state_dict().items())
         assert not torch.equal(other.network.classifier.weight, first["classifier.weight"])
 
+    def test_random_branches_depend_on_the_seed(self, task, baseline):
+        first, again, other = (run(task, baseline, seed=seed, method="kaiming", lr=1e-9)[0] for seed in (3, 3, 4))
+        weights = [result.network.get_submodule("features.3").weight for result in (first, again, other)]
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.allclose(weights[0], weights[2])
+
     def test_kaiming_is_random_and_least_squares_is_not(self, task, baseline):
         _, random_values, _ = run(task, baseline, method="kaiming", lr=1e-9)
         _, fitted_values, _ = run(task, baseline, lr=1e-9)

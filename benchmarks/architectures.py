@@ -1,0 +1,133 @@
+"""Times finding groups, branching and folding on torchvision networks, beside Torch-Pruning on the same ones.
+
+    pip install -e '.[benchmark]' && python benchmarks/architectures.py --output benchmarks/architectures.json
+
+Each measurement is a process of its own, so that its peak memory is its own; the two libraries take turns. What is
+compared: `channel_groups`, and `add_branches(init="kaiming")` + `fold`, against building Torch-Pruning's graph (its
+pruner's constructor), and that + pruning. Both keep half of the channels; outputs are never narrowed.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torchvision.models import get_model
+
+NETWORKS = ("vgg16_bn", "resnet50", "mobilenet_v2", "densenet121")
+KEEP = 0.5
+
+
+def measure_branchfold(name: str) -> dict[str, float]:
+    """Seconds of each step, and the process's peak memory."""
+    from branchfold.models import add_branches, channel_groups, fold
+
+    network, example = get_model(name, weights=None).eval(), torch.randn(1, 3, 224, 224)
+    before = peak_megabytes()
+    marks = [time.perf_counter()]
+    channel_groups(network, example)
+    marks.append(time.perf_counter())
+    branched = add_branches(network, example, keep=KEEP, init="kaiming")
+    marks.append(time.perf_counter())
+    fold(branched)
+    marks.append(time.perf_counter())
+    groups, branch, folding = (b - a for a, b in pairwise(marks))
+    return {
+        "graph_s": groups,
+        "branch_s": branch,
+        "fold_s": folding,
+        "total_s": branch + folding,
+        "peak_mb": peak_megabytes() - before,
+    }
+
+
+def measure_torch_pruning(name: str) -> dict[str, float]:
+    """Seconds of each step, and the process's peak memory."""
+    import torch_pruning
+
+    network, example = get_model(name, weights=None).eval(), torch.randn(1, 3, 224, 224)
+    ignored = [layer for layer in network.modules() if getattr(layer, "out_features", 0) == 1000]
+    before = peak_megabytes()
+    marks = [time.perf_counter()]
+    pruner = torch_pruning.pruner.MagnitudePruner(
+        network,
+        example,
+        importance=torch_pruning.importance.MagnitudeImportance(p=1),
+        pruning_ratio=1 - KEEP,
+        ignored_layers=ignored,
+    )
+    marks.append(time.perf_counter())
+    pruner.step()
+    marks.append(time.perf_counter())
+    graph, prune = (b - a for a, b in pairwise(marks))
+    return {"graph_s": graph, "prune_s": prune, "total_s": graph + prune, "peak_mb": peak_megabytes() - before}
+
+
+def peak_megabytes() -> float:
+    """This process's largest resident size so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+MEASUREMENTS = {"branchfold": measure_branchfold, "torch_pruning": measure_torch_pruning}
+
+
+def in_a_process(library: str, name: str, threads: int) -> dict[str, float]:
+    """One measurement in a fresh process."""
+    command = [sys.executable, __file__, "--one", library, name, "--threads", str(threads)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    result: dict[str, float] = json.loads(answer.splitlines()[-1])
+    return result
+
+
+def compare(name: str, runs: int, threads: int) -> dict[str, Any]:
+    """Medians of both libraries, taking turns, and their ratios."""
+    rows: dict[str, list[dict[str, float]]] = {library: [] for library in MEASUREMENTS}
+    for _ in range(runs):
+        for library, measured in rows.items():
+            measured.append(in_a_process(library, name, threads))
+    medians = {
+        library: {key: statistics.median(row[key] for row in measured) for key in measured[0]}
+        for library, measured in rows.items()
+    }
+    ours, theirs = medians["branchfold"], medians["torch_pruning"]
+    return {**medians, "ratio": {key: ours[key] / theirs[key] for key in ("graph_s", "total_s", "peak_mb")}}
+
+
+def main() -> None:
+    """Measures and prints; writes JSON where asked to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--one", nargs=2, metavar=("LIBRARY", "NETWORK"), help="one measurement in this process")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.one:
+        library, name = options.one
+        print(json.dumps(MEASUREMENTS[library](name)))
+        return
+    result = {
+        "runs": options.runs,
+        "threads": options.threads,
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: version(name) for name in ("branchfold", "torch", "torchvision", "torch-pruning")},
+        "networks": {name: compare(name, options.runs, options.threads) for name in NETWORKS},
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.output is not None:
+        options.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
