@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork
+from .branched import BranchedNetwork, key_of
 from .choices import CHOICES
 from .groups import Analysis
 from .initialisation import initialise_at_random, initialise_from_data
@@ -50,11 +50,22 @@ def add_branches(
         raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
     analysis = Analysis.of(copy.deepcopy(model), example_inputs)
     branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep, multiple))
-    branched.training = model.training
-    for container in (branched.compress, branched.narrow, branched.blend):
-        container.training = model.training
     if init == "kaiming":
         initialise_at_random(branched)
     elif branched.plan.widths:
         initialise_from_data(branched, analysis, [as_inputs(example_inputs)] if data is None else data, choice=channels)
+    _follow_modes(branched, model)
     return branched
+
+
+def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
+    """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
+    for name, module in model.named_modules():
+        branched.network.get_submodule(name).training = module.training
+    branched.training = model.training
+    for container in (branched.compress, branched.narrow, branched.blend):
+        for module in container.modules():
+            module.training = model.training
+    for path in branched.plan.carriers:
+        narrow, original = branched.narrow.get_submodule(key_of(path)), branched.network.get_submodule(path)
+        narrow.train(original.training)

@@ -96,7 +96,8 @@ class CostModel:
         # A transposed convolution's kernel is applied at every position of its input.
         placed = shape_of(source) if isinstance(layer, TRANSPOSED) else shape
         assert placed is not None
-        positions = prod(placed) // placed[0] // placed[graph.layouts[node].dim]
+        # Of one example: the first dimension need not be the batch, windows or positions may lie in it.
+        positions = prod(placed) / placed[graph.layouts[node].dim] / batch_size(graph.traced.inputs)
         self._macs += runs * positions * kernel * np.outer(width, reads)
         if str(node.target) not in counted:
             counted.add(str(node.target))
@@ -112,5 +113,9 @@ def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     with preserving_modes(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.eval()
         model(*copied(inputs))
-    batch = next(len(x) for x in inputs if isinstance(x, Tensor))
-    return counter.get_total_flops() // 2 // batch
+    return round(counter.get_total_flops() / 2 / batch_size(inputs))
+
+
+def batch_size(inputs: tuple[object, ...]) -> int:
+    """The number of examples in the forward's arguments."""
+    return next(len(x) for x in inputs if isinstance(x, Tensor))

@@ -89,7 +89,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         NetworkError: if the file is missing, damaged, or holds anything but tensors by name.
     """
     if not path.is_file():
-        raise NetworkError(f"there is no checkpoint {path} (baseline.checkpoint)")
+        raise NetworkError(f"there is no checkpoint {path}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

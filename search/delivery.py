@@ -110,8 +110,7 @@ def _evaluate(
     network: nn.Module, description: NetworkDescription, factory: Callable[..., nn.Module], data_root: str
 ) -> Evaluation:
     data = description.data
-    if not {"name", "mean", "std"} <= data.keys():
-        raise DataError("the checkpoint does not say which data it was trained on")
+    _check_origin(description)
     split = load_test(str(data["name"]), data_root)
     example = torch.zeros(1, *description.input_shape)
     dtype = next(network.parameters()).dtype
@@ -127,6 +126,17 @@ def _evaluate(
         full_parameters=full.parameters,
         milliseconds=1000 * latency_of(network, example.to(dtype)),
     )
+
+
+def _check_origin(description: NetworkDescription) -> None:
+    data = description.data
+    if not isinstance(data, dict) or not {"name", "mean", "std"} <= data.keys():
+        raise DataError("the checkpoint does not say which data it was trained on")
+    whole = all(isinstance(data[key], list) and all(isinstance(x, float) for x in data[key]) for key in ("mean", "std"))
+    if not whole or 0.0 in data["std"]:
+        raise DataError(f"the checkpoint's mean and std are damaged: {data['mean']!r:.40}, {data['std']!r:.40}")
+    if not isinstance(description.accuracies, list) or not all(isinstance(x, dict) for x in description.accuracies):
+        raise DataError(f"the checkpoint's accuracies are damaged: {description.accuracies!r:.40}")
 
 
 def accuracy_on_test(network: nn.Module, description: NetworkDescription, data_root: str) -> float:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from branchfold.errors import NetworkError
-from branchfold.models import add_branches, fold
+from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.networks.resnet import resnet20
 
 

@@ -132,3 +132,32 @@ def test_an_unknown_group_is_refused(make_example):
     _, network, inputs = make_example("linear")
     with pytest.raises(NetworkError, match="no channel group is called '1'; there are 0, 3, 5"):
         CostModel(network, inputs).cost({"1": 3})
+
+
+def positions_in_the_batch(net, x):
+    """Features of every position as examples, and a table that no example has of its own."""
+    y = net.fc2(torch.relu(net.fc1(net.stem(x).permute(0, 2, 3, 1).reshape(-1, 6))))
+    table = net.fc4(torch.tanh(net.fc3(net.table)))
+    return y.mean() + table
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_layers_whose_first_dimension_is_not_the_batch(functional, batch):
+    network = functional(
+        positions_in_the_batch,
+        stem=nn.Conv2d(3, 6, 3),
+        fc1=nn.Linear(6, 16),
+        fc2=nn.Linear(16, 8),
+        fc3=nn.Linear(2, 8),
+        fc4=nn.Linear(8, 4),
+    )
+    network.register_buffer("table", torch.randn(8, 2))
+    x = torch.randn(batch, 3, 7, 8)
+    model = CostModel(network, x)
+    assert {group.name for group in model.groups if group.prunable} == {"fc1", "fc3"}
+    # 5×6 positions of each image; the table's 8 rows once for all images.
+    for a, c in ((16, 8), (8, 4), (3, 2)):
+        macs = 30 * (27 * 6 + 6 * a + 8 * a) + 8 * (2 * c + 4 * c) // batch
+        small = fold(add_branches(network, x, keep={"fc1": a, "fc3": c}, init="kaiming"))
+        assert model.cost({"fc1": a, "fc3": c}) == counted(small, x)
+        assert model.cost({"fc1": a, "fc3": c}).macs == macs

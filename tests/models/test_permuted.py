@@ -57,7 +57,7 @@ def assert_folds(randomise, randomise_branches):
 
 
 def convnext(net, x):
-    """permute → Linear → GELU → Linear → permute, beside a depthwise convolution, with a residual sum."""
+    """Permute → Linear → GELU → Linear → permute, beside a depthwise convolution, with a residual sum."""
     x = net.stem(x)
     y = net.fc1(net.depthwise(x).permute(0, 2, 3, 1))
     y = net.fc2(F.gelu(y)).permute(0, 3, 1, 2)

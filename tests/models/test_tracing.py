@@ -1,4 +1,5 @@
 import inspect
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -220,3 +221,45 @@ def test_modes_are_restored_after_a_failure_too(functional):
     assert network.training
     assert network.first.training
     assert not network.second.training
+
+
+def in_training_later(net, x):
+    """In evaluation an inner tensor is the output."""
+    y = net.first(x)
+    return net.second(F.relu(y)) if net.training else y
+
+
+def in_training_narrower(net, x):
+    y = net.first(x)
+    z = net.second(F.relu(y))
+    return z if net.training else {"z": z, "y": y}
+
+
+@pytest.mark.parametrize("forward", [in_training_later, in_training_narrower])
+def test_the_outputs_of_evaluation_are_never_narrowed(functional, forward):
+    network = functional(forward, **layers()).double()
+    (first, *_) = channel_groups(network, X.double())
+    assert first.reason == "it is the network's output"
+    branched = add_branches(network, X.double(), keep=0.5)
+    assert not branched.plan.widths
+
+
+class Outputs(NamedTuple):
+    logits: torch.Tensor
+    features: torch.Tensor
+
+
+def test_a_named_tuple_of_outputs_is_told_as_the_outputs(functional):
+    def forward(net, x):
+        y = F.relu(net.first(x))
+        return Outputs(net.second(y), net.third(y).tanh())
+
+    network = functional(forward, third=nn.Conv2d(8, 3, 1), **layers())
+    first, second, third = channel_groups(network, X)
+    assert first.prunable
+    assert second.reason == third.reason == "it is the network's output"
+    branched = add_branches(network, X, keep=0.5)
+    assert isinstance(branched(X), Outputs)
+    torch.testing.assert_close(branched(X).features, network(X).features)
+    branched.set_alpha(0.0)
+    torch.testing.assert_close(fold(branched)(X).logits, branched(X).logits)

@@ -456,10 +456,16 @@ class TestMistakes:
         weights = load_file("tiny.safetensors")
         for data, words in (
             ({}, "does not say which data"),
+            ("digits", "does not say which data"),
             ({"name": "svhn", "mean": [0.5], "std": [0.5]}, "unknown data set 'svhn'"),
+            ({"name": "digits", "mean": [0.5], "std": [0.0]}, "mean and std are damaged"),
+            ({"name": "digits", "mean": ["a"], "std": [0.5]}, "mean and std are damaged"),
+            ({"name": "digits", "mean": [0.5, 0.5], "std": [0.5]}, "mean and std must have 1 values"),
         ):
             save_file(weights, "x.safetensors", metadata={"branchfold": json.dumps({**described, "data": data})})
             assert words in refused("evaluate", "x.safetensors")
+        save_file(weights, "x.safetensors", metadata={"branchfold": json.dumps({**described, "accuracies": [3]})})
+        assert "accuracies are damaged" in refused("evaluate", "x.safetensors")
 
     def test_missing_data_of_a_checkpoint(self, copy, refused, monkeypatch):
         def refuse(*args, **kwargs):

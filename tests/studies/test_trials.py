@@ -71,7 +71,9 @@ class TestBest:
         assert [trial.number for trial in finished_trials(study)] == [2]
 
     def test_several_objectives(self, tmp_path):
-        definition = load_definition("digits", ['study.objectives=["accuracy", "macs"]', "study.name=two"])
+        definition = load_definition(
+            "digits", ['study.objectives=["accuracy", "macs"]', "study.name=two", "study.budget.macs=0.35"]
+        )
         study = open_study(open_storage(f"sqlite:///{tmp_path}/two.db", create=True), definition)
         for accuracy, share in ((0.9, 0.3), (0.95, 0.34), (0.99, 0.9)):
             trial = study.ask()
