@@ -119,6 +119,12 @@ class ChannelGraph:
             return is_in_place_method(str(node.target))
         return node.target in IN_PLACE_FUNCTIONS or node.kwargs.get("inplace") is True
 
+    def operation(self, node: fx.Node) -> str:
+        """The name of what a node calls: a module's type, a function's or method's name."""
+        if node.op == "call_module":
+            return type(self.traced.module(node)).__name__
+        return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+
     def _unusual(self, node: fx.Node) -> str:
         """Why a layer with weights cannot be narrowed whatever its kind; empty if it can."""
         if node.op != "call_module":

@@ -5,6 +5,7 @@ kind of layer is one new rule.
 """
 
 import operator
+import re
 from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any
@@ -194,13 +195,17 @@ def _spatial(node: fx.Node, graph: ChannelGraph) -> None:
     shape, out = shape_of(source), shape_of(node)
     if shape is None or out is None or len(shape) < 3 or len(graph.tensors(node)) != 1 or shape[1] != out[1]:
         return _unknown(node, graph)
+    rank = re.search(r"([123])d$", graph.operation(node))
+    if rank is not None and len(shape) != 2 + int(rank[1]):
+        return graph.fix(node, f"{label(node)} is called without a batch dimension")
     return graph.carry(node, graph.layout(source))
 
 
 @_for(functions=(F.pad,))
 def _pad(node: fx.Node, graph: ChannelGraph) -> None:
-    shape, out = shape_of(node.args[0]), shape_of(node)
-    if shape is not None and out is not None and shape[:2] == out[:2] and len(graph.tensors(node)) == 1:
+    shape, sizes = shape_of(node.args[0]), node.args[1] if len(node.args) > 1 else node.kwargs.get("pad")
+    behind_channels = shape is not None and isinstance(sizes, list | tuple) and len(sizes) <= 2 * (len(shape) - 2)
+    if behind_channels and len(graph.tensors(node)) == 1:
         return graph.carry(node, graph.layout(node.args[0]))
     return graph.fix(node, "its channels are padded")
 

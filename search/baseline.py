@@ -117,8 +117,8 @@ def fill(network: nn.Module, weights: dict[str, Tensor], path: str, factory: str
     except RuntimeError as error:
         reasons = [line.strip() for line in str(error).splitlines()[1:]]
         raise NetworkError(
-            f"baseline.checkpoint = {path!r} is of another network than {factory} builds: "
-            f"{' '.join(reasons)[:200]}; check model.factory and its arguments"
+            f"checkpoint {path!r} is of another network than {factory} builds: "
+            f"{' '.join(reasons)[:200]}; check the network's factory and its arguments"
         ) from error
 
 
@@ -128,7 +128,7 @@ def _refuse_narrowed(path: Path) -> None:
     except NetworkError:
         return
     if widths:
-        raise NetworkError(f"baseline.checkpoint = {str(path)!r} is narrowed already; give the full network's")
+        raise NetworkError(f"checkpoint {str(path)!r} is narrowed already; give the full network's")
 
 
 class _Report(pl.Callback):

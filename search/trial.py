@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ..errors import NetworkError
 from ..models.branched import BranchedNetwork
 from ..models.branching import add_branches
 from ..models.checkpoints import save_network
@@ -138,7 +139,10 @@ class _FoldCheck:
         if not math.isfinite(error):  # a diverged network, which the epoch's report will end
             return fold(branched)
         if error > FOLDING_TOLERANCE:
-            raise AssertionError(f"folding is not exact: relative error {error:.1e} > {FOLDING_TOLERANCE}")
+            raise NetworkError(
+                f"the folded network differs from the branched one by {error:.1e} of its outputs, more than "
+                f"{FOLDING_TOLERANCE}: a fault of branchfold's, please report it with the network"
+            )
         self.error = error
         return fold(branched)
 

@@ -411,3 +411,18 @@ def test_the_given_network_is_not_changed(example):
     assert torch.equal(inputs, example.inputs)
     assert list(network.state_dict()) == list(state)
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_pooling_over_what_has_no_positions_is_fixed(functional):
+    # MaxPool2d takes (N, C, L) for one image without a batch: it would pool over the channels.
+    layers = {"first": nn.Conv1d(3, 8, 3), "pool": nn.MaxPool2d(3, 1, 1), "second": nn.Conv1d(8, 4, 3)}
+    network = functional(lambda net, x: net.second(net.pool(net.first(x))), **layers)
+    groups = {group.name: group for group in channel_groups(network, torch.randn(2, 3, 12))}
+    assert groups["first"].reason == "pool is called without a batch dimension"
+
+
+def test_padding_that_shifts_the_channels_is_fixed(functional):
+    layers = {"first": nn.Conv2d(3, 8, 3), "second": nn.Conv2d(8, 4, 3)}
+    network = functional(lambda net, x: net.second(F.pad(net.first(x), (0, 0, 0, 0, 1, -1))), **layers)
+    groups = {group.name: group for group in channel_groups(network, torch.randn(2, 3, 9, 12))}
+    assert groups["first"].reason == "its channels are padded"

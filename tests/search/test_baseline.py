@@ -71,7 +71,7 @@ class TestRefusals:
 
     def test_missing(self, with_checkpoint, tmp_path):
         path = tmp_path / "none.pt"
-        assert self.refused(with_checkpoint(path), tmp_path) == f"there is no checkpoint {path} (baseline.checkpoint)"
+        assert self.refused(with_checkpoint(path), tmp_path) == f"there is no checkpoint {path}"
 
     def test_another_network(self, with_checkpoint, tmp_path):
         torch.save(other_network(width=0.5).state_dict(), tmp_path / "net.pt")
