@@ -1,5 +1,6 @@
 """optuna-dashboard on a study database."""
 
+import signal
 import socket
 import sys
 
@@ -20,6 +21,9 @@ def serve(url: str, host: str, port: int) -> None:
     store = artifact_store(url)
     _check_free(host, port)
     print(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
+    # Also where SIGINT was ignored when the process started, as in a shell's background, and for `kill`.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         run_server(storage, host=host, port=port, artifact_store=store)
     except KeyboardInterrupt:

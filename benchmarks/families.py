@@ -1,0 +1,101 @@
+"""Prints, as a Markdown table, what of each torchvision family can be narrowed, and why the rest cannot.
+
+python benchmarks/families.py
+"""
+
+import argparse
+import warnings
+from collections import Counter
+
+import torch
+from torchvision.models import get_model
+
+from branchfold.errors import NetworkError
+from branchfold.models.groups import Analysis
+from branchfold.models.narrowing import CONVOLUTIONS
+
+# One network of each family, with the smallest input (pixels) that it takes without trouble.
+FAMILIES = {
+    "alexnet": 96,
+    "convnext_tiny": 64,
+    "deeplabv3_mobilenet_v3_large": 64,
+    "densenet121": 64,
+    "efficientnet_b0": 64,
+    "efficientnet_v2_s": 64,
+    "fcn_resnet50": 64,
+    "googlenet": 64,
+    "inception_v3": 299,
+    "lraspp_mobilenet_v3_large": 64,
+    "maxvit_t": 224,
+    "mnasnet1_0": 64,
+    "mobilenet_v2": 64,
+    "mobilenet_v3_small": 64,
+    "regnet_y_400mf": 64,
+    "resnet18": 64,
+    "resnet50": 64,
+    "resnext50_32x4d": 64,
+    "shufflenet_v2_x1_0": 64,
+    "squeezenet1_1": 64,
+    "swin_t": 64,
+    "vgg11_bn": 64,
+    "vit_b_16": 224,
+}
+REASONS = {
+    "it is the network's output": "output",
+    "groups": "grouped convolution",
+    "no layer writes": "weights outside a layer, or what attention yields",
+    "mixes channels": "LayerNorm, softmax",
+    "number of channels": "code that reads the channel count",
+    "hard-codes or rearranges": "code that rearranges its shape",
+}
+
+
+def row(name: str, pixels: int) -> str:
+    """One line of the table."""
+    backbone = {"weights_backbone": None} if name.startswith(("fcn", "deeplab", "lraspp")) else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two networks warn of how their weights are drawn
+        network = get_model(name, weights=None, **backbone).eval()
+    try:
+        analysis = Analysis.of(network, torch.randn(2, 3, pixels, pixels))
+    except NetworkError as error:
+        return f"| {name} | refused | | {error} |"
+    free = [group for group in analysis.groups if group.prunable]
+    reasons = Counter(_short(group.reason) for group in analysis.groups if not group.prunable)
+    why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return f"| {name} | {len(free)} of {len(analysis.groups)} | {_share_of_channels(analysis):.0%} | {why} |"
+
+
+def _share_of_channels(analysis: Analysis) -> float:
+    graph = analysis.graph
+    free = total = 0
+    for path, layer in graph.traced.modules.items():
+        if isinstance(layer, CONVOLUTIONS):
+            total += layer.out_channels
+            free += layer.out_channels * _can_be_narrowed(path, analysis)
+    return free / total if total else 0.0
+
+
+def _can_be_narrowed(path: str, analysis: Analysis) -> bool:
+    graph = analysis.graph
+    nodes = [node for node in graph.roles if node.op == "call_module" and node.target == path]
+    return bool(nodes) and all(not root.reason for node in nodes for root in graph.layouts[node].roots())
+
+
+def _short(reason: str) -> str:
+    return next((short for part, short in REASONS.items() if part in reason), reason)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=list(FAMILIES), help="names of torchvision networks")
+    torch.set_num_threads(1)
+    print("| network | groups that can be narrowed | share of its convolutions' channels | fixed |")
+    print("| --- | --- | --- | --- |")
+    for name in parser.parse_args().networks:
+        print(row(name, FAMILIES.get(name, 224)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
