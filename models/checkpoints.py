@@ -1,11 +1,12 @@
 """Folded networks as files: safetensors, with all that rebuilding them needs in the header. No code is ever loaded."""
 
+import hashlib
 import json
 import os
 import platform
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class NetworkDescription:
         origin: the study and trial that it comes from.
         versions: of what it was made with.
         dtype: of its parameters.
+        digest: SHA-256 of the tensors, to find a file that was changed; written by `save_network`.
         format: of this description.
     """
 
@@ -53,6 +55,7 @@ class NetworkDescription:
     origin: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: _versions())
     dtype: str = "float32"
+    digest: str = ""
     format: int = FORMAT
 
 
@@ -68,7 +71,8 @@ def save_network(network: nn.Module, path: str | Path, description: NetworkDescr
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         os.close(handle)
         try:
-            save_model(network, partial, metadata={_KEY: json.dumps(asdict(description))})
+            described = replace(description, digest=digest_of(network))
+            save_model(network, partial, metadata={_KEY: json.dumps(asdict(described))})
             # mkstemp makes files private: give this one the mode that any new file has.
             umask = os.umask(0)
             os.umask(umask)
@@ -132,12 +136,32 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
         network = narrow(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
         load_model(network, path, strict=True)
+    except NetworkError as error:
+        raise NetworkError(f"{path} cannot be rebuilt: {error}") from error
     except (AttributeError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise NetworkError(
-            f"{path} does not fit the network that {description.factory} builds: {reason:.300}"
+            f"{path} does not fit the network that {_name_of(factory, description)} builds: {reason:.300}"
         ) from error
+    if digest_of(network) != description.digest:
+        raise NetworkError(f"{path} is damaged: its tensors are not those that were saved (SHA-256 differs)")
     return network.eval()
+
+
+def digest_of(network: nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of a network's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _name_of(factory: str | Callable[..., nn.Module] | None, description: NetworkDescription) -> str:
+    if factory is None:
+        return description.factory
+    given = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "the given factory")
+    return f"{given} (not {description.factory}, as when it was saved)" if given != description.factory else given
 
 
 def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]) -> nn.Module:

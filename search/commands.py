@@ -82,8 +82,6 @@ def run(
 
     check_output(output_file(definition, output))
     finished, best = resume_point(storage, definition)
-    if finished:
-        print_line(console, f"resuming study {definition.study.name}: {finished} trials are finished")
     try:
         with Progress(console, definition.study.trials, finished, best) as progress:
             optuna_study = run_study(definition, storage, workers=workers, tell=progress)

@@ -18,8 +18,8 @@ from .delivery import Evaluation, accuracy_on_test, export_trial
 from .progress import percent
 
 
-def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, float] | None]:
-    """How many trials a study has finished, and (trial, accuracy) of the best one; (0, None) where it is new."""
+def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, float, float] | None]:
+    """How many trials a study has finished, and the best one's (trial, accuracy, share of the MACs) if there is one."""
     try:
         study = load_study(open_storage(url, create=False), definition.study.name)
     except StudyError:
@@ -29,7 +29,7 @@ def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, floa
         best = best_trial(study, definition)
     except StudyError:
         return finished, None
-    return finished, (best.number, best.user_attrs["accuracy"])
+    return finished, (best.number, best.user_attrs["accuracy"], best.user_attrs["macs_share"])
 
 
 def check_output(path: Path) -> None:

@@ -16,10 +16,12 @@ class Progress:
         console: where to; its `is_terminal` decides between a status line and plain lines.
         trials: how many the study is to have.
         finished: how many it has already.
-        best: (trial, accuracy) of the best one so far.
+        best: (trial, accuracy, share of the MACs) of the best one so far: of equal ones, that of fewest MACs.
     """
 
-    def __init__(self, console: Console, trials: int, finished: int = 0, best: tuple[int, float] | None = None) -> None:
+    def __init__(
+        self, console: Console, trials: int, finished: int = 0, best: tuple[int, float, float] | None = None
+    ) -> None:
         self.console, self.trials, self.finished, self.best = console, trials, finished, best
         self.status: Status | None = None
 
@@ -67,8 +69,9 @@ class Progress:
             note = f": {event.note}" if event.note else ""
             self._lasting(f"{count} trial {event.trial}  {outcome}{note}  ({event.shape}, {event.seconds:.1f} s)")
             return
-        if self.best is None or event.accuracy > self.best[1]:
-            self.best = (event.trial, event.accuracy)
+        share = event.macs_share or 0.0
+        if self.best is None or (event.accuracy, -share) > (self.best[1], -self.best[2]):
+            self.best = (event.trial, event.accuracy, share)
         self._lasting(
             f"{count} trial {event.trial}  {percent(event.accuracy)} at {percent(event.macs_share or 0)} of the MACs, "
             f"{percent(event.parameters_share or 0)} of the parameters  "

@@ -52,7 +52,9 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
                 from_checkpoint(definition, definition.baseline.checkpoint)
         study = open_study(storage, definition)
         target = definition.study.trials
-        if len(finished_trials(study)) >= target:
+        if finished := len(finished_trials(study)):
+            tell(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
+        if finished >= target:
             return study
         task = task or Task.of(definition)
         first = Worker(task, storage, tell)
@@ -100,6 +102,10 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(before)
 
 
+def _trials(count: int) -> str:
+    return f"{count} trial" if count == 1 else f"{count} trials"
+
+
 def _others_end(study: optuna.Study, target: int, tell: Listener) -> bool:
     """Waits for trials that run elsewhere; False if they live longer than a dead process's would."""
     deadline = time.monotonic() + GRACE_PERIOD + 30
@@ -109,11 +115,15 @@ def _others_end(study: optuna.Study, target: int, tell: Listener) -> bool:
         if len(finished_trials(study)) + running < target:
             return True
         if time.monotonic() > deadline:
-            tell(Notice(f"{running} trials are running in other processes, which will finish the study"))
+            tell(Notice(f"{_trials(running)} still running in other processes, which will finish the study"))
             return False
         if not told:
             told = True
-            tell(Notice(f"waiting for {running} trials of other processes (up to {GRACE_PERIOD + 30} s)"))
+            tell(
+                Notice(
+                    f"waiting for {_trials(running)} of other processes, dead ones too (up to {GRACE_PERIOD + 30} s)"
+                )
+            )
         end_abandoned(study)
         time.sleep(_POLL)
     return True

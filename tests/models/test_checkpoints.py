@@ -382,3 +382,11 @@ def test_weights_in_another_memory_layout_are_saved(saved):
     outputs = small(inputs)
     save_network(small.to(memory_format=torch.channels_last), path, read_description(path))
     torch.testing.assert_close(load_network(path)(inputs), outputs)
+
+
+def test_a_changed_byte_of_a_weight_is_found(saved):
+    _, _, path = saved()
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 0x10
+    path.write_bytes(bytes(content))
+    assert "is damaged: its tensors are not those that were saved" in message_of(load_network, path)

@@ -181,7 +181,7 @@ class TestRun:
         before = branchfold("show", "tiny", "--json").out
         again = branchfold("run", "tiny.toml")
         assert again.status == 0
-        assert "resuming study tiny: 3 trials are finished" in again.out
+        assert "study tiny has 3 trials finished of 3" in again.out
         assert branchfold("show", "tiny", "--json").out == before
         more = branchfold("run", "tiny.toml", "--trials", "4", "--output", "new/best.safetensors")
         assert "[4/4] trial 3" in more.out

@@ -54,7 +54,7 @@ def test_a_terminal_keeps_the_lasting_lines_only():
 
 
 def test_resumed_run_counts_and_compares_with_what_was_there():
-    text = shown(False, [EVENTS[4]], finished=3, best=(1, 0.95))
+    text = shown(False, [EVENTS[4]], finished=3, best=(1, 0.95, 0.3))
     assert text.startswith("[4/10] trial 0  85.0 %")
     assert text.rstrip().endswith("best: 95.0 % (trial 1)")
 
