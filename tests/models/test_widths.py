@@ -2,7 +2,7 @@ import pytest
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
-from branchfold.models.groups import channel_groups
+from branchfold.models.groups import ChannelGroup, channel_groups
 from branchfold.models.widths import kept_widths
 
 
@@ -65,3 +65,25 @@ def test_the_widths_are_those_of_the_folded_network(make_example):
     small = fold(add_branches(network, inputs, keep={"stem": 3, "b2": 0.25}, init="kaiming"))
     found = {group.name: group.width for group in channel_groups(small, inputs)}
     assert found == {"stem": 3, "a1": 5, "b1": 6, "b2": 3, "fc": 4}
+
+
+@pytest.mark.parametrize(
+    ("share", "multiple", "width"),
+    [(0.5, 8, 32), (0.34, 8, 24), (0.01, 8, 8), (0.99, 8, 64), (0.34, 1, 22), (1, 8, 64)],
+)
+def test_shares_give_the_nearest_multiple_and_never_none(share, multiple, width):
+    group = ChannelGroup("conv", 64, ("conv",), ("next",), "")
+    assert kept_widths([group], share, multiple).get("conv", 64) == width
+
+
+def test_a_multiple_wider_than_the_group_leaves_it_whole_and_counts_are_taken_as_they_are():
+    group = ChannelGroup("conv", 6, ("conv",), ("next",), "")
+    assert kept_widths([group], 0.5, 8) == {}
+    assert kept_widths([group], {"conv": 5}, 8) == {"conv": 5}
+
+
+@pytest.mark.parametrize("multiple", [0, -8, 1.5, True])
+def test_a_multiple_must_be_a_whole_number(multiple):
+    group = ChannelGroup("conv", 6, ("conv",), ("next",), "")
+    with pytest.raises(NetworkError, match=f"got multiple={multiple!r}"):
+        kept_widths([group], 0.5, multiple)

@@ -3,9 +3,12 @@ import json
 
 import optuna
 import pytest
+import torch
 from rich.console import Console
 
 from branchfold.errors import NetworkError
+from branchfold.models.factories import build_network
+from branchfold.search.data import first_images
 from branchfold.search.listings import groups_table, inspection, trials_table, trials_values
 from branchfold.studies.trials import Measurement, record_measurement
 
@@ -14,6 +17,34 @@ def printed(table):
     out = io.StringIO()
     Console(file=out, width=200).print(table)
     return " ".join(out.getvalue().split())
+
+
+class TestSensitivity:
+    def test_is_that_of_the_checkpoint_on_the_data(self, tmp_path):
+        images = first_images("digits", "data", 64)
+        network = build_network("vgg_digits", {"width": 0.25})
+        with torch.no_grad():  # the second half of the first layer's channels repeats the first
+            for layer in network.features[:2]:
+                layer.weight[4:] = layer.weight[:4]
+        torch.save(network.state_dict(), tmp_path / "net.pt")
+        found = inspection("vgg_digits", {"width": 0.25}, None, checkpoint=tmp_path / "net.pt", examples=images)
+        errors = {group["name"]: group["errors"] for group in found["groups"]}
+        assert errors["features.0"][0] == pytest.approx(1)
+        assert errors["features.0"][4] == pytest.approx(0, abs=1e-6)
+        assert errors["features.0"][3] > 1e-4
+        assert errors["features.3"][4] > 1e-4
+        assert errors["classifier"] is None
+        assert "error at 50.0 %" in printed(groups_table(found))
+
+    def test_is_left_out_without_data(self):
+        found = inspection("vgg_digits", {}, None)
+        assert all(group["errors"] is None for group in found["groups"])
+        assert "error at 50.0 %" not in printed(groups_table(found))
+
+    def test_another_networks_checkpoint_is_refused(self, tmp_path):
+        torch.save(build_network("vgg_digits", {"width": 0.5}).state_dict(), tmp_path / "net.pt")
+        with pytest.raises(NetworkError, match="is of another network than vgg_digits builds"):
+            inspection("vgg_digits", {}, None, checkpoint=tmp_path / "net.pt")
 
 
 class TestInspection:
