@@ -221,9 +221,9 @@ def dashboard(storage: str, host: str, port: int) -> None:
 
 def main() -> None:
     """Runs the command line; an error that the user can mend is one line and exit status 2."""
-    # Read when torch is imported: threads that spin while they wait make training twenty times slower as soon as other
-    # processes want the same cores (839 against 44 ms a step of the digits' network, measured on two busy cores).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Read when torch is imported: threads that spin while they wait make training many times slower as soon as other
+    # processes want the same cores (839 against 30 ms a step of the digits' network, measured on two busy cores).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         cli()
     except BranchfoldError as error:
