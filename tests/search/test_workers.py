@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from branchfold.errors import DataError, StudyError
 from branchfold.search import data, delivery, runner, sources, workers
 from branchfold.search.baseline import make_baseline
-from branchfold.search.events import BaselineEpoch, BaselineReady, TrialEnded, TrialStarted
+from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
 from branchfold.search.runner import make_pruner, make_sampler
 from branchfold.search.workers import run_study
 from branchfold.studies.artifacts import artifact_folder
@@ -74,7 +74,7 @@ class TestOneProcess:
 
         again, _, later = study_run(url=url, search=random)
         assert states(again) == {"COMPLETE": 3}
-        assert later == []
+        assert later == [Notice("study tiny has 3 trials finished of 3")]
 
         more, _, later = study_run(url=url, search=random, study={"trials": 5})
         assert states(more) == {"COMPLETE": 5}
