@@ -108,6 +108,7 @@ class _Fit:
         self.delivered: dict[fx.Node, list[Any]] = {}
 
     def run(self) -> None:
+        """Fits every branch, in the order of the graph; values are dropped after their last use."""
         last_use = {source: node for node in self.nodes for source in node.all_input_nodes}
         inputs = [node for node in self.nodes if node.op == "placeholder"]
         for node in self.nodes:

@@ -21,7 +21,6 @@ from .batches import Batches, Split
 from .data import load_test
 from .measurement import accuracy_of, latency_of
 
-FORMATS = ("safetensors", "state-dict")
 _BATCH = 500
 
 

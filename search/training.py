@@ -49,6 +49,7 @@ class Classifier(pl.LightningModule):
         return float(torch.stack(self._losses).mean()) if self._losses else math.nan
 
     def configure_optimizers(self) -> Any:
+        """SGD with Nesterov momentum; the learning rate follows its cycle step by step."""
         optimizer = torch.optim.SGD(
             [p for p in self.network.parameters() if p.requires_grad],
             lr=self.lr,

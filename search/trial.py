@@ -163,6 +163,7 @@ class _Reports(pl.Callback):
             raise optuna.TrialPruned("diverged")
 
     def step(self, epoch: int, network: nn.Module, alpha: float, loss: float) -> None:
+        """Reports the network as it is after an epoch; raises TrialPruned where the pruner says so."""
         validation = self.task.validation_batches()
         folded_accuracy = accuracy_of(delivered(network, self.task), validation)
         accuracy = accuracy_of(network, validation) if alpha > 0 else folded_accuracy

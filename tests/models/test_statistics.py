@@ -78,4 +78,7 @@ def test_a_network_without_batch_norm_is_left_alone():
         raise AssertionError("the data were read")
         yield
 
-    recompute_batch_norm(nn.Sequential(nn.Linear(2, 2)), never())
+    network = nn.Sequential(nn.Linear(2, 2))
+    before = copy.deepcopy(network.state_dict())
+    recompute_batch_norm(network, never())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
