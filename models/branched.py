@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
-from .branches import Blend, Compress
+from .branches import BLENDINGS, Blend, Compress, Mixing
 from .channels import is_in_place_method
 from .groups import Analysis, ChannelGroup
 from .narrowing import has_channel_parameters, own_tensor, with_channels
@@ -66,6 +66,7 @@ class BranchedNetwork(nn.Module):
         compress: writer's path with "/" for "." → P.
         narrow: channelwise layer's path, likewise → its narrow copy.
         blend: blended tensor's name → E, and the blending.
+        mixing: what each example hears while the network trains.
         alphas: (G,) α of each group with a branch.
         groups: all channel groups of the original.
         plan: where the branches are.
@@ -82,6 +83,7 @@ class BranchedNetwork(nn.Module):
         self.in_place = _make_out_of_place(analysis)
         self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         like = next((p for p in self.network.parameters() if p.is_floating_point()), torch.zeros(()))
+        self.mixing = Mixing()
         self.register_buffer("alphas", torch.ones(len(widths), dtype=like.dtype, device=like.device))
         self.plan = Plan(
             {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}
@@ -107,6 +109,16 @@ class BranchedNetwork(nn.Module):
             if not 0 <= value <= 1:
                 raise NetworkError(f"alpha must be between 0 and 1, but got alpha={value} for group {name!r}")
             self.alphas[names.index(name)] = value
+
+    def set_blending(self, mode: str) -> None:
+        """Sets what training blends with: "convex" (α itself), "probability" or "uniform" (see `Mixing`).
+
+        Raises:
+            NetworkError: if the mode is unknown.
+        """
+        if mode not in BLENDINGS:
+            raise NetworkError(f"blending must be one of {', '.join(BLENDINGS)}, but got {mode!r}")
+        self.mixing.mode = mode
 
     @property
     def alpha(self) -> dict[str, float]:
@@ -185,7 +197,7 @@ class _Assembly:
 
     def _add(self, node: fx.Node) -> None:
         if node.op != "placeholder" and self.alphas is None:
-            self.alphas = self.graph.get_attr("alphas")
+            self.alphas = self._mixed()
         role = self.channels.roles.get(node)
         source = node.args[0] if node.args else None
         reads = role == "write" and isinstance(source, fx.Node) and source in self.thin
@@ -202,6 +214,11 @@ class _Assembly:
         parts = self._parts(node)
         if any(part.branched for part in parts):
             self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
+
+    def _mixed(self) -> fx.Node:
+        inputs = zip(self.wide.values(), self.channels.traced.inputs, strict=False)
+        first = next(node for node, value in inputs if isinstance(value, Tensor))
+        return self.graph.call_module("mixing", (self.graph.get_attr("alphas"), first))
 
     def _parts(self, node: fx.Node) -> tuple[Part, ...]:
         layout = self.channels.layouts.get(node)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BLENDINGS = ("convex", "probability", "uniform")
+
 _POINTWISE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 
@@ -28,10 +30,34 @@ class Compress(nn.Module):
         return f"{self.weight.shape[1]} -> {self.weight.shape[0]}, bias={self.bias is not None}"
 
 
+class Mixing(nn.Module):
+    """What each example hears of the original: the factor that takes α's place while the network trains.
+
+    "convex" is α itself, for every example alike. "probability" draws, for each example and group, 1 with probability
+    α and else 0: the original or the branch, so that every branch learns to be heard alone. "uniform" draws a factor
+    from 0 … α. In evaluation mode it is always α.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mode = "convex"
+
+    def forward(self, alphas: Tensor, x: Tensor) -> Tensor:
+        """Factors (G,), or (G, N) where they are drawn for each of the N examples in x."""
+        if self.mode == "convex" or not self.training:
+            return alphas
+        draws = torch.rand(len(alphas), len(x), dtype=alphas.dtype, device=alphas.device)
+        limits = alphas[:, None]
+        return (draws < limits).to(alphas.dtype) if self.mode == "probability" else draws * limits
+
+    def extra_repr(self) -> str:
+        return self.mode
+
+
 class Blend(nn.Module):
     """What readers see of one tensor: α a + (1 − α) E z for each of its segments.
 
-    A segment whose group has no branch comes from the narrow side alone, where it flows at full width: there its
+    α may differ from example to example (see `Mixing`); a segment whose group has no branch comes from the narrow side alone, where it flows at full width: there its
     channelwise layers are copies that will stay after folding.
 
     Args:
@@ -74,6 +100,9 @@ class Blend(nn.Module):
         group = self.alphas[i]
         if group is None:
             return z
+        if alpha.dim() == 2:
+            factors = for_examples(alpha[group], a)
+            return torch.addcmul((1 - factors) * self._mix(z, self.expand[str(i)], i), a, factors)
         # 1 − α goes into E: one pass over the tensor fewer, and at α = 1 the sum is a exactly.
         return torch.addcmul(self._mix(z, (1 - alpha[group]) * self.expand[str(i)], i), a, alpha[group])
 
@@ -85,6 +114,16 @@ class Blend(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{kept} -> {full}" for full, kept in self.sizes)
+
+
+def for_examples(factors: Tensor, x: Tensor) -> Tensor:
+    """Factors (N,) of N examples as they multiply x, whose first dimension holds them, in pieces or one by one.
+
+    Where it holds something else, the first example's factor serves for all.
+    """
+    pieces, rest = divmod(len(x), len(factors))
+    each = factors[:1].expand(len(x)) if rest else factors.repeat_interleave(pieces)
+    return each.reshape(-1, *(1,) * (x.dim() - 1))
 
 
 def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None, dim: int) -> Tensor:

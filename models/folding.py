@@ -155,7 +155,8 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
             assert isinstance(old, Blend)
             for part, E in new.expand.items():
                 E.copy_(old.expand[part]).requires_grad_(old.expand[part].requires_grad)
-    for container in (rest, rest.compress, rest.narrow, rest.blend):
+    rest.set_blending(branched.mixing.mode)
+    for container in (rest, rest.mixing, rest.compress, rest.narrow, rest.blend):
         container.training = branched.training
     rest.set_alpha({name: alpha for name, alpha in branched.alpha.items() if name in widths})
     return rest

@@ -14,7 +14,7 @@ from ..studies.definition import Definition
 from .events import BaselineEpoch, Listener
 from .measurement import accuracy_of
 from .task import Task, new_network
-from .training import Classifier, fit
+from .training.classifier import Classifier, fit
 
 
 def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:

@@ -36,15 +36,27 @@ class TrialStarted:
 
 
 @dataclass(frozen=True)
-class TrialEpoch:
-    """An epoch of a trial ended; epoch 0 is the initialised network.
+class Screened:
+    """A candidate of widths was judged; `best` is the least validation loss so far, in nats."""
 
+    candidate: int
+    candidates: int
+    best: float
+
+
+@dataclass(frozen=True)
+class TrialReport:
+    """A trial passed a milestone; number 0 is the initialised network.
+
+    `unit` is what the milestones count, "epoch" or "report"; `compute` is in epochs of the baseline's training.
     `accuracy` is the validation accuracy at the current α, `folded_accuracy` that at α = 0.
     """
 
     trial: int
-    epoch: int
-    epochs: int
+    unit: str
+    number: int
+    total: int
+    compute: float
     alpha: float
     accuracy: float
     folded_accuracy: float
@@ -70,5 +82,5 @@ class Notice:
     text: str
 
 
-Event = BaselineEpoch | BaselineReady | TrialStarted | TrialEpoch | TrialEnded | Notice
+Event = BaselineEpoch | BaselineReady | Screened | TrialStarted | TrialReport | TrialEnded | Notice
 Listener = Callable[[Event], None]

@@ -27,7 +27,7 @@ def trials_table(study: optuna.Study) -> Table:
     """A study's trials; accuracies are those on the validation split, at α = 0."""
     baseline = study.user_attrs.get("baseline")
     table = Table(title=f"study {study.study_name}", caption=_caption(study, baseline), title_justify="left")
-    for column in ("trial", "state", "accuracy", "MACs", "parameters", "schedule", "epochs", "seconds"):
+    for column in ("trial", "state", "accuracy", "MACs", "parameters", "schedule", "compute", "seconds"):
         table.add_column(column, justify="left" if column in ("state", "schedule") else "right")
     for row in trial_rows(study):
         table.add_row(
@@ -37,7 +37,7 @@ def trials_table(study: optuna.Study) -> Table:
             _or_dash(row.macs_share),
             _or_dash(row.parameters_share),
             row.shape or "-",
-            str(row.epochs),
+            "-" if row.compute is None else f"{row.compute:.2f}",
             "-" if row.seconds is None else f"{row.seconds:.1f}",
         )
     return table
@@ -148,6 +148,7 @@ def _caption(study: optuna.Study, baseline: dict[str, Any] | None) -> str:
     if baseline is None:
         return "accuracy at α = 0 on the validation split; no baseline yet"
     return (
-        f"accuracy at α = 0 on the {baseline['examples']} validation examples; "
+        f"accuracy at α = 0 on the {baseline['examples']} validation examples; compute in epochs of the baseline's "
+        f"training; "
         f"baseline {percent(baseline['accuracy'])}, {baseline['macs']:,} MACs, {baseline['parameters']:,} parameters"
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.modes import preserving_modes
@@ -33,6 +34,17 @@ def accuracy_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) ->
             correct += int((predicted == labels.to(device)).sum())
             total += len(labels)
     return correct / total
+
+
+def loss_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """Mean cross-entropy over the examples, in nats; arguments as for `accuracy_of`."""
+    device = next(network.parameters()).device
+    total, count = 0.0, 0
+    with evaluating(network):
+        for images, labels in batches:
+            total += float(F.cross_entropy(network(images.to(device)), labels.to(device), reduction="sum"))
+            count += len(labels)
+    return total / count
 
 
 def latency_of(network: nn.Module, images: Tensor, seconds: float = 1.0) -> float:

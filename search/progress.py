@@ -6,7 +6,7 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-from .events import BaselineEpoch, BaselineReady, Event, Notice, TrialEnded, TrialEpoch, TrialStarted
+from .events import BaselineEpoch, BaselineReady, Event, Notice, Screened, TrialEnded, TrialReport, TrialStarted
 
 
 class Progress:
@@ -50,9 +50,12 @@ class Progress:
                 )
             case TrialStarted():
                 self._passing(f"trial {event.trial}  {event.shape}, {percent(event.macs_share)} of the MACs")
-            case TrialEpoch():
+            case Screened():
+                line = f"widths {event.candidate}/{event.candidates}  least validation loss {event.best:.4f}, untrained"
+                (self._lasting if event.candidate == event.candidates else self._passing)(line)
+            case TrialReport():
                 self._passing(
-                    f"trial {event.trial}  epoch {event.epoch}/{event.epochs}  α {event.alpha:.3f}  "
+                    f"trial {event.trial}  {event.unit} {event.number}/{event.total}  α {event.alpha:.3f}  "
                     f"validation {percent(event.accuracy)}, at α = 0 {percent(event.folded_accuracy)}{self._best()}"
                 )
             case TrialEnded():

@@ -2,33 +2,40 @@
 
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+import torch
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from torch import nn
 
 from ..errors import BranchfoldError, StudyError
+from ..models.activations import sensitivity
 from ..models.checkpoints import load_network
 from ..models.factories import resolve_factory
 from ..studies.artifacts import artifact_store, attach_network, load_baseline, save_baseline
 from ..studies.database import open_study
-from ..studies.definition import Definition
-from ..studies.trials import SHAPE, finished_trials, record_measurement, release_interrupted
+from ..studies.dimensions import parse_dimension, plain
+from ..studies.trials import finished_trials, release_interrupted, set_constraints
 from .baseline import make_baseline
 from .events import BaselineReady, Listener, TrialEnded, TrialStarted
-from .space import Proposal, propose
+from .recording import REPEATED, Recorder, record_recipe, record_result, repeat_result, same_trial
+from .samplers import make_pruner, make_sampler
+from .screening import Screening, screen
+from .space import Recipe, SearchSpace
+from .space.known import known_recipes
 from .task import Task
-from .trial import TrialResult, run_trial, save_result
+from .trial import Diverged, TrialResult, run_trial, save_result
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# Finished trials before their median says something about the next one.
-TRIALS_BEFORE_PRUNING = 5
+# A study's attribute: what screening found, set when the first trials are queued.
+SCREENING = "screening"
 
 
 class Interrupted(BaseException):
@@ -48,12 +55,10 @@ class Worker:
     def __init__(self, task: Task, storage: RDBStorage, tell: Listener, number: int = 0) -> None:
         self.task, self.storage, self.tell = task, storage, tell
         self.store = artifact_store(storage.url)
-        definition = task.definition
-        self.study = open_study(storage, definition)
-        # A resumed study must not draw its first proposals again.
-        entropy = [definition.study.seed, number, len(self.study.get_trials(deepcopy=False))]
-        self.study.sampler = make_sampler(definition, int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-        self.study.pruner = make_pruner(definition)
+        self.number = number
+        self.study = open_study(storage, task.definition)
+        self.study.pruner = make_pruner(task.definition)
+        make_sampler(task.definition, self._space().dimensions(), seed=0)  # a sampler that cannot be had, told at once
         self._failures: list[str] = []
         self._current: int | None = None
 
@@ -79,6 +84,21 @@ class Worker:
         self.tell(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
         return network
 
+    def prepare(self, baseline: nn.Module) -> None:
+        """Screens widths and queues the trials that a study begins with; once for a study, before any worker runs.
+
+        Args:
+            baseline: the trained network.
+        """
+        if SCREENING in self.study.user_attrs:
+            return
+        space = self._space(baseline)
+        found = screen(self.task, space, baseline, self.storage, self.tell)
+        for values in self._first_trials(space, found):
+            self.study.enqueue_trial(values, skip_if_exists=True)
+        shares = {name: plain(dimension) for name, dimension in found.shares.items()}
+        self.study.set_user_attr(SCREENING, {"shares": shares, "starts": found.starts})
+
     def run(self, target: int, baseline: nn.Module) -> None:
         """Runs trials until `target` are finished or running anywhere.
 
@@ -86,11 +106,17 @@ class Worker:
             Interrupted: if asked to stop; the interrupted trial's parameters are queued again.
             StudyError: if several trials fail in a row.
         """
+        shares = self.study.user_attrs.get(SCREENING, {}).get("shares", {})
+        space = self._space(baseline, {name: parse_dimension(value) for name, value in shares.items()})
+        # A resumed study must not draw its first proposals again.
+        entropy = [self.task.definition.study.seed, self.number, len(self.study.get_trials(deepcopy=False))]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        self.study.sampler = make_sampler(self.task.definition, space.dimensions(), seed)
         while self._wanted(target):
             self._current = None
             try:
                 self.study.optimize(
-                    lambda trial: self._objective(trial, baseline), n_trials=1, catch=(BranchfoldError,)
+                    lambda trial: self._objective(trial, space, baseline), n_trials=1, catch=(BranchfoldError,)
                 )
             except BaseException:
                 if self._current is not None:
@@ -99,69 +125,78 @@ class Worker:
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
 
+    def _space(self, baseline: nn.Module | None = None, shares: Mapping[str, Any] | None = None) -> SearchSpace:
+        def errors() -> Mapping[str, Sequence[float]]:
+            assert baseline is not None
+            return self._errors_of(baseline)
+
+        return SearchSpace(self.task.definition, self.task.costs, errors, shares)
+
+    def _errors_of(self, baseline: nn.Module) -> Mapping[str, Sequence[float]]:
+        if not self._errors:
+            example = torch.zeros(2, *self.task.data.input_shape)
+            found = sensitivity(baseline, example, self.task.calibration_batches)
+            self._errors.update({name: curve.tolist() for name, curve in found.items()})
+        return self._errors
+
+    @cached_property
+    def _errors(self) -> dict[str, list[float]]:
+        return {}
+
+    def _first_trials(self, space: SearchSpace, found: Screening) -> list[dict[str, Any]]:
+        """Known recipes, with the best widths if there are any, then the other best widths."""
+        best: Mapping[str, Any] = found.starts[0] if found.starts else {}
+        recipes = known_recipes(space, self.task.definition.search.recipes)
+        first = [{**values, **best} for values in recipes.values()]
+        return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]
+
     def _wanted(self, target: int) -> bool:
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return len(finished_trials(self.study)) + len(running) < target
 
-    def _objective(self, trial: optuna.Trial, baseline: nn.Module) -> tuple[float, ...]:
+    def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
         self._current = trial.number
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
         try:
-            proposal = propose(trial, self.task.definition, self.task.costs)
-            ended = ended._replace(shape=proposal.shape)
-            seed = self.task.definition.study.seed + trial.number
-            for key, value in (("proposal", proposal.to_dict()), (SHAPE, proposal.shape), ("seed", seed)):
-                trial.set_user_attr(key, value)
-            share = self.task.costs.cost(proposal.widths).macs / self.task.costs.full.macs
-            self.tell(TrialStarted(trial.number, proposal.shape, share))
-            result = run_trial(trial, proposal, baseline, self.task, self.tell, seed=seed)
-            self._keep(trial, proposal, result)
-        except optuna.TrialPruned as stop:
+            recipe = space.propose(trial)
+            ended = ended._replace(shape=recipe.shape)
+            values = self._values(trial, recipe, baseline)
+        except (optuna.TrialPruned, Diverged) as stop:
             self._failures.clear()
-            self.tell(ended._replace(state="pruned", seconds=time.monotonic() - started, note=str(stop)))
-            raise
+            note = "diverged" if isinstance(stop, Diverged) else str(stop)
+            if note:
+                trial.set_user_attr("note", note)
+            self.tell(ended._replace(state="pruned", seconds=time.monotonic() - started, note=note))
+            raise optuna.TrialPruned(note) from stop
         except BranchfoldError as error:
             self._failures.append(str(error))
             trial.set_user_attr("note", str(error))
             self.tell(ended._replace(state="fail", seconds=time.monotonic() - started, note=str(error)))
             raise
         self._failures.clear()
-        measured = result.measurement
-        self.tell(
-            ended._replace(
-                accuracy=measured.accuracy,
-                macs_share=measured.macs_share,
-                parameters_share=measured.parameters_share,
-                seconds=time.monotonic() - started,
-            )
-        )
-        return tuple(float(getattr(measured, name)) for name in self.task.definition.study.objectives)
+        measured = {key: trial.user_attrs[key] for key in ("accuracy", "macs_share", "parameters_share")}
+        note = f"same as trial {trial.user_attrs[REPEATED]}" if REPEATED in trial.user_attrs else ""
+        self.tell(ended._replace(**measured, seconds=time.monotonic() - started, note=note))
+        return values
 
-    def _keep(self, trial: optuna.Trial, proposal: Proposal, result: TrialResult) -> None:
+    def _values(self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module) -> tuple[float, ...]:
+        """Runs the recipe, unless a finished trial was the same."""
+        definition = self.task.definition
+        if (other := same_trial(self.study, recipe)) is not None:
+            return repeat_result(trial, other)
+        seed = definition.study.seed + trial.number
+        record_recipe(trial, recipe, seed)
+        share = self.task.costs.cost(recipe.widths).macs / self.task.costs.full.macs
+        self.tell(TrialStarted(trial.number, recipe.shape, share))
+        hear = Recorder(trial, definition, self.tell)
+        result = run_trial(recipe, baseline, self.task, seed=seed, hear=hear)
+        self._keep(trial, recipe, result)
+        return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)
+
+    def _keep(self, trial: optuna.Trial, recipe: Recipe, result: TrialResult) -> None:
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-            path = save_result(result, proposal, self.task, trial.number, Path(folder))
+            path = save_result(result, recipe, self.task, trial.number, Path(folder))
             attach_network(trial, self.storage, self.store, path)
-        trial.set_user_attr("folding_error", result.folding_error)
-        record_measurement(trial, result.measurement)
-
-
-def make_sampler(definition: Definition, seed: int) -> BaseSampler:
-    """Optuna's sampler of the definition's name."""
-    if definition.search.sampler == "random":
-        return RandomSampler(seed=seed)
-    return TPESampler(
-        seed=seed,
-        n_startup_trials=definition.search.startup_trials,
-        constant_liar=True,
-    )
-
-
-def make_pruner(definition: Definition) -> BasePruner:
-    """Optuna's pruner of the definition's name."""
-    epochs = definition.trial.epochs
-    if definition.search.pruner == "median":
-        return MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=max(1, epochs // 3))
-    if definition.search.pruner == "hyperband":
-        return HyperbandPruner(min_resource=1, max_resource=epochs)
-    return NopPruner()
+        set_constraints(trial, result.measurement, self.task.definition)
+        record_result(trial, result)

@@ -1,6 +1,6 @@
 """What all trials of a study share: its data, the network to prune, and what that network costs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -13,9 +13,11 @@ from ..studies.definition import Definition
 from .batches import Batches, Split
 from .data import ImageData, load_data
 from .measurement import evaluating
-from .space import check_space
+from .space import SearchSpace, check_space
+from .training.compute import Meter
 
 _EVALUATION_BATCH = 500
+_GLANCE = 500
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Task:
                 f"model.factory = {definition.model.factory!r} gives {shape} for two images of {table.name}, "
                 f"which has {data.num_classes} classes: set model.num_classes = {data.num_classes}"
             )
-        check_space(definition, costs)
+        check_space(SearchSpace(definition, costs, errors=dict))
         return Task(definition, data, costs)
 
     def training_batches(self, batch_size: int, *, seed: int) -> Batches:
@@ -69,6 +71,22 @@ class Task:
     def validation_batches(self) -> Batches:
         """The validation split."""
         return self._batches(self.data.validation, _EVALUATION_BATCH)
+
+    def with_calibration(self, examples: int) -> "Task":
+        """The same task, its branches initialised from so many examples."""
+        trial = self.definition.trial.model_copy(update={"calibration_examples": examples})
+        return replace(self, definition=self.definition.model_copy(update={"trial": trial}))
+
+    def meter(self) -> Meter:
+        """A new meter of compute, in epochs of the baseline's training."""
+        return Meter.of(len(self.data.train), self.costs.full.macs, self.data.input_shape)
+
+    @cached_property
+    def glance(self) -> list[tuple[Tensor, Tensor]]:
+        """The validation split's first examples, enough to see whether its loss improves."""
+        validation = self.data.validation
+        first = Split(validation.images[:_GLANCE], validation.labels[:_GLANCE], validation.name)
+        return list(self._batches(first, _EVALUATION_BATCH))
 
     @cached_property
     def calibration_batches(self) -> list[tuple[Tensor, Tensor]]:

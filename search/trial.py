@@ -2,11 +2,11 @@
 
 import copy
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-import optuna
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
@@ -18,14 +18,50 @@ from ..models.folding import fold
 from ..models.statistics import recompute_batch_norm
 from ..studies.trials import Measurement
 from .baseline import describe
-from .events import Listener, TrialEpoch
-from .measurement import accuracy_of, evaluating
-from .space import Proposal
+from .measurement import accuracy_of, evaluating, latency_of, loss_of
+from .space import Recipe
 from .task import Task
-from .training import BranchTraining, fit
+from .training.classifier import fit
+from .training.compute import Meter
+from .training.fading import BranchTraining
 
 # Folded and branched at α = 0 differ by rounding alone, in float64.
 FOLDING_TOLERANCE = 1e-9
+# On so many examples they are compared.
+_COMPARED = 32
+_LATENCY_SECONDS = 0.1
+
+
+class Diverged(Exception):  # noqa: N818  what happened to a trial, no mistake of anybody's
+    """The training loss of a trial is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trial's state at one of its milestones; number 0 is the initialised network.
+
+    Attributes:
+        number: of the report.
+        compute: spent so far, in epochs of the baseline's training.
+        alpha: mean α of the narrowed groups.
+        accuracy: on the validation split, at the current α.
+        folded_accuracy: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
+        loss: mean training loss since the report before; NaN before the first step.
+    """
+
+    number: int
+    compute: float
+    alpha: float
+    accuracy: float
+    folded_accuracy: float
+    loss: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in JSON types; without a loss that is no number."""
+        return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
+
+
+Hear = Callable[[Report], None]
 
 
 @dataclass
@@ -35,63 +71,75 @@ class TrialResult:
     Attributes:
         network: folded, with its BatchNorm statistics recomputed.
         measurement: on the validation split.
-        history: one entry an epoch: epoch, alpha, accuracy, folded_accuracy, loss.
+        compute: spent, in epochs of the baseline's training.
         folding_error: largest relative difference between folded and branched at α = 0, in float64.
     """
 
     network: nn.Module
     measurement: Measurement
-    history: list[dict[str, float]] = field(default_factory=list)
+    compute: float
     folding_error: float = 0.0
+    reports: list[Report] = field(default_factory=list)
 
 
-def run_trial(
-    trial: optuna.Trial, proposal: Proposal, baseline: nn.Module, task: Task, tell: Listener, *, seed: int
-) -> TrialResult:
-    """Runs one recipe; the value reported after every epoch is the validation accuracy at α = 0.
+def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hear: Hear) -> TrialResult:
+    """Runs one recipe.
 
     Args:
-        trial: reported to, and asked whether to stop early.
-        proposal: the recipe.
+        recipe: of the trial.
         baseline: the trained network; it is not changed.
         task: the study's data and costs.
-        tell: receives the progress.
         seed: of everything random in the trial.
+        hear: told at every milestone, the last one after the last step; may end the trial by raising.
 
     Raises:
-        optuna.TrialPruned: if the pruner stops the trial, or its training diverged.
+        Diverged: if the training loss is no longer a number.
         NetworkError: if the branches cannot be fitted.
     """
     torch.manual_seed(seed)
     table = task.definition.trial
-    example = torch.zeros(2, *task.data.input_shape)
+    start = initialised(recipe, baseline, task)
+    batches = task.training_batches(table.batch_size, seed=seed)
+    meter = task.meter()
+    check = _FoldCheck(task.calibration_batches[0][0][:_COMPARED])
+    milestones = _Milestones(task, meter, hear)
+    milestones.tell(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
+    module = BranchTraining(
+        start.train(),
+        recipe,
+        fold=check,
+        meter=meter,
+        total_steps=0 if table.epochs is None else table.epochs * len(batches),
+        compute=table.compute,
+        teacher=baseline,
+        validation_loss=lambda network: loss_of(network, task.glance),
+        after_step=milestones.passed,
+    )
+    fit(
+        module,
+        batches,
+        epochs=-1 if table.epochs is None else table.epochs,
+        callbacks=[],
+        clip=recipe.training.clip,
+        precision=recipe.training.precision,
+    )
+    module.finish()
+    network = delivered(module.network.cpu(), task)
+    measurement = measure(network, recipe.widths, baseline, task)
+    return TrialResult(network, measurement, meter.spent, check.error, milestones.told)
+
+
+def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
+    """The network at the trial's start; without a branch if the recipe narrows nothing."""
     branched = add_branches(
         baseline,
-        example,
-        keep={group.name: proposal.widths[group.name] / group.width for group in task.costs.groups if group.prunable},
-        init=proposal.method,
+        torch.zeros(2, *task.data.input_shape),
+        keep={group.name: recipe.widths[group.name] / group.width for group in task.costs.groups if group.prunable},
+        init=recipe.method,
+        channels=recipe.channels,
         data=task.calibration_batches,
     )
-    batches = task.training_batches(table.batch_size, seed=seed)
-    check = _FoldCheck(task.calibration_batches[0][0])
-    reports = _Reports(trial, task, table.epochs, tell)
-    reports.step(0, branched, 1.0, math.nan)
-    total_steps = table.epochs * len(batches)
-    module = BranchTraining(
-        branched.train(),
-        schedule=proposal.schedule(),
-        fade_steps=min(round(proposal.fade * total_steps), total_steps - 1),
-        fold=check,
-        train_original=proposal.train_original,
-        lr=proposal.lr,
-        weight_decay=proposal.weight_decay,
-        total_steps=total_steps,
-    )
-    fit(module, batches, epochs=table.epochs, callbacks=[reports])
-    assert not isinstance(module.network, BranchedNetwork)
-    network = delivered(module.network.cpu(), task)
-    measurement = measure(network, proposal.widths, task)
-    return TrialResult(network, measurement, reports.history, check.error)
+    return branched if branched.plan.widths else fold(branched)
 
 
 def delivered(network: nn.Module, task: Task) -> nn.Module:
@@ -102,76 +150,73 @@ def delivered(network: nn.Module, task: Task) -> nn.Module:
     return folded.eval()
 
 
-def measure(network: nn.Module, widths: dict[str, int], task: Task) -> Measurement:
-    """Validation accuracy and cost of a folded network."""
+def measure(network: nn.Module, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
+    """Validation accuracy, cost and latency of a folded network."""
     cost, full = task.costs.cost(widths), task.costs.full
+    example = torch.zeros(1, *task.data.input_shape)
+    latency = latency_of(network, example, _LATENCY_SECONDS)
     return Measurement(
         accuracy=accuracy_of(network, task.validation_batches()),
         macs=cost.macs,
         macs_share=cost.macs / full.macs,
         parameters=cost.parameters,
         parameters_share=cost.parameters / full.parameters,
+        latency=1000 * latency,
+        latency_share=latency / latency_of(baseline, example, _LATENCY_SECONDS),
     )
 
 
-def save_result(result: TrialResult, proposal: Proposal, task: Task, number: int, folder: Path) -> Path:
+def save_result(result: TrialResult, recipe: Recipe, task: Task, number: int, folder: Path) -> Path:
     """Writes the trial's network with its description to a file in `folder`."""
     path = folder / f"{task.definition.study.name}-trial-{number}.safetensors"
-    description = describe(task, proposal.widths, result.measurement.accuracy, {"trial": number})
+    description = describe(task, recipe.widths, result.measurement.accuracy, {"trial": number})
     save_network(result.network, path, description)
     return path
 
 
 class _FoldCheck:
-    """Folds, and compares with the branched network at α = 0 on real images, in float64."""
+    """Folds groups, and compares with the branched network at their α = 0 on real images, in float64."""
 
     def __init__(self, images: Tensor) -> None:
         self.images, self.error = images, 0.0
 
-    def __call__(self, branched: BranchedNetwork) -> nn.Module:
-        branched.set_alpha(0.0)
+    def __call__(self, branched: BranchedNetwork, groups: Collection[str]) -> nn.Module:
+        branched.set_alpha(dict.fromkeys(groups, 0.0))
         device = next(branched.parameters()).device
         exact = copy.deepcopy(branched).double()
         images = self.images.to(device).double()
         with evaluating(exact), torch.no_grad():
-            expected, actual = exact(images), fold(exact).eval()(images)
+            expected, actual = exact(images), fold(exact, groups).eval()(images)
         error = float((expected - actual).abs().max() / expected.abs().max())
-        if not math.isfinite(error):  # a diverged network, which the epoch's report will end
-            return fold(branched)
-        if error > FOLDING_TOLERANCE:
-            raise NetworkError(
-                f"the folded network differs from the branched one by {error:.1e} of its outputs, more than "
-                f"{FOLDING_TOLERANCE}: a fault of branchfold's, please report it with the network"
-            )
-        self.error = error
-        return fold(branched)
+        if math.isfinite(error):  # a diverged network is ended by the next report
+            if error > FOLDING_TOLERANCE:
+                raise NetworkError(
+                    f"the folded network differs from the branched one by {error:.1e} of its outputs, more than "
+                    f"{FOLDING_TOLERANCE}: a fault of branchfold's, please report it with the network"
+                )
+            self.error = max(self.error, error)
+        return fold(branched, groups)
 
 
-class _Reports(pl.Callback):
-    """After every epoch: accuracy at α = 0 to Optuna's pruner, accuracy at the current α beside it."""
+class _Milestones:
+    """Reports when the trial has come another share of its way."""
 
-    def __init__(self, trial: optuna.Trial, task: Task, epochs: int, tell: Listener) -> None:
-        self.trial, self.task, self.epochs, self.tell = trial, task, epochs, tell
-        self.prunes = len(task.definition.study.objectives) == 1
-        self.history: list[dict[str, float]] = []
+    def __init__(self, task: Task, meter: Meter, hear: Hear) -> None:
+        self.task, self.meter, self.hear = task, meter, hear
+        self.total = task.definition.trial.reports
+        self.told: list[Report] = []
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, BranchTraining)
-        self.step(trainer.current_epoch + 1, pl_module.network, pl_module.alpha, pl_module.mean_loss)
-        if not math.isfinite(pl_module.mean_loss):
-            self.trial.set_user_attr("note", "diverged")
-            raise optuna.TrialPruned("diverged")
+    def passed(self, module: BranchTraining) -> None:
+        """Reports if the module has passed the next milestone."""
+        if module.progress >= len(self.told) / self.total:
+            self.tell(module.network, module.alpha, module.take_loss())
 
-    def step(self, epoch: int, network: nn.Module, alpha: float, loss: float) -> None:
-        """Reports the network as it is after an epoch; raises TrialPruned where the pruner says so."""
+    def tell(self, network: nn.Module, alpha: float, loss: float) -> None:
         validation = self.task.validation_batches()
         folded_accuracy = accuracy_of(delivered(network, self.task), validation)
         accuracy = accuracy_of(network, validation) if alpha > 0 else folded_accuracy
-        entry = {"epoch": epoch, "alpha": alpha, "accuracy": accuracy, "folded_accuracy": folded_accuracy}
-        self.history.append({**entry, "loss": loss} if math.isfinite(loss) else entry)
-        self.trial.set_user_attr("history", self.history)
-        self.tell(TrialEpoch(self.trial.number, epoch, self.epochs, alpha, accuracy, folded_accuracy))
-        if self.prunes:
-            self.trial.report(folded_accuracy, epoch)
-            if epoch < self.epochs and self.trial.should_prune():
-                raise optuna.TrialPruned
+        report = Report(len(self.told), self.meter.spent, alpha, accuracy, folded_accuracy, loss)
+        self.told.append(report)
+        self.hear(report)
+        if report.number > 0 and not math.isfinite(loss):
+            raise Diverged

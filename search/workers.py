@@ -59,6 +59,7 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
         task = task or Task.of(definition)
         first = Worker(task, storage, tell)
         baseline = first.baseline()
+        first.prepare(baseline)
         while len(finished_trials(study)) < target:
             if workers == 1:
                 first.run(target, baseline)

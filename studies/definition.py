@@ -12,7 +12,17 @@ from pydantic import ValidationError, model_validator
 
 from ..errors import StudyError
 from .mistakes import explain, nearest, shown
-from .tables import BaselineTable, DataTable, ModelTable, SearchTable, Space, StudyTable, Table, TrialTable
+from .spaces import Space
+from .tables import (
+    BaselineTable,
+    DataTable,
+    ModelTable,
+    ScreeningTable,
+    SearchTable,
+    StudyTable,
+    Table,
+    TrialTable,
+)
 
 # What may change between two runs of one study: neither alters what a trial is.
 FREE_KEYS = (("study", "trials"), ("data", "root"))
@@ -25,8 +35,9 @@ class Definition(Table):
     model: ModelTable
     data: DataTable
     baseline: BaselineTable = BaselineTable(epochs=30)
-    trial: TrialTable = TrialTable()
+    trial: TrialTable = TrialTable(epochs=10)
     space: Space = Space()
+    screening: ScreeningTable = ScreeningTable()
     search: SearchTable
 
     @model_validator(mode="before")

@@ -109,11 +109,11 @@ def within(
         above: Every value must be greater than this one.
         maximum: The largest value allowed.
     """
-    lower = f"> {above}" if above > -math.inf else f">= {minimum}"
+    lower = f"> {above}" if above > -math.inf else f">= {minimum}" if minimum > -math.inf else "a number"
     allowed = lower if maximum == math.inf else f"{lower} and <= {maximum}"
 
     def check(dimension: Dimension) -> Dimension:
-        for value in _extremes(dimension):
+        for value in extremes(dimension):
             if not (_is_number(value) and minimum <= value <= maximum and value > above):
                 raise ValueError(f"must be {allowed}")
         return dimension
@@ -127,7 +127,7 @@ def one_of(*allowed: Scalar) -> Callable[[Dimension], Dimension]:
     text = ", ".join(json.dumps(value) for value in allowed)
 
     def check(dimension: Dimension) -> Dimension:
-        if isinstance(dimension, Range) or any((type(v), v) not in identities for v in _extremes(dimension)):
+        if isinstance(dimension, Range) or any((type(v), v) not in identities for v in extremes(dimension)):
             raise ValueError(f"must be one or a list of {text}")
         return dimension
 
@@ -141,9 +141,17 @@ def not_listed(dimension: Dimension) -> Dimension:
     return dimension
 
 
+def whole(dimension: Dimension) -> Dimension:
+    """Returns the dimension if all its values are whole numbers."""
+    integers = dimension.is_integer if isinstance(dimension, Range) else True
+    if not integers or not all(isinstance(x, int) and not isinstance(x, bool) for x in extremes(dimension)):
+        raise ValueError("must be a whole number, a list or a range of them")
+    return dimension
+
+
 def names(dimension: Dimension) -> Dimension:
     """Returns the dimension if it is a name or a list of names."""
-    if not all(isinstance(value, str) for value in _extremes(dimension)):
+    if not all(isinstance(value, str) for value in extremes(dimension)):
         raise ValueError("must be a name or a list of names")
     return dimension
 
@@ -193,7 +201,8 @@ def _parse_choices(values: Sequence[Any]) -> Choices:
     return Choices(tuple(values))
 
 
-def _extremes(dimension: Dimension) -> tuple[Any, ...]:
+def extremes(dimension: Dimension) -> tuple[Any, ...]:
+    """Returns a range's two ends, or all values of another dimension."""
     if isinstance(dimension, Range):
         return dimension.low, dimension.high
     return (dimension.value,) if isinstance(dimension, Fixed) else dimension.values

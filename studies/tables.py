@@ -7,9 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from .dimensions import Choices, Dimension, DimensionField, Fixed, Range, names, not_listed, one_of, within
-
-Objective = Literal["accuracy", "macs", "parameters"]
+Objective = Literal["accuracy", "macs", "parameters", "latency"]
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 # BatchNorm needs two examples to train on.
@@ -17,7 +15,8 @@ BatchSize = Annotated[int, Field(ge=2)]
 Rate = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0)]
 
-SHAPES = ("instant", "step", "linear", "cosine", "exponential", "knee")
+# However little compute a trial has, the pruner hears of it this often.
+LEAST_REPORTS = 5
 
 
 class Table(BaseModel):
@@ -27,10 +26,14 @@ class Table(BaseModel):
 
 
 class Budget(Table):
-    """`[study] budget`: the largest share of the baseline's cost that a pruned network may have."""
+    """`[study] budget`: the largest share of the baseline's cost that a pruned network may have.
+
+    Widths are scaled to meet `macs` and `parameters`; `latency` is measured, and a constraint on the trial.
+    """
 
     macs: Share | None = None
     parameters: Share | None = None
+    latency: Share | None = None
 
 
 def _study_name(name: str) -> str:
@@ -41,7 +44,7 @@ def _study_name(name: str) -> str:
 
 def _objectives(objectives: tuple[str, ...]) -> tuple[str, ...]:
     if "accuracy" not in objectives or len(set(objectives)) < len(objectives):
-        raise ValueError('must hold "accuracy" and may hold "macs" and "parameters", each once')
+        raise ValueError('must hold "accuracy" and may hold "macs", "parameters" and "latency", each once')
     return objectives
 
 
@@ -108,69 +111,59 @@ class BaselineTable(Table):
 class TrialTable(Table):
     """`[trial]`: how long one trial trains, and on how much data branches and BatchNorms are set.
 
-    `calibration_examples` are what the branches are initialised from; `recalibration_batches` recompute the
-    BatchNorm statistics at α = 0.
+    `compute` is the trial's budget in epochs of the baseline's training MACs: a trial that narrows early gets more
+    steps for it. `calibration_examples` are what the branches are initialised from; `recalibration_batches` recompute
+    the BatchNorm statistics at α = 0.
     """
 
-    epochs: Count = 10
+    epochs: Count | None = None
+    compute: Annotated[float, Field(gt=0)] | None = None
     batch_size: BatchSize = 128
     calibration_examples: Count = 1024
     recalibration_batches: Count = 8
 
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_by_default(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("epochs") is None and table.get("compute") is None:
+            return {**table, "epochs": 10}
+        return table
 
-class ScheduleSpace(Table):
-    """`[space.schedule]`: the curve of α; `fade` is the share of the trial after which α is 0.
-
-    A table `[space.schedule.<shape>]` holds the dimensions of that shape's own parameters.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, dict[str, DimensionField]] = Field(init=False)
-
-    shape: Annotated[DimensionField, AfterValidator(names)] = Choices(SHAPES)
-    fade: Annotated[DimensionField, AfterValidator(within(above=0, maximum=1))] = Range(0.2, 0.8)
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs is not None and self.compute is not None:
+            raise ValueError("must have either epochs or compute")
+        return self
 
     @property
-    def parameters(self) -> dict[str, dict[str, Dimension]]:
-        """The dimensions of each shape's own parameters, by shape."""
-        return dict(self.__pydantic_extra__)
+    def reports(self) -> int:
+        """How often a trial reports to the pruner: after every epoch, or every epoch's worth of compute."""
+        return self.epochs if self.epochs is not None else max(LEAST_REPORTS, round(self.compute or 0))
 
 
-class KeepSpace(Table):
-    """`[space.keep]`: the share of channels that stays, and how many groups share one value."""
+class ScreeningTable(Table):
+    """`[screening]`: before any training, widths are judged by the initialised network alone.
 
-    per: Literal["network", "resolution", "layer"] = "layer"
-    range: Annotated[DimensionField, AfterValidator(not_listed), AfterValidator(within(above=0, maximum=1))] = Range(
-        0.1, 1.0
-    )
+    `candidates` are tried (0: none); the `start` best are the first trials' widths, and the ranges of the shares shrink
+    to those of the best candidates, `margin` wider. `examples` initialise the branches, the validation split judges.
+    """
 
-
-class InitialisationSpace(Table):
-    """`[space.initialisation]`: how new branches get their weights."""
-
-    method: Annotated[DimensionField, AfterValidator(one_of("least-squares", "kaiming"))] = Fixed("least-squares")
-
-
-class TrainingSpace(Table):
-    """`[space.training]`: the trial's optimiser; `train_original` is whether the original's weights train too."""
-
-    lr: Annotated[DimensionField, AfterValidator(within(above=0))] = Range(0.005, 0.1, log=True)
-    weight_decay: Annotated[DimensionField, AfterValidator(within(minimum=0))] = Fixed(5e-4)
-    train_original: Annotated[DimensionField, AfterValidator(one_of(True, False))] = Fixed(True)
-
-
-class Space(Table):
-    """`[space.*]`: every value that Optuna may propose; a plain value is fixed."""
-
-    schedule: ScheduleSpace = ScheduleSpace()
-    keep: KeepSpace = KeepSpace()
-    initialisation: InitialisationSpace = InitialisationSpace()
-    training: TrainingSpace = TrainingSpace()
+    candidates: Annotated[int, Field(ge=0)] = 0
+    start: Count = 3
+    margin: Annotated[float, Field(ge=0)] = 0.2
+    examples: Annotated[int, Field(ge=2)] = 256
 
 
 class SearchTable(Table):
-    """`[search]`: Optuna's sampler and pruner; `startup_trials` are random before the sampler models."""
+    """`[search]`: Optuna's sampler and pruner; `startup_trials` are random before the sampler models.
 
-    sampler: Literal["tpe", "random"] = "tpe"
-    pruner: Literal["median", "hyperband", "none"] = "median"
+    `recipes` names the known recipes that are tried first, as far as the space has room for them.
+    """
+
+    sampler: Literal["tpe", "gp", "cma-es", "nsga2", "nsga3", "random", "grid"] = "tpe"
+    pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
     startup_trials: Count = 10
+    recipes: Annotated[
+        tuple[Literal["fold-at-once", "probability", "report"], ...],
+        BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+    ] = ("fold-at-once", "probability", "report")

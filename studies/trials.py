@@ -25,7 +25,8 @@ SHAPE = "shape"
 class Measurement(NamedTuple):
     """What was measured of a folded network; each field is a user attribute of its trial.
 
-    `accuracy` is the validation accuracy in [0, 1], the shares are those of the baseline's cost.
+    `accuracy` is the validation accuracy in [0, 1], the shares are those of the baseline's cost; `latency` is in
+    milliseconds for one example on one thread, and its share of the baseline's, timed beside it.
     """
 
     accuracy: float
@@ -33,12 +34,15 @@ class Measurement(NamedTuple):
     macs_share: float
     parameters: int
     parameters_share: float
+    latency: float
+    latency_share: float
 
 
 class TrialRow(NamedTuple):
     """One line of `branchfold show`; None is not known (yet).
 
-    `accuracy` is the folded network's or, where the trial did not reach that, the last one reported at α = 0.
+    `accuracy` is the folded network's or, where the trial did not reach that, the last one reported at α = 0;
+    `compute` what its training cost so far, in epochs of the baseline's.
     """
 
     number: int
@@ -47,7 +51,8 @@ class TrialRow(NamedTuple):
     macs_share: float | None
     parameters_share: float | None
     shape: str | None
-    epochs: int
+    reports: int
+    compute: float | None
     seconds: float | None
 
 
@@ -55,6 +60,22 @@ def record_measurement(trial: optuna.Trial, measurement: Measurement) -> None:
     """Writes the measurement into the trial's user attributes."""
     for key, value in measurement._asdict().items():
         trial.set_user_attr(key, value)
+
+
+def set_constraints(trial: optuna.Trial, measurement: Measurement, definition: Definition) -> None:
+    """Tells Optuna by how much a measured network is over its latency budget; 0 or less is feasible.
+
+    The other budgets are met by construction.
+    """
+    limit = definition.study.budget.latency
+    if limit is None:
+        return
+    excess = measurement.latency_share - limit
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        trial.set_constraint("latency", excess)
+    # optuna-dashboard reads this older form only.
+    trial.storage.set_trial_system_attr(trial._trial_id, "constraints", [excess])
 
 
 def measurement_of(trial: FrozenTrial) -> Measurement | None:
@@ -72,8 +93,8 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 def meets_budget(measurement: Measurement, definition: Definition) -> bool:
     """Whether a network costs no more than the study's budget, within `BUDGET_TOLERANCE`."""
     budget = definition.study.budget
-    shares = ((measurement.macs_share, budget.macs), (measurement.parameters_share, budget.parameters))
-    return all(limit is None or share <= limit * (1 + BUDGET_TOLERANCE) for share, limit in shares)
+    limits = ((name, limit) for name, limit in budget.model_dump().items() if limit is not None)
+    return all(getattr(measurement, f"{name}_share") <= limit * (1 + BUDGET_TOLERANCE) for name, limit in limits)
 
 
 def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
@@ -151,7 +172,7 @@ def _row(trial: FrozenTrial) -> TrialRow:
     attributes = trial.user_attrs
     # With several objectives nothing is reported to Optuna; the trial's own history is there in either case.
     last = attributes.get("history", [{}])[-1]
-    reported, epochs = last.get("folded_accuracy"), last.get("epoch", trial.last_step)
+    reported = last.get("folded_accuracy")
     if reported is None and trial.last_step is not None:
         reported = trial.intermediate_values[trial.last_step]
     return TrialRow(
@@ -161,7 +182,8 @@ def _row(trial: FrozenTrial) -> TrialRow:
         macs_share=attributes.get("macs_share"),
         parameters_share=attributes.get("parameters_share"),
         shape=attributes.get(SHAPE, trial.params.get("schedule.shape")),
-        epochs=epochs or 0,
+        reports=last.get("number", trial.last_step) or 0,
+        compute=last.get("compute"),
         seconds=trial.duration.total_seconds() if trial.duration is not None else None,
     )
 
@@ -180,5 +202,4 @@ def _counts(study: optuna.Study) -> str:
 
 def _limits(definition: Definition) -> str:
     budget = definition.study.budget
-    limits = {"macs": budget.macs, "parameters": budget.parameters}
-    return ", ".join(f"{key} {limit}" for key, limit in limits.items() if limit is not None)
+    return ", ".join(f"{key} {limit}" for key, limit in budget.model_dump().items() if limit is not None)

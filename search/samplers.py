@@ -1,0 +1,91 @@
+"""Optuna's samplers and pruners by the names that a definition gives them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    GridSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
+
+from ..errors import StudyError
+from ..studies.definition import Definition
+from ..studies.dimensions import Choices, Dimension, Fixed, Range
+
+# Finished trials before their median says something about the next one.
+TRIALS_BEFORE_PRUNING = 5
+
+
+def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    """Optuna's sampler of the definition's name.
+
+    Args:
+        definition: the study.
+        dimensions: all parameters of its space, for the grid.
+        seed: of what it draws.
+
+    Raises:
+        StudyError: if the sampler needs a package that is not installed, or a grid a range that has no steps.
+    """
+    startup = definition.search.startup_trials
+    makers: dict[str, Callable[[], BaseSampler]] = {
+        "tpe": lambda: TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True),
+        "gp": lambda: GPSampler(seed=seed, n_startup_trials=startup),
+        "cma-es": lambda: CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False),
+        "nsga2": lambda: NSGAIISampler(seed=seed, population_size=_population(definition)),
+        "nsga3": lambda: NSGAIIISampler(seed=seed, population_size=_population(definition)),
+        "random": lambda: RandomSampler(seed=seed),
+        "grid": lambda: GridSampler(_grid(dimensions), seed=seed),
+    }
+    name = definition.search.sampler
+    try:
+        return makers[name]()
+    except ImportError as error:
+        raise StudyError(
+            f'search.sampler = "{name}" needs a package that is not installed: {error}; '
+            f"pip install 'branchfold[samplers]', or take another sampler"
+        ) from error
+
+
+def make_pruner(definition: Definition) -> BasePruner:
+    """Optuna's pruner of the definition's name; reports are numbered from 0, the initialised network."""
+    reports = definition.trial.reports
+    match definition.search.pruner:
+        case "median":
+            return MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=max(1, reports // 3))
+        case "hyperband":
+            return HyperbandPruner(min_resource=1, max_resource=reports)
+        case "wilcoxon":
+            return WilcoxonPruner(n_startup_steps=max(2, reports // 3))
+    return NopPruner()
+
+
+def _population(definition: Definition) -> int:
+    """Several generations in a study, and enough in each to cross."""
+    return max(4, min(50, definition.study.trials // 5))
+
+
+def _grid(dimensions: Mapping[str, Dimension]) -> dict[str, list[Any]]:
+    return {name: _values(name, d) for name, d in dimensions.items() if not isinstance(d, Fixed)}
+
+
+def _values(name: str, dimension: Choices | Range) -> list[Any]:
+    if isinstance(dimension, Choices):
+        return list(dimension.values)
+    if dimension.low == dimension.high:
+        return [dimension.low]
+    step = dimension.step or (1 if dimension.is_integer else None)
+    if step is None:
+        raise StudyError(
+            f'search.sampler = "grid" needs steps, but space.{name} is a range without: give it a step, '
+            f"a list of values, or one value"
+        )
+    count = round((dimension.high - dimension.low) / step)
+    return [dimension.low + i * step for i in range(count + 1)]

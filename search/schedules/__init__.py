@@ -1,0 +1,7 @@
+"""How α falls: the shapes of schedules, and the stages in which the groups of a network fade."""
+
+from .schedule import Schedule, make_schedule
+from .shapes import SHAPES, Parameter, Shape
+from .stages import ORDERS, Window, ordered, windows_for
+
+__all__ = ["ORDERS", "SHAPES", "Parameter", "Schedule", "Shape", "Window", "make_schedule", "ordered", "windows_for"]

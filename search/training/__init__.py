@@ -1,0 +1,1 @@
+"""Training with Lightning: the baseline's, and a trial's under its recipe."""

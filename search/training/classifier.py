@@ -1,0 +1,105 @@
+"""Training with Lightning: a classifier under one cycle of the learning rate."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MOMENTUM = 0.9
+_WARM_UP = 0.3  # share of the steps until the peak learning rate: torch's default for OneCycleLR
+
+
+class Classifier(pl.LightningModule):
+    """Trains `network` with SGD under one cycle of the learning rate.
+
+    Args:
+        network: from images (N, C, H, W) to logits (N, classes).
+        lr: peak learning rate.
+        weight_decay: of the optimizer.
+        total_steps: length of the cycle.
+    """
+
+    def __init__(self, network: nn.Module, *, lr: float, weight_decay: float, total_steps: int) -> None:
+        super().__init__()
+        self.network = network
+        self.lr, self.weight_decay, self.total_steps = lr, weight_decay, total_steps
+        self._losses: list[Tensor] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        loss = F.cross_entropy(self.network(images), labels)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        self._losses.clear()
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean training loss of the epoch so far; NaN before its first step."""
+        return mean_of(self._losses)
+
+    def configure_optimizers(self) -> Any:
+        """SGD with Nesterov momentum; the learning rate follows its cycle step by step."""
+        optimizer = sgd(self.network, self.lr, self.weight_decay)
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.lr, total_steps=max(2, self.total_steps), pct_start=_WARM_UP, cycle_momentum=False
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+
+def sgd(network: nn.Module, lr: float, weight_decay: float) -> torch.optim.SGD:
+    """SGD with Nesterov momentum over the parameters that train."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    return torch.optim.SGD(parameters, lr=lr, momentum=MOMENTUM, nesterov=True, weight_decay=weight_decay)
+
+
+def mean_of(losses: list[Tensor]) -> float:
+    """The mean of scalars; NaN of none."""
+    return float(torch.stack(losses).mean()) if losses else math.nan
+
+
+def fit(
+    module: pl.LightningModule,
+    batches: Iterable[Any],
+    *,
+    epochs: int,
+    callbacks: list[pl.Callback],
+    clip: float = 0.0,
+    precision: str = "float32",
+) -> None:
+    """Trains, quietly: no logger, no checkpoints, no bar of Lightning's own.
+
+    Args:
+        module: what to train.
+        batches: of the train split.
+        epochs: passes over the batches; -1 for as many as it takes until the module stops its trainer.
+        callbacks: of Lightning.
+        clip: largest norm of the gradient, 0 for none.
+        precision: "float32" or "bfloat16" (automatic mixed precision).
+    """
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # The data is in memory: workers would only copy it.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
+        warnings.filterwarnings("ignore", ".*GPU available but not used.*")
+        trainer = pl.Trainer(
+            accelerator="auto",
+            devices=1,
+            max_epochs=epochs,
+            callbacks=callbacks,
+            gradient_clip_val=clip or None,
+            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, train_dataloaders=batches)

@@ -1,0 +1,49 @@
+"""What training costs: the fair currency between recipes, which spend it on wide or on narrow networks.
+
+A training step counts as three forward passes (one forward, and a backward pass of twice its MACs: the gradients of the
+activations and of the weights). Fitting branches, folding and validation are not counted.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...models.cost import count_macs
+
+FORWARD_PASSES = 3
+
+
+@dataclass
+class Meter:
+    """Counts a trial's compute in epochs of the baseline's training.
+
+    Attributes:
+        unit: MACs of one epoch of the baseline's training.
+        input_shape: (C, H, W) of an example.
+        spent: so far.
+    """
+
+    unit: float
+    input_shape: tuple[int, ...]
+    spent: float = 0.0
+
+    @staticmethod
+    def of(examples: int, macs: int, input_shape: tuple[int, ...]) -> "Meter":
+        """A meter of a study with so many training examples and a baseline of so many MACs."""
+        return Meter(float(FORWARD_PASSES) * examples * macs, input_shape)
+
+    def macs(self, network: nn.Module) -> int:
+        """MACs of one example's forward pass."""
+        like = next(network.parameters())
+        example: Tensor = torch.zeros(2, *self.input_shape, dtype=like.dtype, device=like.device)
+        return count_macs(network, (example,))
+
+    def spend(self, macs: float, examples: int) -> None:
+        """Adds one step.
+
+        Args:
+            macs: of the forward passes that gradients flow through, a third of those that none does.
+            examples: in the step's batch.
+        """
+        self.spent += FORWARD_PASSES * macs * examples / self.unit

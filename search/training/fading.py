@@ -1,0 +1,207 @@
+"""Training a branched network with Lightning: α falls group by group, and what has reached 0 is folded."""
+
+import copy
+import math
+import weakref
+from collections.abc import Callable, Collection
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from ...models.branched import BranchedNetwork
+from ...models.optimizers import carry_optimizer_state
+from ..schedules import Schedule
+from ..space.recipe import Recipe
+from .classifier import mean_of, sgd
+from .compute import FORWARD_PASSES, Meter
+from .losses import classification_loss
+from .rates import course, restart_points
+
+# A schedule that observes the validation loss does so this often in its window.
+OBSERVATIONS = 20
+
+Fold = Callable[[BranchedNetwork, Collection[str]], nn.Module]
+
+
+class BranchTraining(pl.LightningModule):
+    """Trains a branched network by its recipe; everything follows the trial's progress from 0 to 1.
+
+    Progress is the share of the steps or, with `compute`, of the compute that the trial may spend: then it ends when
+    that is spent, and the trainer's epochs do not matter.
+
+    Args:
+        branched: the network at the trial's start.
+        recipe: of the trial.
+        fold: folds groups, and checks.
+        meter: counts the compute.
+        total_steps: of the trial; not needed with `compute`.
+        compute: what the trial may spend, in epochs of the baseline's training.
+        teacher: the baseline, for distillation; it is copied.
+        validation_loss: of the network as it is, for schedules that observe it.
+        after_step: called with this module after every step.
+    """
+
+    def __init__(
+        self,
+        branched: nn.Module,
+        recipe: Recipe,
+        *,
+        fold: Fold,
+        meter: Meter,
+        total_steps: int = 0,
+        compute: float | None = None,
+        teacher: nn.Module | None = None,
+        validation_loss: Callable[[nn.Module], float] | None = None,
+        after_step: Callable[["BranchTraining"], None] = lambda module: None,
+    ) -> None:
+        super().__init__()
+        self.network, self.recipe, self.fold, self.meter = branched, recipe, fold, meter
+        self.total_steps, self.compute = total_steps, compute
+        self.validation_loss, self.after_step = validation_loss, after_step
+        distils = recipe.training.distillation > 0
+        # In a list: the baseline is no part of what trains.
+        self._teacher = [copy.deepcopy(teacher).eval()] if distils and teacher is not None else []
+        self._windows = recipe.windows()
+        self._schedules: dict[Any, Schedule] = {window: recipe.schedule() for window in self._windows.values()}
+        restarts = restart_points(recipe.training.restarts, recipe.schedule(), self._schedules)
+        self._rate = course(recipe.training.rates, restarts)
+        self._macs: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
+        self._losses: list[Tensor] = []
+        self._steps = 0
+        self._trainable = {name for name, p in _original(branched).named_parameters() if p.requires_grad}
+        if isinstance(branched, BranchedNetwork):
+            branched.set_blending(recipe.blending)
+        self._freeze()
+
+    @property
+    def progress(self) -> float:
+        """The share of the trial that is done."""
+        if self.compute is not None:
+            return min(1.0, self.meter.spent / self.compute)
+        return self._steps / self.total_steps
+
+    @property
+    def alpha(self) -> float:
+        """The mean α of all narrowed groups; those that are folded count as 0."""
+        if not isinstance(self.network, BranchedNetwork) or not self._windows:
+            return 0.0
+        return sum(self.network.alpha.values()) / len(self._windows)
+
+    def take_loss(self) -> float:
+        """The mean training loss since this was last asked; NaN where there was no step."""
+        mean = mean_of(self._losses)
+        self._losses.clear()
+        return mean
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """SGD with Nesterov momentum; the learning rate is set before every step."""
+        return sgd(self.network, self.recipe.training.lr, self.recipe.training.weight_decay)
+
+    def on_train_start(self) -> None:
+        for teacher in self._teacher:
+            teacher.to(self.device)
+        self._advance()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self._advance()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        images, labels = batch
+        target = None
+        for teacher in self._teacher:
+            with torch.no_grad():
+                target = teacher(images)
+        loss = classification_loss(self.network(images), labels, target, self.recipe.training)
+        if self._hears_zero():
+            loss = torch.lerp(loss, self._loss_at_zero(images, labels, target), self.recipe.zero_loss)
+        self._losses.append(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        passes = 2 if self._hears_zero() else 1
+        macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
+        self.meter.spend(macs, len(batch[0]))
+        self._steps += 1
+        if self.compute is not None and self.progress >= 1:
+            self.trainer.should_stop = True
+        self.after_step(self)
+
+    def _advance(self) -> None:
+        """Sets α, folds what is due, and sets the learning rate, all for the current progress."""
+        progress = self.progress
+        if isinstance(self.network, BranchedNetwork):
+            self._observe(progress)
+            alphas = {name: self._alpha(name, progress) for name in self.network.plan.widths}
+            self.network.set_alpha(alphas)
+            due = [name for name, alpha in alphas.items() if alpha == 0 and progress >= self._fold_at(name)]
+            if due:
+                before = self.network
+                self._fold(due)
+                carry_optimizer_state(self.trainer.optimizers[0], before, self.network)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = self.recipe.training.lr * self._rate(progress)
+
+    def _alpha(self, name: str, progress: float) -> float:
+        window = self._windows[name]
+        return self._schedules[window](window.progress(progress))
+
+    def _fold_at(self, name: str) -> float:
+        hold, end = self.recipe.stages.hold, self._windows[name].end
+        # A schedule may reach 0 before its window ends: without a hold that is when it folds.
+        return 0.0 if hold == 0 else end + hold * (1.0 - end)
+
+    def _observe(self, progress: float) -> None:
+        for window, schedule in self._schedules.items():
+            t = window.progress(progress)
+            if schedule.observes and 0 < t < 1 and math.floor(t * OBSERVATIONS) > len(schedule.losses):
+                assert self.validation_loss is not None
+                schedule.observe(self.validation_loss(self.network))
+
+    def finish(self) -> None:
+        """Folds what is still branched at the trial's end, where every α is 0."""
+        if isinstance(self.network, BranchedNetwork):
+            self._fold(list(self.network.plan.widths))
+
+    def _fold(self, groups: list[str]) -> None:
+        assert isinstance(self.network, BranchedNetwork)
+        self.network = self.fold(self.network, groups)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Unless the original trains, its layers rest as long as a branch lies beside them."""
+        if self.recipe.training.train_original:
+            return
+        touched: set[str] = set()
+        if isinstance(self.network, BranchedNetwork):
+            plan = self.network.plan
+            touched = {*plan.writers, *plan.readers, *plan.carriers}
+        for path, layer in _original(self.network).named_modules():
+            for name, parameter in layer.named_parameters(path, recurse=False):
+                if name in self._trainable:
+                    parameter.requires_grad_(path not in touched)
+
+    def _hears_zero(self) -> bool:
+        return (
+            self.recipe.zero_loss > 0
+            and isinstance(self.network, BranchedNetwork)
+            and any(alpha > 0 for alpha in self.network.alpha.values())
+        )
+
+    def _loss_at_zero(self, images: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+        assert isinstance(self.network, BranchedNetwork)
+        alphas = self.network.alpha
+        self.network.set_alpha(0.0)
+        loss = classification_loss(self.network(images), labels, target, self.recipe.training)
+        self.network.set_alpha(alphas)
+        return loss
+
+    def _macs_of(self, network: nn.Module) -> int:
+        if network not in self._macs:
+            self._macs[network] = self.meter.macs(network)
+        return self._macs[network]
+
+
+def _original(network: nn.Module) -> nn.Module:
+    return network.network if isinstance(network, BranchedNetwork) else network
