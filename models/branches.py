@@ -57,8 +57,8 @@ class Mixing(nn.Module):
 class Blend(nn.Module):
     """What readers see of one tensor: α a + (1 − α) E z for each of its segments.
 
-    α may differ from example to example (see `Mixing`); a segment whose group has no branch comes from the narrow side alone, where it flows at full width: there its
-    channelwise layers are copies that will stay after folding.
+    α may differ from example to example (see `Mixing`). A segment whose group has no branch comes from the narrow side
+    alone, where it flows at full width: there its channelwise layers are copies that will stay after folding.
 
     Args:
         sizes: (full, narrow) places of each segment along `dim`.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from ..errors import BranchfoldError, NetworkError
 if TYPE_CHECKING:
     import optuna
     from rich.console import Console
+
+    from .progress import Progress
 
 DEFAULT_STORAGE = "sqlite:///studies/branchfold.db"
 
@@ -184,6 +188,76 @@ def export(study: str, trial: int | None, form: str, output: Path | None, storag
 
 
 @cli.command()
+@click.argument("study")
+@click.option("--trial", type=click.IntRange(min=0), required=True, help="Number of the trial.")
+@storage_option
+@data_root_option
+def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
+    """Repeat a trial of STUDY with its recipe and seed, and say how close it comes.
+
+    Example: branchfold rerun digits --trial 3
+    """
+    from ..studies.database import open_storage
+    from .outcome import rerun_lines
+    from .repetition import rerun
+
+    loaded, console = _load(study, storage), make_console()
+    with _watching(console) as progress:
+        again = rerun(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
+    print_line(console, rerun_lines(trial, again))
+
+
+@cli.command()
+@click.argument("study")
+@click.option("--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one).")
+@click.option("--epochs", type=click.IntRange(min=1), help="Length of the training.")
+@click.option("--compute", type=click.FloatRange(min=0, min_open=True), help="Or: in epochs of the baseline's MACs.")
+@click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="One run each (default: the trial's).")
+@click.option("--output", type=click.Path(path_type=Path), help="File of the best (default: NAME-refined.safetensors).")
+@storage_option
+@data_root_option
+def refine(
+    study: str,
+    trial: int | None,
+    epochs: int | None,
+    compute: float | None,
+    seeds: tuple[int, ...],
+    output: Path | None,
+    storage: str,
+    data_root: str | None,
+) -> None:
+    """Train a trial's recipe longer, once for each seed, and export the best network; kept as study STUDY-refined.
+
+    Example: branchfold refine digits --trial 3 --epochs 60 --seed 1 --seed 2
+    """
+    if (epochs is None) == (compute is None):
+        raise click.UsageError("give either --epochs or --compute")
+    from ..studies.database import open_storage, stored_definition
+    from ..studies.trials import best_trial
+    from .outcome import check_output, refined_lines
+    from .repetition import refine
+
+    loaded, console = _load(study, storage), make_console()
+    path = output or Path(f"{loaded.study_name}-refined.safetensors")
+    check_output(path)
+    number = best_trial(loaded, stored_definition(loaded)).number if trial is None else trial
+    length = {"epochs": epochs} if compute is None else {"compute": compute}
+    with _watching(console) as progress:
+        refined, found = refine(
+            loaded,
+            open_storage(storage, create=False),
+            number,
+            length=length,
+            seeds=seeds,
+            data_root=data_root,
+            tell=progress,
+        )
+    definition = stored_definition(refined)
+    definition = definition if data_root is None else definition.with_data_root(data_root)
+    print_line(console, refined_lines(loaded, refined, found, number, definition, storage, path))
+
+
+@cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @data_root_option
 @click.option("--factory", metavar="FACTORY", help="Your own factory, where the network was built by one.")
@@ -244,6 +318,21 @@ def make_console() -> Console:
 def print_line(console: Console, text: str) -> None:
     """Prints text as it is: unbroken, without markup."""
     console.print(text, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def _watching(console: Console) -> Iterator[Progress]:
+    """Progress of trials that belong to no run; Ctrl-C ends them with one line."""
+    from .progress import Progress
+    from .runner import Interrupted
+    from .workers import quiet_optuna, stopping_on_signals
+
+    try:
+        with quiet_optuna(), stopping_on_signals(), Progress(console, 1) as progress:
+            yield progress
+    except Interrupted:
+        print_line(console, "stopped; the same command goes on from what is finished")
+        sys.exit(130)
 
 
 def _load(study: str, storage: str) -> optuna.Study:

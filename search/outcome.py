@@ -2,10 +2,12 @@
 
 import errno
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from ..errors import StudyError
 from ..models.checkpoints import load_network, read_description
@@ -16,6 +18,7 @@ from ..studies.definition import Definition
 from ..studies.trials import SHAPE, best_trial, finished_trials, measurement_of, meets_budget
 from .delivery import Evaluation, accuracy_on_test, export_trial
 from .progress import percent
+from .repetition import Again
 
 
 def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, float, float] | None]:
@@ -97,6 +100,47 @@ def export(
     check_output(path)
     evaluation = export_trial(study, definition, url, trial, path, form)
     return f"{evaluation_lines(definition.data.name, evaluation)}\nexported trial {trial.number} to {path}"
+
+
+def rerun_lines(number: int, again: Again) -> str:
+    """How close a repeated trial came."""
+    lines = [
+        f"trial {number} again: {percent(again.after[-1])} on the validation split, {percent(again.before[-1])} then",
+        f"largest difference at any of {len(again.after)} reports: {100 * again.difference:.2f} points",
+    ]
+    changed = [
+        f"{name} {again.versions_before.get(name, 'unknown')} then, {now} now"
+        for name, now in again.versions_after.items()
+        if again.versions_before.get(name) != now
+    ]
+    return "\n".join([*lines, *changed])
+
+
+def refined_lines(
+    study: optuna.Study,
+    refined: optuna.Study,
+    found: Sequence[FrozenTrial],
+    number: int,
+    definition: Definition,
+    url: str,
+    path: Path,
+) -> str:
+    """Exports the best of the refined trials and describes them beside the trial that they refine.
+
+    Raises:
+        BranchfoldError: if the network cannot be exported.
+    """
+    source = study.get_trials(deepcopy=False)[number].user_attrs
+    was = percent(source["accuracy"]) if "accuracy" in source else "stopped early"
+    lines = [f"trial {number} of {study.study_name}: {was} on the validation split"]
+    lines += [
+        f"refined, seed {trial.user_attrs['seed']}: {percent(trial.user_attrs['accuracy'])} "
+        f"(trial {trial.number} of {refined.study_name})"
+        for trial in found
+    ]
+    best = max(found, key=lambda trial: float(trial.user_attrs["accuracy"]))
+    evaluation = export_trial(refined, definition, url, best, path)
+    return "\n".join([*lines, evaluation_lines(definition.data.name, evaluation), f"exported {path}"])
 
 
 def evaluation_lines(data: str, evaluation: Evaluation) -> str:

@@ -2,17 +2,22 @@
 
 import json
 import platform
+import tempfile
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from ..studies.artifacts import artifact_store, attach_network
 from ..studies.definition import Definition
-from ..studies.trials import SHAPE, finished_trials, record_measurement
+from ..studies.trials import SHAPE, finished_trials, record_measurement, set_constraints
 from .events import Listener, TrialReport
 from .space import Recipe
-from .trial import Report, TrialResult
+from .task import Task
+from .trial import Report, TrialResult, save_result
 
 RECIPE = "recipe"
 SEED = "seed"
@@ -34,11 +39,33 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
 
 
-def record_result(trial: optuna.Trial, result: TrialResult) -> None:
-    """Keeps what was measured; the measurement last, because it marks the trial as measured."""
+def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: Task, storage: RDBStorage) -> None:
+    """Keeps the network and what was measured of it; the measurement last, because it marks the trial as measured.
+
+    Raises:
+        StudyError: if the network cannot be kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
+        path = save_result(result, recipe, task, trial.number, Path(folder))
+        attach_network(trial, storage, artifact_store(storage.url), path)
     trial.set_user_attr("folding_error", result.folding_error)
     trial.set_user_attr("compute", result.compute)
+    set_constraints(trial, result.measurement, task.definition)
     record_measurement(trial, result.measurement)
+
+
+def as_event(number: int, definition: Definition, report: Report) -> TrialReport:
+    """A report of a trial as progress shows it."""
+    return TrialReport(
+        trial=number,
+        unit="report" if definition.trial.epochs is None else "epoch",
+        number=report.number,
+        total=definition.trial.reports,
+        compute=report.compute,
+        alpha=report.alpha,
+        accuracy=report.accuracy,
+        folded_accuracy=report.folded_accuracy,
+    )
 
 
 class Recorder:
@@ -51,30 +78,16 @@ class Recorder:
     """
 
     def __init__(self, trial: optuna.Trial, definition: Definition, tell: Listener) -> None:
-        self.trial, self.tell = trial, tell
-        self.prunes = len(definition.study.objectives) == 1
-        self.unit = "report" if definition.trial.epochs is None else "epoch"
-        self.total = definition.trial.reports
+        self.trial, self.definition, self.tell = trial, definition, tell
         self.history: list[dict[str, Any]] = []
 
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
         self.trial.set_user_attr(HISTORY, self.history)
-        self.tell(
-            TrialReport(
-                trial=self.trial.number,
-                unit=self.unit,
-                number=report.number,
-                total=self.total,
-                compute=report.compute,
-                alpha=report.alpha,
-                accuracy=report.accuracy,
-                folded_accuracy=report.folded_accuracy,
-            )
-        )
-        if self.prunes:
+        self.tell(as_event(self.trial.number, self.definition, report))
+        if len(self.definition.study.objectives) == 1:
             self.trial.report(report.folded_accuracy, report.number)
-            if report.number < self.total and self.trial.should_prune():
+            if report.number < self.definition.trial.reports and self.trial.should_prune():
                 raise optuna.TrialPruned
 
 

@@ -18,24 +18,24 @@ from ..errors import BranchfoldError, StudyError
 from ..models.activations import sensitivity
 from ..models.checkpoints import load_network
 from ..models.factories import resolve_factory
-from ..studies.artifacts import artifact_store, attach_network, load_baseline, save_baseline
+from ..studies.artifacts import artifact_store, load_baseline, save_baseline
 from ..studies.database import open_study
 from ..studies.dimensions import parse_dimension, plain
-from ..studies.trials import finished_trials, release_interrupted, set_constraints
+from ..studies.trials import finished_trials, release_interrupted
 from .baseline import make_baseline
 from .events import BaselineReady, Listener, TrialEnded, TrialStarted
-from .recording import REPEATED, Recorder, record_recipe, record_result, repeat_result, same_trial
+from .recording import REPEATED, Recorder, keep_result, record_recipe, repeat_result, same_trial
 from .samplers import make_pruner, make_sampler
 from .screening import Screening, screen
 from .space import Recipe, SearchSpace
 from .space.known import known_recipes
 from .task import Task
-from .trial import Diverged, TrialResult, run_trial, save_result
+from .trial import Diverged, run_trial
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# A study's attribute: what screening found, set when the first trials are queued.
-SCREENING = "screening"
+# A study's attribute: what screening found; set when the first trials are queued.
+PREPARED = "prepared"
 
 
 class Interrupted(BaseException):
@@ -90,14 +90,14 @@ class Worker:
         Args:
             baseline: the trained network.
         """
-        if SCREENING in self.study.user_attrs:
+        if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
-        found = screen(self.task, space, baseline, self.storage, self.tell)
+        found = screen(self.task, space, baseline, self.study, self.storage, self.tell)
         for values in self._first_trials(space, found):
             self.study.enqueue_trial(values, skip_if_exists=True)
         shares = {name: plain(dimension) for name, dimension in found.shares.items()}
-        self.study.set_user_attr(SCREENING, {"shares": shares, "starts": found.starts})
+        self.study.set_user_attr(PREPARED, {"shares": shares, "starts": found.starts})
 
     def run(self, target: int, baseline: nn.Module) -> None:
         """Runs trials until `target` are finished or running anywhere.
@@ -106,7 +106,7 @@ class Worker:
             Interrupted: if asked to stop; the interrupted trial's parameters are queued again.
             StudyError: if several trials fail in a row.
         """
-        shares = self.study.user_attrs.get(SCREENING, {}).get("shares", {})
+        shares = self.study.user_attrs.get(PREPARED, {}).get("shares", {})
         space = self._space(baseline, {name: parse_dimension(value) for name, value in shares.items()})
         # A resumed study must not draw its first proposals again.
         entropy = [self.task.definition.study.seed, self.number, len(self.study.get_trials(deepcopy=False))]
@@ -191,12 +191,5 @@ class Worker:
         self.tell(TrialStarted(trial.number, recipe.shape, share))
         hear = Recorder(trial, definition, self.tell)
         result = run_trial(recipe, baseline, self.task, seed=seed, hear=hear)
-        self._keep(trial, recipe, result)
+        keep_result(trial, recipe, result, self.task, self.storage)
         return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)
-
-    def _keep(self, trial: optuna.Trial, recipe: Recipe, result: TrialResult) -> None:
-        with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-            path = save_result(result, recipe, self.task, trial.number, Path(folder))
-            attach_network(trial, self.storage, self.store, path)
-        set_constraints(trial, result.measurement, self.task.definition)
-        record_result(trial, result)

@@ -7,9 +7,11 @@ from typing import Any
 import optuna
 from optuna.samplers import TPESampler
 from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
+from ..studies.companions import SCREENING, open_companion
 from ..studies.dimensions import Dimension, Range
 from .events import Listener, Screened
 from .measurement import loss_of
@@ -37,7 +39,9 @@ class Screening:
     starts: list[dict[str, float]]
 
 
-def screen(task: Task, space: SearchSpace, baseline: nn.Module, storage: BaseStorage, tell: Listener) -> Screening:
+def screen(
+    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: BaseStorage, tell: Listener
+) -> Screening:
     """Judges candidates of widths until the definition's number of them is reached; goes on where it was stopped.
 
     The candidates are the trials of a study of their own beside the study, called NAME-screening.
@@ -46,13 +50,14 @@ def screen(task: Task, space: SearchSpace, baseline: nn.Module, storage: BaseSto
         task: the study's.
         space: as the definition has it.
         baseline: the trained network.
-        storage: of the study.
+        of: the study.
+        storage: its database.
         tell: receives the progress.
     """
-    table, name = task.definition.screening, task.definition.study.name
+    table = task.definition.screening
     if not table.candidates or not space.searches_widths:
         return Screening({}, [])
-    study = optuna.create_study(storage=storage, study_name=f"{name}-screening", load_if_exists=True)
+    study = open_companion(storage, of, SCREENING, directions=[StudyDirection.MINIMIZE], metrics=["loss"])
     judged = _complete(study)
     # A resumed screening must not draw its first candidates again.
     study.sampler = TPESampler(seed=task.definition.study.seed + len(judged), multivariate=True, n_startup_trials=20)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import NetworkError
+from ..errors import BranchfoldError, NetworkError
 from ..models.branched import BranchedNetwork
 from ..models.branching import add_branches
 from ..models.checkpoints import save_network
@@ -32,7 +32,7 @@ _COMPARED = 32
 _LATENCY_SECONDS = 0.1
 
 
-class Diverged(Exception):  # noqa: N818  what happened to a trial, no mistake of anybody's
+class Diverged(BranchfoldError):  # noqa: N818  what happened to a trial
     """The training loss of a trial is no longer a number."""
 
 
@@ -219,4 +219,4 @@ class _Milestones:
         self.told.append(report)
         self.hear(report)
         if report.number > 0 and not math.isfinite(loss):
-            raise Diverged
+            raise Diverged(f"the training diverged: its loss is {loss}; a smaller learning rate may help")

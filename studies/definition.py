@@ -26,6 +26,8 @@ from .tables import (
 
 # What may change between two runs of one study: neither alters what a trial is.
 FREE_KEYS = (("study", "trials"), ("data", "root"))
+# A baseline is trained or read, a trial's length is in epochs or in compute.
+ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
 
 
 class Definition(Table):
@@ -193,11 +195,11 @@ def _replace(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
             node[part] = {}
         node = node[part]
     node[path[-1]] = value
-    # A baseline is trained or read; asking for one takes the place of the other.
-    if list(path) == ["baseline", "checkpoint"]:
-        node.pop("epochs", None)
-    elif list(path) == ["baseline", "epochs"]:
-        node.pop("checkpoint", None)
+    # Of two keys that exclude each other, the one asked for takes the place of the other.
+    table, key = path[0], path[-1]
+    if len(path) == 2 and key in ALTERNATIVES.get(table, ()):
+        for other in ALTERNATIVES[table] - {key}:
+            node.pop(other, None)
 
 
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:

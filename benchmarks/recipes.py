@@ -1,0 +1,321 @@
+"""What the search finds beside what a person would do by hand: one baseline, the same compute for every recipe.
+
+    pip install -e '.[benchmark]'
+    python benchmarks/recipes.py --data-root ../shared/data --output benchmarks/recipes.json
+
+Quarter-width VGG-16 on CIFAR-10 (`--study` takes another definition). Every row trains with the same batches, course of
+the learning rate and final BatchNorm statistics, until it has spent the same compute; what fits branches or chooses
+channels is not counted. The study chooses its recipe on the validation split alone; its best trial's recipe is then run
+with seeds of its own. Accuracies are those on the test split, one evaluation for each network. Everything is kept in
+`--work`: the script goes on where it was stopped.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from branchfold.models.checkpoints import load_network
+from branchfold.models.factories import build_network
+from branchfold.models.widths import rounded_width
+from branchfold.search.baseline import make_baseline
+from branchfold.search.batches import Batches
+from branchfold.search.data import load_test
+from branchfold.search.measurement import accuracy_of
+from branchfold.search.space import Recipe, SearchSpace
+from branchfold.search.space.recipe import Stages, Training, narrowed
+from branchfold.search.task import Task
+from branchfold.search.training.classifier import fit
+from branchfold.search.training.fading import BranchTraining
+from branchfold.search.trial import delivered, run_trial
+from branchfold.search.workers import run_study
+from branchfold.studies.database import load_study, open_storage
+from branchfold.studies.definition import Definition, load_definition
+from branchfold.studies.trials import best_trial
+
+CHANNELS = 0.34
+MACS = 0.5
+SETTINGS = ("channels34", "macs50")
+ROWS = (
+    "report",
+    "scratch",
+    "torch-pruning-l1",
+    "torch-pruning-group-norm",
+    "fold-at-once",
+    "probability",
+    "searched",
+)
+# What the study searches; the rest is the built-in definition's.
+SPACE = (
+    'space.schedule.shape=["instant", "linear", "cosine", "step", "knee", "polynomial"]',
+    "space.schedule.fade={low=0.1, high=0.8}",
+    'space.blending.mode=["probability", "uniform", "convex"]',
+    "space.stages.count={low=1, high=3}",
+    "space.training.lr={low=0.01, high=0.2, log=true}",
+    "space.training.distillation=[0.0, 0.5]",
+    "space.training.label_smoothing=[0.0, 0.1]",
+    "space.training.weight_decay={low=1e-4, high=2e-3, log=true}",
+)
+
+
+class Bench:
+    """One setting: the baseline, the widths of the hand-made rows, and the study's definition."""
+
+    def __init__(self, options: argparse.Namespace, setting: str) -> None:
+        self.options, self.setting = options, setting
+        common = [*options.set, f"data.root={json.dumps(options.data_root)}", f"trial.compute={options.compute}"]
+        self.plain = Task.of(load_definition(options.study, common))
+        if setting == "channels34":
+            groups = [group for group in self.plain.costs.groups if group.prunable]
+            self.widths = {group.name: rounded_width(CHANNELS * group.width, group.width) for group in groups}
+        else:
+            budget = self._definition(common, MACS)
+            space = SearchSpace(budget, self.plain.costs, errors=dict)
+            self.widths = space.widths(dict.fromkeys(space.full, 1.0))
+        self.share = self.plain.costs.cost(self.widths).macs / self.plain.costs.full.macs
+        checkpoint = f"baseline.checkpoint={json.dumps(str(self.baseline_file))}"
+        self.definition = self._definition([*common, *SPACE, checkpoint], self.share)
+
+    def _definition(self, overrides: list[str], share: float) -> Definition:
+        study = [
+            f"study.name={self.setting}",
+            f"study.budget={{macs = {share}}}",
+            f"study.trials={self.options.trials}",
+        ]
+        screening = f"screening.candidates={self.options.candidates}"
+        return load_definition(self.options.study, [*overrides, *study, screening])
+
+    @property
+    def baseline_file(self) -> Path:
+        """The checkpoint of the network that all rows prune."""
+        return Path(self.options.work) / "baseline.safetensors"
+
+    @property
+    def storage(self) -> str:
+        """The study's database."""
+        return f"sqlite:///{Path(self.options.work).absolute()}/recipes.db"
+
+    def baseline(self) -> nn.Module:
+        """The network that all rows prune, trained now unless it is there."""
+        if not self.baseline_file.exists():
+            make_baseline(self.plain, self.baseline_file, print)
+        return load_network(self.baseline_file).eval()
+
+
+def recipe_of(row: str, bench: Bench) -> Recipe:
+    """The recipe of one of branchfold's own rows."""
+    full = {group.name: group.width for group in bench.plain.costs.groups}
+    sequence = tuple(narrowed(bench.widths, full, list(bench.widths)))
+    once = Recipe("instant", {}, 0.0, bench.widths, Training(lr=0.05), Stages(sequence=sequence))
+    if row == "report":
+        # Over the whole trial, random branches, the report's small rate.
+        training = Training(lr=0.01)
+        return replace(
+            once,
+            shape="step",
+            parameters={"steps": 10},
+            fade=1.0,
+            method="kaiming",
+            channels="greedy",
+            training=training,
+        )
+    if row == "probability":
+        return replace(once, shape="linear", fade=0.3, blending="probability")
+    if row == "searched":
+        study = load_study(open_storage(bench.storage, create=False), bench.setting)
+        return Recipe.from_dict(best_trial(study, bench.definition).user_attrs["recipe"])
+    return once
+
+
+def fine_tuned(network: nn.Module, bench: Bench, seed: int, lr: float) -> nn.Module:
+    """A plain network trained with the compute of a trial."""
+    torch.manual_seed(seed)
+    task = bench.plain
+    table = task.definition.trial
+    recipe = Recipe("instant", {}, 0.0, {}, Training(lr=lr))
+    module = BranchTraining(
+        network.train(), recipe, fold=lambda branched, groups: branched, meter=task.meter(), compute=table.compute
+    )
+    fit(module, task.training_batches(table.batch_size, seed=seed), epochs=-1, callbacks=[])
+    return delivered(module.network.cpu(), task)
+
+
+def from_scratch(bench: Bench, seed: int) -> nn.Module:
+    """The small network with random weights."""
+    from branchfold.models import add_branches, fold
+
+    torch.manual_seed(seed)
+    table = bench.definition.model
+    full = build_network(table.factory, table.arguments)
+    shape = (2, *bench.plain.data.input_shape)
+    small = fold(add_branches(full, torch.zeros(shape), keep=shares(bench), init="kaiming"))
+    for layer in small.modules():
+        if callable(reset := getattr(layer, "reset_parameters", None)):
+            reset()
+    return small
+
+
+def shares(bench: Bench) -> dict[str, float]:
+    """The widths as shares."""
+    full = {group.name: group.width for group in bench.plain.costs.groups}
+    return {name: width / full[name] for name, width in bench.widths.items()}
+
+
+def torch_pruned(bench: Bench, importance: str) -> nn.Module:
+    """The baseline narrowed by Torch-Pruning to the same widths."""
+    import torch_pruning
+
+    network, example = bench.baseline(), torch.zeros(1, *bench.plain.data.input_shape)
+    modules = dict(network.named_modules())
+    writers = {group.name: group.writers for group in bench.plain.costs.groups if group.prunable}
+    full = {group.name: group.width for group in bench.plain.costs.groups}
+    ratios = {
+        # Torch-Pruning rounds the channels that stay down: half a channel more makes it the number meant.
+        modules[writer]: (full[name] - bench.widths[name] - 0.5) / full[name]
+        for name, written in writers.items()
+        for writer in written
+    }
+    norm = torch_pruning.importance.MagnitudeImportance(p=1)
+    if importance == "group-norm":
+        norm = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+    outputs = [layer for layer in modules.values() if isinstance(layer, nn.Conv2d | nn.Linear) and layer not in ratios]
+    pruner = torch_pruning.pruner.BasePruner(
+        network, example, importance=norm, pruning_ratio=0.0, pruning_ratio_dict=ratios, ignored_layers=outputs
+    )
+    pruner.step()
+    return network
+
+
+def network_of(row: str, bench: Bench, seed: int) -> nn.Module:
+    """One row's network, trained."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "scratch": lambda: fine_tuned(from_scratch(bench, seed), bench, seed, 0.1),
+        "torch-pruning-l1": lambda: fine_tuned(torch_pruned(bench, "l1"), bench, seed, 0.05),
+        "torch-pruning-group-norm": lambda: fine_tuned(torch_pruned(bench, "group-norm"), bench, seed, 0.05),
+    }
+    if row in makers:
+        return makers[row]()
+    return run_trial(recipe_of(row, bench), bench.baseline(), bench.plain, seed=seed, hear=lambda report: None).network
+
+
+def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> dict[str, Any]:
+    """One row with one seed, in its own process; kept in a file, so that it is not run twice."""
+    file = Path(options.work) / f"{setting}-{row}-{seed}.json"
+    if not file.exists():
+        torch.set_num_threads(options.threads)
+        bench, started = Bench(options, setting), time.monotonic()
+        network = network_of(row, bench, seed)
+        result = {
+            "accuracy": on_test(network, bench.plain),
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "seconds": time.monotonic() - started,
+        }
+        file.write_text(json.dumps(result))
+        print(setting, row, seed, result, flush=True)
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+@cache
+def _test_split(name: str, root: str) -> Any:
+    return load_test(name, root)
+
+
+def on_test(network: nn.Module, task: Task) -> float:
+    """Accuracy on the test split."""
+    split = _test_split(task.data.name, task.definition.data.root)
+    return accuracy_of(
+        network, Batches(split, 500, mean=task.data.mean, std=task.data.std, shuffle=False, augment=False, seed=0)
+    )
+
+
+def search_cost(bench: Bench) -> dict[str, Any]:
+    """What the study's search took, told beside what it found."""
+    storage = open_storage(bench.storage, create=False)
+    study = load_study(storage, bench.setting)
+    trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    best = best_trial(study, bench.definition)
+    compute = sum(t.user_attrs["history"][-1]["compute"] for t in trials if t.user_attrs.get("history"))
+    return {
+        "trials": len(trials),
+        "stopped_early": sum(trial.state.name == "PRUNED" for trial in trials),
+        "compute": compute,
+        "candidates_screened": bench.definition.screening.candidates,
+        "best_trial": best.number,
+        "validation_accuracy": best.user_attrs["accuracy"],
+        "recipe": best.user_attrs["recipe"],
+    }
+
+
+def run_setting(options: argparse.Namespace, setting: str) -> dict[str, Any]:
+    """All rows of a setting."""
+    bench = Bench(options, setting)
+    baseline = bench.baseline()
+    context = multiprocessing.get_context("spawn")
+    run_study(bench.definition, bench.storage, workers=options.workers, tell=lambda event: print(event, flush=True))
+    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+        jobs = {
+            row: [pool.submit(run_row, options, setting, row, seed) for seed in range(1000, 1000 + options.seeds)]
+            for row in ROWS
+        }
+        rows = {row: [job.result() for job in submitted] for row, submitted in jobs.items()}
+    return {
+        "macs_share": bench.share,
+        "baseline": on_test(baseline, bench.plain),
+        "search": search_cost(bench),
+        "rows": {row: summary(results) for row, results in rows.items()},
+    }
+
+
+def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and spread over the seeds."""
+    accuracies = [result["accuracy"] for result in results]
+    spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+    return {"mean": statistics.mean(accuracies), "stdev": spread, "runs": results}
+
+
+def main() -> None:
+    """Measures and prints; writes JSON where asked to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--study", default="vgg16-cifar10")
+    parser.add_argument("--set", action="append", default=["model.width=0.25", "baseline.epochs=20"])
+    parser.add_argument("--data-root", default="data")
+    parser.add_argument("--compute", type=float, default=0.4, help="of one run, in epochs of the baseline's training")
+    parser.add_argument("--trials", type=int, default=24)
+    parser.add_argument("--candidates", type=int, default=150)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--work", default="recipes", help="folder of what is kept")
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    Path(options.work).mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(options.threads * options.workers)
+    result = {
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: version(name) for name in ("branchfold", "torch", "optuna", "torch-pruning")},
+        "options": {key: value for key, value in vars(options).items() if key not in ("output", "work", "data_root")},
+        "settings": {setting: run_setting(options, setting) for setting in options.settings},
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.output is not None:
+        options.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()

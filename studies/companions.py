@@ -1,0 +1,53 @@
+"""Studies beside a study, in the same database: its screened widths, its refined trials."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+
+from .artifacts import BASELINE
+from .database import DEFINITION
+
+SCREENING = "screening"
+REFINED = "refined"
+
+
+def companion_name(name: str, kind: str) -> str:
+    """Returns the name of a study's companion, `NAME-screening` or `NAME-refined`."""
+    return f"{name}-{kind}"
+
+
+def open_companion(
+    storage: BaseStorage,
+    study: optuna.Study,
+    kind: str,
+    *,
+    directions: Sequence[StudyDirection],
+    metrics: Sequence[str],
+) -> optuna.Study:
+    """Returns a study's companion, created or opened; it has its definition and its baseline.
+
+    Args:
+        storage: of the study.
+        study: that it belongs to.
+        kind: `SCREENING` or `REFINED`.
+        directions: of the companion's objectives.
+        metrics: their names.
+    """
+    name = companion_name(study.study_name, kind)
+    companion = optuna.create_study(
+        storage=storage, study_name=name, directions=directions, pruner=optuna.pruners.NopPruner(), load_if_exists=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        companion.set_metric_names(list(metrics))
+    definition = study.user_attrs[DEFINITION]
+    companion.set_user_attr(DEFINITION, {**definition, "study": {**definition["study"], "name": name}})
+    if BASELINE in study.user_attrs:
+        companion.set_user_attr(BASELINE, study.user_attrs[BASELINE])
+    return companion
