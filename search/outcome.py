@@ -15,7 +15,7 @@ from ..models.factories import resolve_factory
 from ..studies.artifacts import artifact_store, load_baseline
 from ..studies.database import load_study, open_storage
 from ..studies.definition import Definition
-from ..studies.trials import SHAPE, best_trial, finished_trials, measurement_of, meets_budget
+from ..studies.trials import best_trial, finished_trials, measurement_of, meets_budget, shape_of
 from .delivery import Evaluation, accuracy_on_test, export_trial
 from .progress import percent
 from .repetition import Again
@@ -69,7 +69,7 @@ def finish(study: optuna.Study, definition: Definition, url: str, output: Path |
     evaluation = export_trial(study, definition, url, best, path)
     record, baseline = _baseline_on_test(study, definition, url)
     lines = [
-        f"best trial {best.number} ({best.user_attrs[SHAPE]}): {percent(best.user_attrs['accuracy'])} "
+        f"best trial {best.number} ({shape_of(best)}): {percent(best.user_attrs['accuracy'])} "
         f"on {record['examples']} validation examples",
         *_front(study, definition),
         evaluation_lines(definition.data.name, evaluation),

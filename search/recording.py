@@ -12,26 +12,22 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from ..studies.artifacts import artifact_store, attach_network
+from ..studies.database import set_user_attrs
 from ..studies.definition import Definition
-from ..studies.trials import SHAPE, finished_trials, record_measurement, set_constraints
+from ..studies.trials import HISTORY, RECIPE, finished_trials, set_constraints
 from .events import Listener, TrialReport
 from .space import Recipe
 from .task import Task
 from .trial import Report, TrialResult, save_result
 
-RECIPE = "recipe"
 SEED = "seed"
-HISTORY = "history"
 REPEATED = "same_as"
 _VERSIONS = ("branchfold", "torch", "pytorch-lightning", "optuna")
 
 
-def record_recipe(trial: optuna.Trial, recipe: Recipe, seed: int) -> None:
-    """Keeps everything that decides the trial, beside the study's definition."""
-    trial.set_user_attr(RECIPE, recipe.to_dict())
-    trial.set_user_attr(SHAPE, recipe.shape)
-    trial.set_user_attr(SEED, seed)
-    trial.set_user_attr("versions", versions())
+def record_recipe(trial: optuna.Trial, recipe: Recipe, seed: int, **more: Any) -> None:
+    """Keeps everything that decides the trial, beside the study's definition, and `more` of it."""
+    set_user_attrs(trial, {RECIPE: recipe.to_dict(), SEED: seed, "versions": versions(), **more})
 
 
 def versions() -> dict[str, str]:
@@ -40,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: Task, storage: RDBStorage) -> None:
-    """Keeps the network and what was measured of it; the measurement last, because it marks the trial as measured.
+    """Keeps the network, and then what was measured of it, which marks the trial as measured.
 
     Raises:
         StudyError: if the network cannot be kept.
@@ -48,10 +44,10 @@ def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: 
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         path = save_result(result, recipe, task, trial.number, Path(folder))
         attach_network(trial, storage, artifact_store(storage.url), path)
-    trial.set_user_attr("folding_error", result.folding_error)
-    trial.set_user_attr("compute", result.compute)
     set_constraints(trial, result.measurement, task.definition)
-    record_measurement(trial, result.measurement)
+    history = [report.to_dict() for report in result.reports]
+    about = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
+    set_user_attrs(trial, {**about, **result.measurement._asdict()})
 
 
 def as_event(number: int, definition: Definition, report: Report) -> TrialReport:
@@ -69,7 +65,10 @@ def as_event(number: int, definition: Definition, report: Report) -> TrialReport
 
 
 class Recorder:
-    """Hears a trial's reports: into the database, to the listener, and to Optuna's pruner, which may end the trial.
+    """Hears a trial's reports: to the listener, and to Optuna's pruner, which keeps them and may end the trial.
+
+    The whole of the reports is kept when the trial has ended or, with several objectives, of which Optuna keeps none,
+    at once.
 
     Args:
         trial: Optuna's.
@@ -83,9 +82,10 @@ class Recorder:
 
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
-        self.trial.set_user_attr(HISTORY, self.history)
         self.tell(as_event(self.trial.number, self.definition, report))
-        if len(self.definition.study.objectives) == 1:
+        if len(self.definition.study.objectives) > 1:
+            self.trial.set_user_attr(HISTORY, self.history)
+        else:
             self.trial.report(report.folded_accuracy, report.number)
             if report.number < self.definition.trial.reports and self.trial.should_prune():
                 raise optuna.TrialPruned
@@ -93,21 +93,17 @@ class Recorder:
 
 def same_trial(study: optuna.Study, recipe: Recipe) -> FrozenTrial | None:
     """A finished trial of the same recipe, if there is one; seeds do not count."""
-    wanted = json.dumps(recipe.to_dict(), sort_keys=True)
-    return next(
-        (t for t in finished_trials(study) if json.dumps(t.user_attrs.get(RECIPE), sort_keys=True) == wanted), None
-    )
+    wanted = json.loads(json.dumps(recipe.to_dict()))  # as it comes back from the database: tuples are lists there
+    return next((trial for trial in finished_trials(study) if trial.user_attrs.get(RECIPE) == wanted), None)
 
 
 def repeat_result(trial: optuna.Trial, other: FrozenTrial) -> tuple[float, ...]:
-    """Gives a trial the results of the finished one that is the same.
+    """Gives a trial the results of the finished one that is the same, and returns its values.
 
     Raises:
         optuna.TrialPruned: if that one was stopped early.
     """
-    for key, value in other.user_attrs.items():
-        trial.set_user_attr(key, value)
-    trial.set_user_attr(REPEATED, other.number)
+    set_user_attrs(trial, {**other.user_attrs, REPEATED: other.number})
     for number, value in other.intermediate_values.items():
         trial.report(value, number)
     if other.state == TrialState.PRUNED:

@@ -20,9 +20,9 @@ from ..models.factories import resolve_factory
 from ..studies.artifacts import artifact_store, load_baseline
 from ..studies.companions import REFINED, open_companion
 from ..studies.database import stored_definition
-from ..studies.trials import finished_trials
+from ..studies.trials import HISTORY, RECIPE, finished_trials
 from .events import Listener
-from .recording import HISTORY, RECIPE, SEED, Recorder, as_event, keep_result, record_recipe, versions
+from .recording import SEED, Recorder, as_event, keep_result, record_recipe, versions
 from .space import Recipe
 from .task import Task
 from .trial import Report, run_trial
@@ -170,9 +170,7 @@ def _objective(
     wanted: dict[str, Any],
     tell: Listener,
 ) -> tuple[float, ...]:
-    record_recipe(trial, recipe, wanted[SEED])
-    for key in (SOURCE, LENGTH):
-        trial.set_user_attr(key, wanted[key])
+    record_recipe(trial, recipe, wanted[SEED], **{SOURCE: wanted[SOURCE], LENGTH: wanted[LENGTH]})
     hear = Recorder(trial, task.definition, tell)
     result = run_trial(recipe, baseline, task, seed=wanted[SEED], hear=hear)
     keep_result(trial, recipe, result, task, storage)

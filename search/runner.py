@@ -19,12 +19,12 @@ from ..models.activations import sensitivity
 from ..models.checkpoints import load_network
 from ..models.factories import resolve_factory
 from ..studies.artifacts import artifact_store, load_baseline, save_baseline
-from ..studies.database import open_study
+from ..studies.database import open_study, set_user_attrs
 from ..studies.dimensions import parse_dimension, plain
-from ..studies.trials import finished_trials, release_interrupted
+from ..studies.trials import HISTORY, Measurement, measurement_of, release_interrupted
 from .baseline import make_baseline
 from .events import BaselineReady, Listener, TrialEnded, TrialStarted
-from .recording import REPEATED, Recorder, keep_result, record_recipe, repeat_result, same_trial
+from .recording import Recorder, keep_result, record_recipe, repeat_result, same_trial
 from .samplers import make_pruner, make_sampler
 from .screening import Screening, screen
 from .space import Recipe, SearchSpace
@@ -151,45 +151,60 @@ class Worker:
         return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]
 
     def _wanted(self, target: int) -> bool:
-        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return len(finished_trials(self.study)) + len(running) < target
+        counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        return len(self.study.get_trials(deepcopy=False, states=counted)) < target
 
     def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
         self._current = trial.number
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
+        hear = Recorder(trial, self.task.definition, self.tell)
         try:
             recipe = space.propose(trial)
             ended = ended._replace(shape=recipe.shape)
-            values = self._values(trial, recipe, baseline)
+            if (other := same_trial(self.study, recipe)) is not None:
+                ended = ended._replace(note=f"same as trial {other.number}")
+                values, measured = repeat_result(trial, other), measurement_of(other)
+            else:
+                values, measured = self._run(trial, recipe, baseline, hear)
         except (optuna.TrialPruned, Diverged) as stop:
             self._failures.clear()
-            note = "diverged" if isinstance(stop, Diverged) else str(stop)
-            if note:
-                trial.set_user_attr("note", note)
-            self.tell(ended._replace(state="pruned", seconds=time.monotonic() - started, note=note))
-            raise optuna.TrialPruned(note) from stop
+            self._end(trial, hear, ended._replace(state="pruned", note=ended.note or str(stop)), started)
+            raise optuna.TrialPruned(str(stop)) from stop
         except BranchfoldError as error:
             self._failures.append(str(error))
-            trial.set_user_attr("note", str(error))
-            self.tell(ended._replace(state="fail", seconds=time.monotonic() - started, note=str(error)))
+            self._end(trial, hear, ended._replace(state="fail", note=str(error)), started)
             raise
         self._failures.clear()
-        measured = {key: trial.user_attrs[key] for key in ("accuracy", "macs_share", "parameters_share")}
-        note = f"same as trial {trial.user_attrs[REPEATED]}" if REPEATED in trial.user_attrs else ""
-        self.tell(ended._replace(**measured, seconds=time.monotonic() - started, note=note))
+        assert measured is not None
+        self.tell(
+            ended._replace(
+                accuracy=measured.accuracy,
+                macs_share=measured.macs_share,
+                parameters_share=measured.parameters_share,
+                seconds=time.monotonic() - started,
+            )
+        )
         return values
 
-    def _values(self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module) -> tuple[float, ...]:
-        """Runs the recipe, unless a finished trial was the same."""
+    def _end(self, trial: optuna.Trial, hear: Recorder, ended: TrialEnded, started: float) -> None:
+        """Keeps and tells how a trial ended that did not complete."""
+        kept: dict[str, Any] = {HISTORY: hear.history} if hear.history else {}
+        if ended.note:
+            kept["note"] = ended.note
+        if kept:
+            set_user_attrs(trial, kept)
+        self.tell(ended._replace(seconds=time.monotonic() - started))
+
+    def _run(
+        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, hear: Recorder
+    ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.task.definition
-        if (other := same_trial(self.study, recipe)) is not None:
-            return repeat_result(trial, other)
         seed = definition.study.seed + trial.number
         record_recipe(trial, recipe, seed)
         share = self.task.costs.cost(recipe.widths).macs / self.task.costs.full.macs
         self.tell(TrialStarted(trial.number, recipe.shape, share))
-        hear = Recorder(trial, definition, self.tell)
         result = run_trial(recipe, baseline, self.task, seed=seed, hear=hear)
         keep_result(trial, recipe, result, self.task, self.storage)
-        return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)
+        values = (float(getattr(result.measurement, name)) for name in definition.study.objectives)
+        return tuple(values), result.measurement

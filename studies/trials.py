@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
 from ..errors import StudyError
-from .database import GRACE_PERIOD
+from .database import GRACE_PERIOD, engine_of
 from .definition import Definition
 
 # Widths are whole channels: a network meets its budget within 1 %.
 BUDGET_TOLERANCE = 0.01
-SHAPE = "shape"
+RECIPE = "recipe"
+HISTORY = "history"
 
 
 class Measurement(NamedTuple):
@@ -56,12 +57,6 @@ class TrialRow(NamedTuple):
     seconds: float | None
 
 
-def record_measurement(trial: optuna.Trial, measurement: Measurement) -> None:
-    """Writes the measurement into the trial's user attributes."""
-    for key, value in measurement._asdict().items():
-        trial.set_user_attr(key, value)
-
-
 def set_constraints(trial: optuna.Trial, measurement: Measurement, definition: Definition) -> None:
     """Tells Optuna by how much a measured network is over its latency budget; 0 or less is feasible.
 
@@ -83,6 +78,12 @@ def measurement_of(trial: FrozenTrial) -> Measurement | None:
     if any(field not in trial.user_attrs for field in Measurement._fields):
         return None
     return Measurement(**{field: trial.user_attrs[field] for field in Measurement._fields})
+
+
+def shape_of(trial: FrozenTrial) -> str | None:
+    """Returns the name of the trial's schedule; None if it proposed nothing yet."""
+    shape = trial.user_attrs.get(RECIPE, {}).get("shape", trial.params.get("schedule.shape"))
+    return None if shape is None else str(shape)
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -147,14 +148,14 @@ def end_abandoned(study: optuna.Study) -> None:
 
     Those whose heartbeat stopped are Optuna's to end; one that died before its first heartbeat would run for ever.
     """
-    storage = study._storage
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if not running or not isinstance(storage, RDBStorage):
+    engine = engine_of(study._storage)
+    if not running or engine is None:
         return
-    with storage.engine.connect() as connection:
+    with engine.connect() as connection:
         beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
     for trial in running:
         started = trial.datetime_start
@@ -171,7 +172,7 @@ def trial_rows(study: optuna.Study) -> list[TrialRow]:
 def _row(trial: FrozenTrial) -> TrialRow:
     attributes = trial.user_attrs
     # With several objectives nothing is reported to Optuna; the trial's own history is there in either case.
-    last = attributes.get("history", [{}])[-1]
+    last = attributes.get(HISTORY, [{}])[-1]
     reported = last.get("folded_accuracy")
     if reported is None and trial.last_step is not None:
         reported = trial.intermediate_values[trial.last_step]
@@ -181,7 +182,7 @@ def _row(trial: FrozenTrial) -> TrialRow:
         accuracy=attributes.get("accuracy", reported),
         macs_share=attributes.get("macs_share"),
         parameters_share=attributes.get("parameters_share"),
-        shape=attributes.get(SHAPE, trial.params.get("schedule.shape")),
+        shape=shape_of(trial),
         reports=last.get("number", trial.last_step) or 0,
         compute=last.get("compute"),
         seconds=trial.duration.total_seconds() if trial.duration is not None else None,

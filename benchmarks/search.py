@@ -1,0 +1,181 @@
+"""What the service costs around a trial's training, beside raw Optuna on the same kind of storage.
+
+    python benchmarks/search.py --output benchmarks/search.json
+
+The built-in study of the digits, a parameter for each layer's width, gets 10, 100 and 1,000 finished trials. Then
+trials whose training takes no time are run by the service (recipe proposed, widths scaled to the budget, duplicates
+looked for, reports and network kept) and by Optuna alone (the same parameters suggested, the same values reported,
+nothing kept): blocks of a few trials in turns, each in a database of its own.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from importlib.metadata import version
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import optuna
+import torch
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+from torch import nn
+
+from branchfold.search.events import TrialEnded
+from branchfold.search.recording import SEED
+from branchfold.search.runner import Worker
+from branchfold.search.samplers import make_pruner, make_sampler
+from branchfold.search.space import Recipe, SearchSpace
+from branchfold.search.space.proposal import suggest
+from branchfold.search.task import Task, new_network
+from branchfold.search.trial import Hear, Report, TrialResult
+from branchfold.search.workers import quiet_optuna
+from branchfold.studies.database import open_storage
+from branchfold.studies.definition import load_definition
+from branchfold.studies.trials import HISTORY, RECIPE, Measurement
+
+SIZES = (10, 100, 1000)
+MINUTE = 60.0
+_BLOCK = 5
+
+
+class Subject:
+    """One study with finished trials, in a database of its own."""
+
+    def __init__(self, task: Task, folder: Path, finished: int) -> None:
+        self.task = task
+        self.storage: RDBStorage = open_storage(f"sqlite:///{folder}/studies.db", create=True)
+        alone: RDBStorage = open_storage(f"sqlite:///{folder}/alone.db", create=True)
+        self.network = new_network(task.definition)
+        self.worker = Worker(task, self.storage, lambda event: None)
+        self.space = SearchSpace(task.definition, task.costs, errors=dict)
+        self.raw = optuna.create_study(
+            storage=alone,
+            study_name="raw",
+            direction="maximize",
+            sampler=make_sampler(task.definition, self.space.dimensions(), seed=0),
+            pruner=make_pruner(task.definition),
+        )
+        source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for number in range(finished):
+            self._add(source, number)
+        self.worker.study.set_user_attr("prepared", {"shares": {}, "starts": []})
+
+    def _add(self, source: optuna.Study, number: int) -> None:
+        trial = source.ask()
+        recipe = self.space.propose(trial)
+        reports = [report_of(n) for n in range(self.task.definition.trial.reports + 1)]
+        attributes = {
+            RECIPE: recipe.to_dict(),
+            SEED: number,
+            HISTORY: [report.to_dict() for report in reports],
+            **measurement()._asdict(),
+        }
+        for study, kept in ((self.worker.study, attributes), (self.raw, {})):
+            study.add_trial(
+                create_trial(
+                    state=TrialState.COMPLETE,
+                    value=0.5 + 0.4 * (number % 17) / 17,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    user_attrs=kept,
+                    intermediate_values={report.number: report.folded_accuracy for report in reports},
+                )
+            )
+
+    def serve(self, trials: int) -> list[float]:
+        """Seconds of each of so many trials by the service."""
+        ends: list[float] = []
+        self.worker.tell = lambda event: ends.append(time.perf_counter()) if isinstance(event, TrialEnded) else None
+        done = len(self.worker.study.get_trials(deepcopy=False))
+        with patch("branchfold.search.runner.run_trial", self._untrained):
+            self.worker.run(done + trials + 1, self.network)
+        return [b - a for a, b in pairwise(ends)]
+
+    def _untrained(self, recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hear: Hear) -> TrialResult:
+        for number in range(task.definition.trial.reports + 1):
+            hear(report_of(number))
+        return TrialResult(self.network, measurement(), compute=1.0)
+
+    def optimize(self, trials: int) -> list[float]:
+        """Seconds of each of so many trials by Optuna alone."""
+        ends: list[float] = []
+        self.raw.optimize(
+            self._raw_objective, n_trials=trials + 1, callbacks=[lambda study, trial: ends.append(time.perf_counter())]
+        )
+        return [b - a for a, b in pairwise(ends)]
+
+    def _raw_objective(self, trial: optuna.Trial) -> float:
+        schedule = self.task.definition.space.schedule
+        shape = str(suggest(trial, "schedule.shape", schedule.shape))
+        for name, dimension in self.space.shape_dimensions(shape).items():
+            suggest(trial, f"schedule.{shape}.{name}", dimension)
+        space = self.task.definition.space
+        named = {**self.space.keep_dimensions(), "training.lr": space.training.lr}
+        if shape != "instant":
+            named["schedule.fade"] = schedule.fade
+            named["blending.mode"] = space.blending.mode
+            named["training.restarts"] = space.training.restarts
+        for name, dimension in named.items():
+            suggest(trial, name, dimension)
+        for number in range(self.task.definition.trial.reports + 1):
+            trial.report(report_of(number).folded_accuracy, number)
+            trial.should_prune()
+        return 0.5
+
+
+def report_of(number: int) -> Report:
+    """A report that no pruner stops."""
+    return Report(number, float(number), 0.0, 0.99, 0.99, 0.1)
+
+
+def measurement() -> Measurement:
+    """Some measurement."""
+    return Measurement(0.9, 1, 0.35, 1, 0.3, 1.0, 0.5)
+
+
+def measure(task: Task, finished: int, runs: int) -> dict[str, Any]:
+    """Medians at one size; the first trial of each block, which reads the database, is not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        subject = Subject(task, Path(folder), finished)
+        blocks = [(subject.serve(_BLOCK), subject.optimize(_BLOCK)) for _ in range(max(1, runs // _BLOCK))]
+    served, raw = (statistics.median(chain.from_iterable(values)) for values in zip(*blocks, strict=True))
+    return {
+        "service_s": served,
+        "optuna_s": raw,
+        "ratio": served / raw,
+        "share_of_a_minute": (served - raw) / MINUTE,
+    }
+
+
+def main() -> None:
+    """Measures and prints; writes JSON where asked to."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--output", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    definition = load_definition("digits", ["trial.epochs=10"])
+    with quiet_optuna():
+        task = Task.of(definition)
+        sizes = {str(size): measure(task, size, options.runs) for size in SIZES}
+    result = {
+        "runs": options.runs,
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: version(name) for name in ("branchfold", "optuna", "sqlalchemy")},
+        "finished_trials": sizes,
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if options.output is not None:
+        options.output.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
