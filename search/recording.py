@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..studies.artifacts import artifact_store, attach_network
 from ..studies.definition import Definition
-from ..studies.trials import SHAPE, finished_trials, record_measurement, set_constraints
+from ..studies.trials import SHAPE, finished_trials, measurement_of, record_measurement, set_constraints
 from .events import Listener, TrialReport
 from .space import Recipe
 from .task import Task
@@ -99,7 +99,7 @@ def same_trial(study: optuna.Study, recipe: Recipe) -> FrozenTrial | None:
     )
 
 
-def repeat_result(trial: optuna.Trial, other: FrozenTrial) -> tuple[float, ...]:
+def repeat_result(trial: optuna.Trial, other: FrozenTrial, definition: Definition) -> tuple[float, ...]:
     """Gives a trial the results of the finished one that is the same.
 
     Raises:
@@ -108,6 +108,8 @@ def repeat_result(trial: optuna.Trial, other: FrozenTrial) -> tuple[float, ...]:
     for key, value in other.user_attrs.items():
         trial.set_user_attr(key, value)
     trial.set_user_attr(REPEATED, other.number)
+    if (measurement := measurement_of(other)) is not None:
+        set_constraints(trial, measurement, definition)
     for number, value in other.intermediate_values.items():
         trial.report(value, number)
     if other.state == TrialState.PRUNED:

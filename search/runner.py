@@ -184,7 +184,7 @@ class Worker:
         """Runs the recipe, unless a finished trial was the same."""
         definition = self.task.definition
         if (other := same_trial(self.study, recipe)) is not None:
-            return repeat_result(trial, other)
+            return repeat_result(trial, other, definition)
         seed = definition.study.seed + trial.number
         record_recipe(trial, recipe, seed)
         share = self.task.costs.cost(recipe.widths).macs / self.task.costs.full.macs
