@@ -132,6 +132,13 @@ def test_nothing_to_screen(prepare, changes):
     assert study.user_attrs["prepared"] == {"shares": {}, "starts": []}
 
 
+def test_known_recipes_that_the_space_has_room_for_come_first(prepare):
+    study, _, _, _ = prepare(screening={"candidates": 0}, search={"recipes": ["report", "probability", "fold-at-once"]})
+    queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
+    assert [values["schedule.shape"] for values in queued] == ["linear", "instant"]  # `step` is not in this space
+    assert queued[0]["blending.mode"] == "probability"
+
+
 class TestSummary:
     @pytest.fixture
     def space(self, define, task):
