@@ -342,18 +342,20 @@ class TestTrainOriginal:
         for name in first:
             assert not torch.equal(module.originals[5][name], module.originals[3][name]), name
 
-    def test_what_the_user_froze_stays_frozen(self):
-        branched = branched_network()
-        branched.network[4].weight.requires_grad_(False)
+    @pytest.mark.parametrize("train_original", [True, False])
+    def test_what_the_user_froze_stays_frozen(self, train_original):
+        branched = branched_network(("0",))
+        branched.network[10].weight.requires_grad_(False)
         module = Recorded(
             branched,
-            recipe(training={"train_original": False}),
+            recipe(groups=("0",), training={"train_original": train_original}),
             fold=fold,
             meter=Meter.of(24, FULL_MACS, INPUT),
             total_steps=8,
         )
         fit(module, Batches(), epochs=2, callbacks=[])
-        assert [name for name, p in module.network.named_parameters() if not p.requires_grad] in ([], ["4.weight"])
+        assert [name for name, p in module.network.named_parameters() if not p.requires_grad] == ["10.weight"]
+        assert torch.equal(module.network[10].weight, network()[10].weight)
 
 
 class TestLosses:
