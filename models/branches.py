@@ -45,7 +45,8 @@ class Mixing(nn.Module):
     def forward(self, alphas: Tensor, x: Tensor) -> Tensor:
         """Factors (G,), or (G, N) where they are drawn for each of the N examples in x."""
         if self.mode == "convex" or not self.training:
-            return alphas
+            # A copy: gradients of this pass stay right when α is set again before they are taken.
+            return alphas.clone()
         draws = torch.rand(len(alphas), len(x), dtype=alphas.dtype, device=alphas.device)
         limits = alphas[:, None]
         return (draws < limits).to(alphas.dtype) if self.mode == "probability" else draws * limits

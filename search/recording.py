@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ..studies.artifacts import artifact_store, attach_network
 from ..studies.database import set_user_attrs
 from ..studies.definition import Definition
-from ..studies.trials import HISTORY, RECIPE, finished_trials, set_constraints
+from ..studies.trials import HISTORY, RECIPE, finished_trials, measurement_of, set_constraints
 from .events import Listener, TrialReport
 from .space import Recipe
 from .task import Task
@@ -97,13 +97,15 @@ def same_trial(study: optuna.Study, recipe: Recipe) -> FrozenTrial | None:
     return next((trial for trial in finished_trials(study) if trial.user_attrs.get(RECIPE) == wanted), None)
 
 
-def repeat_result(trial: optuna.Trial, other: FrozenTrial) -> tuple[float, ...]:
+def repeat_result(trial: optuna.Trial, other: FrozenTrial, definition: Definition) -> tuple[float, ...]:
     """Gives a trial the results of the finished one that is the same, and returns its values.
 
     Raises:
         optuna.TrialPruned: if that one was stopped early.
     """
     set_user_attrs(trial, {**other.user_attrs, REPEATED: other.number})
+    if (measurement := measurement_of(other)) is not None:
+        set_constraints(trial, measurement, definition)
     for number, value in other.intermediate_values.items():
         trial.report(value, number)
     if other.state == TrialState.PRUNED:

@@ -164,7 +164,7 @@ class Worker:
             ended = ended._replace(shape=recipe.shape)
             if (other := same_trial(self.study, recipe)) is not None:
                 ended = ended._replace(note=f"same as trial {other.number}")
-                values, measured = repeat_result(trial, other), measurement_of(other)
+                values, measured = repeat_result(trial, other, self.task.definition), measurement_of(other)
             else:
                 values, measured = self._run(trial, recipe, baseline, hear)
         except (optuna.TrialPruned, Diverged) as stop:

@@ -1,8 +1,12 @@
 """Optuna's samplers and pruners by the names that a definition gives them."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import (
     BaseSampler,
@@ -38,7 +42,7 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
     makers: dict[str, Callable[[], BaseSampler]] = {
         "tpe": lambda: TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True),
         "gp": lambda: GPSampler(seed=seed, n_startup_trials=startup),
-        "cma-es": lambda: CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False),
+        "cma-es": lambda: _cma_es(seed, startup),
         "nsga2": lambda: NSGAIISampler(seed=seed, population_size=_population(definition)),
         "nsga3": lambda: NSGAIIISampler(seed=seed, population_size=_population(definition)),
         "random": lambda: RandomSampler(seed=seed),
@@ -46,7 +50,8 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
     }
     name = definition.search.sampler
     try:
-        return makers[name]()
+        with _without_experimental_warnings():
+            return makers[name]()
     except ImportError as error:
         raise StudyError(
             f'search.sampler = "{name}" needs a package that is not installed: {error}; '
@@ -63,8 +68,21 @@ def make_pruner(definition: Definition) -> BasePruner:
         case "hyperband":
             return HyperbandPruner(min_resource=1, max_resource=reports)
         case "wilcoxon":
-            return WilcoxonPruner(n_startup_steps=max(2, reports // 3))
+            with _without_experimental_warnings():
+                return WilcoxonPruner(n_startup_steps=max(2, reports // 3))
     return NopPruner()
+
+
+@contextmanager
+def _without_experimental_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def _cma_es(seed: int, startup: int) -> BaseSampler:
+    import_module("cmaes")  # Optuna imports it only when the first trial after the random ones is proposed
+    return CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
 
 
 def _population(definition: Definition) -> int:
@@ -88,4 +106,5 @@ def _values(name: str, dimension: Choices | Range) -> list[Any]:
             f"a list of values, or one value"
         )
     count = round((dimension.high - dimension.low) / step)
-    return [dimension.low + i * step for i in range(count + 1)]
+    # 0.1 + 3 × 0.2 is a little more than 0.7, and Optuna would not take it.
+    return [min(dimension.high, dimension.low + i * step) for i in range(count + 1)]

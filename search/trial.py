@@ -123,7 +123,6 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
         clip=recipe.training.clip,
         precision=recipe.training.precision,
     )
-    module.finish()
     network = delivered(module.network.cpu(), task)
     measurement = measure(network, recipe.widths, baseline, task)
     return TrialResult(network, measurement, meter.spent, check.error, milestones.told)

@@ -37,7 +37,8 @@ class Budget(Table):
 
 
 def _study_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}", name):
+    # A companion, NAME-screening or NAME-refined, has its study's definition under its own, longer name.
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}(-screening|-refined)?", name):
         raise ValueError("must be 1 to 100 letters, digits, '-', '_' or '.'")
     return name
 

@@ -129,7 +129,8 @@ def knots(t: float, *, first: float, second: float, third: float, fourth: float)
     place = t * 5.0
     left = min(math.floor(place), 4)
     right = place - left
-    return min(heights[left], (1.0 - right) * heights[left] + right * heights[left + 1])
+    # Rounded like this it never rises, not even by the last digit.
+    return max(heights[left + 1], heights[left] - right * (heights[left] - heights[left + 1]))
 
 
 def plateau(t: float, *, drop: float, patience: int, losses: Sequence[float]) -> float:

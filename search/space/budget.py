@@ -70,13 +70,12 @@ class _Scaling:
     def widths(self) -> dict[str, int]:
         if self.budget.macs is None and self.budget.parameters is None:
             return self._scaled(1.0)
-        least = self._relative(self.least)
+        narrowest = self._scaled(0.0)
+        least = self._relative(narrowest)
         if least > 1:
-            least_of = (
-                "with the least channels in" if any(w > 1 for w in self.least.values()) else "with one channel in"
-            )
+            channels = "one channel" if max(narrowest.values()) == 1 else "the least channels"
             raise StudyError(
-                f"study.budget = {self._shown()} cannot be met: {least_of} every group that can be narrowed "
+                f"study.budget = {self._shown()} cannot be met: with {channels} in every group that can be narrowed "
                 f"the network still costs {least:.2f} times as much; raise the budget"
             )
         low, high = 0.0, self.highest_scale

@@ -58,8 +58,10 @@ def known_recipes(space: SearchSpace, names: tuple[str, ...]) -> dict[str, dict[
 def uniform_shares(space: SearchSpace) -> dict[str, Any]:
     """The parameters that decide the widths, so that all groups keep the same share."""
     dimensions = space.keep_dimensions()
-    alike = {name: _middle(dimension) for name, dimension in dimensions.items()}
-    return _placed({**alike, "keep.strength": 0.0, "keep.tilt": 0.0}, dimensions)
+    keep = space.table.keep
+    alike = dict.fromkeys(dimensions, _middle(keep.range))
+    level = {"keep.threshold": _middle(keep.threshold), "keep.strength": 0.0, "keep.tilt": 0.0}
+    return _placed({**alike, **level}, dimensions)
 
 
 def fits(value: Any, dimension: Dimension) -> bool:

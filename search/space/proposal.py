@@ -17,6 +17,8 @@ from .recipe import Recipe, Stages, Training, narrowed
 
 Errors = Mapping[str, Sequence[float]]
 
+_SCORE = Range(0.0, 1.0)
+
 
 class SearchSpace:
     """A definition's `[space.*]` for one network.
@@ -138,6 +140,8 @@ class SearchSpace:
                     found[f"{section}.{key}"] = dimension
         for shape in map(str, extremes(table.schedule.shape)):
             found |= {f"schedule.{shape}.{name}": d for name, d in self.shape_dimensions(shape).items()}
+        if "scores" in extremes(table.stages.order):
+            found |= {f"stages.score.{name}": _SCORE for name in self.full}
         return found
 
     def _free(self) -> list[ChannelGroup]:
@@ -169,7 +173,7 @@ class SearchSpace:
             enough = next((k for k in range(1, len(curve)) if curve[k] <= values["keep.threshold"]), len(curve) - 1)
             depth = i / max(len(names) - 1, 1) - 0.5
             keep[name] = (enough / (len(curve) - 1)) ** values["keep.strength"] * 2.0 ** (values["keep.tilt"] * depth)
-        most = max(keep.values(), default=1.0)
+        most = max([1.0, *keep.values()])
         return {name: share / most for name, share in keep.items()}
 
     def _stages(self, trial: optuna.Trial, widths: dict[str, int], fades: bool) -> Stages:
@@ -194,7 +198,7 @@ class SearchSpace:
 
     def _scores(self, trial: optuna.Trial, order: str, widths: dict[str, int]) -> dict[str, float]:
         if order == "scores":  # of all groups: which of them are narrowed depends on other parameters
-            return {name: trial.suggest_float(f"stages.score.{name}", 0.0, 1.0) for name in self.full}
+            return {name: suggest(trial, f"stages.score.{name}", _SCORE) for name in self.full}
         if order == "cost":
             whole = self.costs.full.macs
             return {name: whole - self.costs.cost({name: width}).macs for name, width in widths.items()}

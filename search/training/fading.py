@@ -124,7 +124,8 @@ class BranchTraining(pl.LightningModule):
         macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
         self.meter.spend(macs, len(batch[0]))
         self._steps += 1
-        if self.compute is not None and self.progress >= 1:
+        if self.progress >= 1:
+            self._finish()
             self.trainer.should_stop = True
         self.after_step(self)
 
@@ -159,7 +160,7 @@ class BranchTraining(pl.LightningModule):
                 assert self.validation_loss is not None
                 schedule.observe(self.validation_loss(self.network))
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Folds what is still branched at the trial's end, where every α is 0."""
         if isinstance(self.network, BranchedNetwork):
             self._fold(list(self.network.plan.widths))

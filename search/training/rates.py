@@ -9,14 +9,14 @@ from ..schedules import SHAPES, Schedule, Window
 # As torch's OneCycleLR has them by default.
 _WARM_UP = 0.3
 _FIRST = 1 / 25
-_LAST = 1 / 25e4
+_LAST = _FIRST / 1e4
 
 
 def one_cycle(t: float) -> float:
     """Return 1/25 rising to 1 at t = 0.3 and falling to almost 0, both as half a cosine: torch's OneCycleLR."""
     if t < _WARM_UP:
         return _annealed(_FIRST, 1.0, t / _WARM_UP)
-    return _annealed(1.0, _FIRST * _LAST, (t - _WARM_UP) / (1.0 - _WARM_UP))
+    return _annealed(1.0, _LAST, (t - _WARM_UP) / (1.0 - _WARM_UP))
 
 
 def cosine(t: float) -> float:

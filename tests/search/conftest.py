@@ -42,6 +42,7 @@ recalibration_batches = 2
 shape = ["instant", "linear"]
 [search]
 startup_trials = 2
+recipes = []
 """
 
 

@@ -201,7 +201,7 @@ class TestRun:
             share = trial.user_attrs["macs_share"]
             assert f"{trial.number}: {100 * trial.values[0]:.1f} % at {100 * share:.1f} %" in front
         rows = json.loads(branchfold("show", "tiny", "--json").out)
-        assert [row["epochs"] for row in rows] == [2, 2, 2]
+        assert [row["reports"] for row in rows] == [2, 2, 2]
 
     @pytest.mark.usefixtures("quick_latency")
     def test_own_factory_whose_folder_has_a_models_package(self, here, branchfold):

@@ -84,7 +84,7 @@ class TestTrials:
         study = optuna.create_study(study_name="listed", direction="maximize")
         first = study.ask()
         first.report(0.7, 2)
-        record_measurement(first, Measurement(0.75, 300, 0.3, 40, 0.4))
+        record_measurement(first, Measurement(0.75, 300, 0.3, 40, 0.4, 1.5, 0.6))
         study.tell(first, 0.75)
         second = study.ask()
         second.report(0.25, 1)

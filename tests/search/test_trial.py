@@ -10,9 +10,11 @@ from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.checkpoints import load_network, read_description
 from branchfold.search import trial as trial_module
-from branchfold.search.events import TrialEpoch
-from branchfold.search.space import Proposal
-from branchfold.search.trial import FOLDING_TOLERANCE, run_trial, save_result
+from branchfold.search.recording import Recorder
+from branchfold.search.schedules import make_schedule
+from branchfold.search.space import Recipe
+from branchfold.search.space.recipe import Stages, Training
+from branchfold.search.trial import FOLDING_TOLERANCE, Diverged, run_trial, save_result
 
 WIDTHS = {
     "features.0": 3,
@@ -24,26 +26,22 @@ WIDTHS = {
 }
 
 
-def proposal(**changes):
-    recipe = {
-        "shape": "linear",
-        "parameters": {},
-        "fade": 0.5,
-        "widths": WIDTHS,
-        "method": "least-squares",
-        "lr": 0.02,
-        "weight_decay": 5e-4,
-        "train_original": True,
-    }
-    return Proposal(**(recipe | changes))
+def recipe(stages=None, **changes):
+    """A recipe of all groups in one stage; what `Training` has among the changes goes there."""
+    own = {key: changes.pop(key) for key in list(changes) if key in Training.__dataclass_fields__}
+    values = {"shape": "linear", "parameters": {}, "fade": 0.5, "widths": WIDTHS, **changes}
+    narrow = tuple(name for name in WIDTHS if values["widths"][name] <= WIDTHS[name])
+    return Recipe(
+        **values, training=Training(**({"lr": 0.02} | own)), stages=Stages(**({"sequence": narrow} | (stages or {})))
+    )
 
 
 def run(task, baseline, seed=3, **changes):
-    """(result, values reported by step, events)."""
-    study = optuna.create_study(direction="maximize", pruner=optuna.pruners.NopPruner())
-    trial, events = study.ask(), []
-    result = run_trial(trial, proposal(**changes), baseline, task, events.append, seed=seed)
-    return result, study.trials[0].intermediate_values, events
+    """(result, accuracies at α = 0 by report, reports)."""
+    reports = []
+    result = run_trial(recipe(**changes), baseline, task, seed=seed, hear=reports.append)
+    assert result.reports == reports
+    return result, {report.number: report.folded_accuracy for report in reports}, reports
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +86,16 @@ class TestReports:
         assert values[0] == pytest.approx(expected, abs=1e-9)
 
     def test_one_value_an_epoch_beside_the_accuracy_at_the_current_alpha(self, task, baseline, ran):
-        result, values, events = ran
+        _, values, events = ran
         assert sorted(values) == [0, 1, 2]
-        assert [event.epoch for event in events if isinstance(event, TrialEpoch)] == [0, 1, 2]
-        assert [event.folded_accuracy for event in events] == [values[step] for step in range(3)]
-        assert [entry["folded_accuracy"] for entry in result.history] == [values[step] for step in range(3)]
+        assert [event.number for event in events] == [0, 1, 2]
         # Before the first step α is 1: the original alone is heard.
         assert events[0].alpha == 1.0
         assert events[0].accuracy == pytest.approx(plain_accuracy(baseline, task), abs=1e-9)
         assert events[2].alpha == 0.0
         assert events[2].accuracy == events[2].folded_accuracy
-        assert "loss" not in result.history[0]
-        assert result.history[1]["loss"] > 0
+        assert "loss" not in events[0].to_dict()
+        assert events[1].to_dict()["loss"] > 0
 
     def test_the_last_value_is_the_delivered_networks_accuracy(self, task, ran):
         result, values, _ = ran
@@ -131,8 +127,8 @@ class TestResult:
         assert 0 < ran[0].folding_error < 1e-9
 
     def test_a_wrong_fold_is_found(self, task, baseline, monkeypatch):
-        def slightly_wrong(branched):
-            network = fold(branched)
+        def slightly_wrong(branched, groups=None):
+            network = fold(branched) if groups is None else fold(branched, groups)
             with torch.no_grad():
                 network.classifier.bias += 1e-6
             return network
@@ -152,7 +148,7 @@ class TestResult:
 
     def test_checkpoint_reloaded_has_the_same_accuracy(self, task, ran, tmp_path):
         result = ran[0]
-        path = save_result(result, proposal(), task, 7, tmp_path)
+        path = save_result(result, recipe(), task, 7, tmp_path)
         again = load_network(path)
         assert plain_accuracy(again, task) == pytest.approx(result.measurement.accuracy, abs=1e-9)
         description = read_description(path)
@@ -164,7 +160,7 @@ class TestResult:
     def test_same_seed_same_result_other_seed_another(self, task, baseline, ran):
         again, other = run(task, baseline)[0], run(task, baseline, seed=4)[0]
         first = ran[0].network.state_dict()
-        assert again.history == ran[0].history
+        assert [report.to_dict() for report in again.reports] == [report.to_dict() for report in ran[0].reports]
         assert all(torch.equal(value, first[name]) for name, value in again.network.state_dict().items())
         assert not torch.equal(other.network.classifier.weight, first["classifier.weight"])
 
@@ -190,7 +186,7 @@ class TestResult:
 class TestEnds:
     @pytest.mark.parametrize("fade", [0.01, 0.99])
     def test_diverged_training_stops_early(self, task, baseline, fade):
-        with pytest.raises(optuna.TrialPruned, match="diverged"):
+        with pytest.raises(Diverged, match=r"diverged.*a smaller learning rate"):
             run(task, baseline, lr=1e12, fade=fade)
 
     def test_pruner_stops_it(self, task, baseline):
@@ -199,15 +195,17 @@ class TestEnds:
                 return trial.last_step == 1
 
         study = optuna.create_study(direction="maximize", pruner=Always())
-        trial = study.ask()
+        trial, events = study.ask(), []
         with pytest.raises(optuna.TrialPruned):
-            run_trial(trial, proposal(), baseline, task, lambda event: None, seed=0)
+            run_trial(recipe(), baseline, task, seed=0, hear=Recorder(trial, task.definition, events.append))
         assert sorted(study.trials[0].intermediate_values) == [0, 1]
-        assert len(study.trials[0].user_attrs["history"]) == 2
+        assert [entry["number"] for entry in study.trials[0].user_attrs["history"]] == [0, 1]
+        assert [(event.unit, event.number, event.total) for event in events] == [("epoch", 0, 2), ("epoch", 1, 2)]
 
-    @pytest.mark.parametrize("shape", ["instant", "step", "cosine", "exponential", "knee"])
-    def test_every_shape_ends_folded(self, task, baseline, shape):
-        result, _, _ = run(task, baseline, shape=shape, fade=1.0)
+    @pytest.mark.parametrize("shape", ["instant", "step", "knee", "plateau"])
+    def test_shapes_end_folded(self, task, baseline, shape):
+        parameters = make_schedule(shape).parameters
+        result, _, _ = run(task, baseline, shape=shape, parameters=parameters, fade=1.0)
         assert result.network.get_submodule("features.0").out_channels == 3
-        assert result.history[-1]["alpha"] == 0.0
+        assert result.reports[-1].alpha == 0.0
         assert math.isfinite(result.measurement.accuracy)

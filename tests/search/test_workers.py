@@ -18,7 +18,7 @@ from branchfold.errors import DataError, StudyError
 from branchfold.search import data, delivery, runner, sources, workers
 from branchfold.search.baseline import make_baseline
 from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
-from branchfold.search.runner import make_pruner, make_sampler
+from branchfold.search.space import SearchSpace
 from branchfold.search.workers import run_study
 from branchfold.studies.artifacts import artifact_folder
 from branchfold.studies.database import load_study, open_storage
@@ -33,7 +33,7 @@ database.HEARTBEAT_INTERVAL, database.GRACE_PERIOD = 1, 3
 trials.GRACE_PERIOD = workers.GRACE_PERIOD = 3
 from branchfold.studies.definition import load_definition
 import torch; torch.set_num_threads(1)
-def tell(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "epoch", ""), flush=True)
+def tell(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
 study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, tell=tell)
 """
 
@@ -69,7 +69,7 @@ class TestOneProcess:
             assert trial.value == measured.accuracy == event.accuracy == trial.intermediate_values[2]
             assert trial.user_attrs["folding_error"] < 1e-9
             assert trial.user_attrs["seed"] == trial.number
-            assert trial.user_attrs["proposal"]["lr"] == trial.params["training.lr"]
+            assert trial.user_attrs["recipe"]["training"]["lr"] == trial.params["training.lr"]
             assert (artifact_folder(url) / trial.user_attrs["network"]).is_file()
 
         again, _, later = study_run(url=url, search=random)
@@ -184,7 +184,7 @@ class TestFailures:
         def fail(*args, **kwargs):
             raise StudyError("nothing fits")
 
-        monkeypatch.setattr(runner, "propose", fail)
+        monkeypatch.setattr(SearchSpace, "propose", fail)
         with pytest.raises(StudyError, match=r"3 trials failed in a row.*nothing fits"):
             study_run(study={"trials": 10})
 
@@ -229,22 +229,6 @@ class TestObjectives:
         study, _, _ = study_run(study={"objectives": ["accuracy", "macs"], "trials": 1}, space__training={"lr": 1e12})
         assert states(study) == {"PRUNED": 1}
 
-    def test_pruners(self, define, study_run):
-        names = {"median": "MedianPruner", "hyperband": "HyperbandPruner", "none": "NopPruner"}
-        for pruner, name in names.items():
-            assert type(make_pruner(define(search={"pruner": pruner}))).__name__ == name
-        study, _, _ = study_run(search={"pruner": "hyperband"}, study={"trials": 2})
-        assert states(study).total() == 2
-
-    @pytest.mark.parametrize("sampler", ["tpe", "random"])
-    def test_samplers_follow_the_seed(self, define, sampler):
-        def first(seed):
-            study = optuna.create_study(sampler=make_sampler(define(search={"sampler": sampler}), seed))
-            return study.ask().suggest_float("x", 0, 1)
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        assert first(1) == first(1) != first(2)
-
 
 class TestStopped:
     def test_ctrl_c_keeps_what_is_finished_and_goes_on(self, toml, define, command_line, tmp_path):
@@ -287,7 +271,7 @@ class TestStopped:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-c", BELATED]
         process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-        until(process, ["TrialEpoch 1 3"])
+        until(process, ["TrialReport 1 3"])
         process.kill()
         process.wait()
         process.stdout.close()

@@ -14,6 +14,10 @@ from branchfold.studies.definition import (
 )
 from branchfold.studies.dimensions import Choices, Fixed, Range, parse_dimension, plain
 
+ALL_SHAPES = (
+    *("instant", "step", "linear", "multiplicative", "exponential", "cosine", "polynomial"),
+    *("sigmoid", "knee", "knots", "plateau"),
+)
 SHORT = """
 [study]
 name = "short"
@@ -99,7 +103,7 @@ class TestDefaults:
         assert definition.study.objectives == ("accuracy",)
         assert definition.study.budget.macs is None
         assert (definition.baseline.epochs, definition.baseline.checkpoint) == (30, None)
-        assert space.schedule.shape == Choices(("instant", "step", "linear", "cosine", "exponential", "knee"))
+        assert space.schedule.shape == Choices(ALL_SHAPES)
         assert space.schedule.fade == Range(0.2, 0.8)
         assert space.schedule.parameters == {}
         assert (space.keep.per, space.keep.range) == ("layer", Range(0.1, 1.0))
@@ -182,7 +186,7 @@ class TestErrors:
             ("modle.factory=x", "unknown key modle; did you mean model?"),
             ("space.schedule.shpae=linear", "unknown key space.schedule.shpae; did you mean space.schedule.shape?"),
             ("study.budget.mac=0.3", "unknown key study.budget.mac; did you mean study.budget.macs?"),
-            ("trial.zzz=0.3", "known here: epochs, batch_size, calibration_examples, recalibration_batches"),
+            ("trial.zzz=0.3", "known here: epochs, compute, batch_size, calibration_examples, recalibration_batches"),
             (
                 "space.training.lr={low=0.1, hihg=1}",
                 "unknown key space.training.lr.hihg; did you mean space.training.lr.high?",
@@ -194,13 +198,19 @@ class TestErrors:
             ("study.name=a b", "study.name must be 1 to 100 letters, digits, '-', '_' or '.', but got \"a b\""),
             ("study.objectives=[]", 'study.objectives must hold "accuracy"'),
             ('study.objectives=["accuracy", "accuracy"]', "each once"),
-            ('study.objectives=["accuracy", "mac"]', "study.objectives[1] must be 'accuracy', 'macs' or 'parameters'"),
+            (
+                'study.objectives=["accuracy", "mac"]',
+                "study.objectives[1] must be 'accuracy', 'macs', 'parameters' or 'latency'",
+            ),
             ("study.budget=0.5", "study.budget must be a table, but got 0.5"),
             ("study.budget.macs=1.2", "study.budget.macs must be less than or equal to 1, but got 1.2"),
             ("data.validation=1.0", "data.validation must be less than 1, but got 1.0"),
             ("baseline.lr=nan", "baseline.lr must be a finite number"),
             ("baseline={epochs=1}", "must be section.key=value"),
-            ("space.keep.per=layr", "space.keep.per must be 'network', 'resolution' or 'layer', but got \"layr\""),
+            (
+                "space.keep.per=layr",
+                "space.keep.per must be 'network', 'resolution', 'layer' or 'sensitivity', but got \"layr\"",
+            ),
             ("space.keep.range=[0.1, 0.2]", "space.keep.range must be a number or a range {low, high}"),
             ("space.keep.range=1.5", "space.keep.range must be > 0 and <= 1, but got 1.5"),
             ("space.keep.range={low=0, high=1}", "space.keep.range must be > 0 and <= 1"),
@@ -211,7 +221,10 @@ class TestErrors:
             ("space.training.train_original=1", "train_original must be one or a list of true, false, but got 1"),
             ("space.training.weight_decay=-1", "space.training.weight_decay must be >= 0, but got -1"),
             ("space.training.lr.low=5", "space.training.lr must have low <= high"),
-            ("search.pruner=medium", "search.pruner must be 'median', 'hyperband' or 'none', but got \"medium\""),
+            (
+                "search.pruner=medium",
+                "search.pruner must be 'median', 'hyperband', 'wilcoxon' or 'none', but got \"medium\"",
+            ),
         ],
     )
     def test_name_the_override_the_key_and_what_is_allowed(self, override, expected):

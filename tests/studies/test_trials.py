@@ -30,10 +30,14 @@ def study(tmp_path, definition):
     return open_study(open_storage(f"sqlite:///{tmp_path}/x.db", create=True), definition)
 
 
-def complete(study, accuracy, share, macs=None):
+def measured(accuracy, share, macs=None, latency_share=0.7):
+    return Measurement(accuracy, macs or int(share * 1000), share, 50, 0.5, 1.25, latency_share)
+
+
+def complete(study, accuracy, share, macs=None, **rest):
     trial = study.ask()
     trial.suggest_categorical("schedule.shape", ["linear", "knee"])
-    record_measurement(trial, Measurement(accuracy, macs or int(share * 1000), share, 50, 0.5))
+    record_measurement(trial, measured(accuracy, share, macs, **rest))
     study.tell(trial, accuracy)
     return trial.number
 
@@ -44,7 +48,7 @@ class TestBest:
         complete(study, 0.90, 0.10)
         best = complete(study, 0.95, 0.353)  # within 1 % of 0.35
         assert best_trial(study, definition).number == best
-        assert measurement_of(best_trial(study, definition)) == Measurement(0.95, 353, 0.353, 50, 0.5)
+        assert measurement_of(best_trial(study, definition)) == measured(0.95, 0.353)
 
     def test_fewer_macs_break_ties(self, study, definition):
         complete(study, 0.9, 0.3)
@@ -77,7 +81,7 @@ class TestBest:
         study = open_study(open_storage(f"sqlite:///{tmp_path}/two.db", create=True), definition)
         for accuracy, share in ((0.9, 0.3), (0.95, 0.34), (0.99, 0.9)):
             trial = study.ask()
-            record_measurement(trial, Measurement(accuracy, int(share * 1000), share, 50, 0.5))
+            record_measurement(trial, measured(accuracy, share))
             study.tell(trial, (accuracy, share))
         assert best_trial(study, definition).number == 1
 
@@ -123,5 +127,5 @@ def test_rows(study):
     assert first[:5] == (0, "complete", 0.9, 0.3, 0.5)
     assert first.shape in ("linear", "knee")
     assert 0 <= first.seconds < 60
-    assert second == (1, "running", 0.6, None, None, None, 1, None)
-    assert third == (2, "running", None, None, None, None, 0, None)
+    assert second == (1, "running", 0.6, None, None, None, 1, None, None)
+    assert third == (2, "running", None, None, None, None, 0, None, None)

@@ -8,7 +8,7 @@ from branchfold.errors import StudyError
 from branchfold.models import add_branches, fold
 from branchfold.models.cost import CostModel
 from branchfold.models.factories import build_network
-from branchfold.search.budget import relative_cost, widths_for
+from branchfold.search.space.budget import relative_cost, widths_for
 from branchfold.studies.tables import Budget
 
 NETWORKS = {
@@ -118,3 +118,81 @@ def test_other_group_names_than_the_networks_are_left_whole(subject):
     costs = subject[2]
     first, *_, last = [group.name for group in costs.groups if group.prunable]
     assert widths_for({first: 0.5, last: 0.5}, costs, Budget(macs=0.95)).keys() == {first, last}
+
+
+class TestBounds:
+    def test_are_kept_while_the_rest_meets_the_budget(self, subject):
+        costs = subject[2]
+        draw = random.Random(5)
+        names = [group.name for group in costs.groups if group.prunable]
+        wide, narrow, frozen = names[0], names[1], names[-1]
+        bounds = {wide: (0.7, 1.0), narrow: (0.1, 0.3), frozen: (0.5, 0.5)}
+        for _ in range(20):
+            widths = widths_for(shares(costs, draw), costs, Budget(macs=0.4), bounds=bounds)
+            share = {name: width / costs_width(costs, name) for name, width in widths.items()}
+            assert share[wide] >= 0.7
+            assert share[narrow] <= 0.3
+            assert share[frozen] == 0.5
+            assert 0.99 <= costs.cost(widths).macs / costs.full.macs / 0.4 <= 1.0
+
+    def test_hold_without_a_budget(self, subject):
+        costs = subject[2]
+        names = [group.name for group in costs.groups if group.prunable]
+        bounds = {names[0]: (0.5, 0.75), names[1]: (1.0, 1.0)}
+        for asked, expected in ((0.1, 0.5), (0.6, 0.6), (1.0, 0.75)):
+            widths = widths_for(dict.fromkeys(names, asked), costs, Budget(), bounds=bounds)
+            assert widths[names[0]] == round(expected * costs_width(costs, names[0]))
+            assert widths[names[1]] == costs_width(costs, names[1])
+            assert widths[names[2]] == round(asked * costs_width(costs, names[2]))
+
+    def test_that_no_budget_can_meet_are_told(self, subject):
+        costs = subject[2]
+        keep = {group.name: 0.5 for group in costs.groups if group.prunable}
+        half = costs.cost({name: round(0.5 * costs_width(costs, name)) for name in keep})
+        budget = Budget(macs=0.9 * half.macs / costs.full.macs)
+        times = half.macs / (budget.macs * costs.full.macs)
+        with pytest.raises(StudyError, match=f"with the least channels in every group.*{times:.2f} times"):
+            widths_for(keep, costs, budget, bounds=dict.fromkeys(keep, (0.5, 1.0)))
+
+
+class TestMultiples:
+    @pytest.mark.parametrize("multiple", [2, 4])
+    def test_of_channels_within_the_budget(self, subject, multiple):
+        costs = subject[2]
+        draw = random.Random(6)
+        for _ in range(20):
+            widths = widths_for(shares(costs, draw), costs, Budget(macs=0.35), multiple=multiple)
+            assert all(width % multiple == 0 for width in widths.values())
+            spent = costs.cost(widths).macs / costs.full.macs
+            assert spent <= 0.35
+            # No group could take another multiple.
+            for name, width in widths.items():
+                if width < costs_width(costs, name):
+                    wider = min(costs_width(costs, name), width + multiple)
+                    assert costs.cost({**widths, name: wider}).macs / costs.full.macs > 0.35
+
+    def test_without_a_budget_are_the_nearest(self, subject):
+        costs = subject[2]
+        keep = shares(costs, random.Random(7))
+        for name, width in widths_for(keep, costs, Budget(), multiple=4).items():
+            assert width % 4 == 0
+            assert abs(width - keep[name] * costs_width(costs, name)) <= max(
+                2, 4 - keep[name] * costs_width(costs, name)
+            )
+
+    def test_give_way_to_a_bound(self, subject):
+        costs = subject[2]
+        names = [group.name for group in costs.groups if group.prunable]
+        full = costs_width(costs, names[0])
+        least = (full // 2 + 1) / full
+        widths = widths_for(dict.fromkeys(names, 0.1), costs, Budget(), bounds={names[0]: (least, 1.0)}, multiple=4)
+        assert widths[names[0]] == full // 2 + 1
+
+    def test_that_cost_more_than_the_budget_are_told(self, subject):
+        """With one channel in every group the budget would be met, with one multiple it is not."""
+        costs = subject[2]
+        keep = {group.name: 0.5 for group in costs.groups if group.prunable}
+        one, eight = (costs.cost(dict.fromkeys(keep, width)).macs / costs.full.macs for width in (1, 8))
+        budget = Budget(macs=(one + eight) / 2)
+        with pytest.raises(StudyError, match=r"cannot be met: with the least channels in every group"):
+            widths_for(keep, costs, budget, multiple=8)
