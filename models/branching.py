@@ -1,6 +1,5 @@
 """The way in: a network with branches beside the groups to narrow, initialised."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from ..errors import NetworkError
 from .branched import BranchedNetwork, key_of
 from .choices import CHOICES
+from .copying import deep_copy
 from .groups import Analysis
 from .initialisation import initialise_at_random, initialise_from_data
 from .tracing import ExampleInputs, as_inputs
@@ -48,7 +48,7 @@ def add_branches(
         raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
     if channels not in CHOICES:
         raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
-    analysis = Analysis.of(copy.deepcopy(model), example_inputs)
+    analysis = Analysis.of(deep_copy(model), example_inputs)
     branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep, multiple))
     if init == "kaiming":
         initialise_at_random(branched)

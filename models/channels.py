@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from .layouts import Channels, Layout, Segment
-from .narrowing import has_channel_parameters
+from .narrowing import has_channel_parameters, has_hooks
 from .tracing import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
 
 Role = Literal["write", "carry"]
@@ -38,6 +38,7 @@ class ChannelGraph:
         read = [str(node.target) for node in self.traced.graph.nodes if node.op == "get_attr"]
         self._read = {target.rpartition(".")[0] for target in read}
         self._owners = _parameter_owners(self.traced.network)
+        self._alone: set[fx.Node] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
     def layout(self, value: object, dim: int = 1) -> Layout:
@@ -100,16 +101,21 @@ class ChannelGraph:
 
     def is_aliased(self, node: fx.Node) -> bool:
         """Whether `node` changes a tensor in place that something later still reads."""
-        if not self.is_in_place(node):
+        if node in self._alone or not self.is_in_place(node):
             return False
         alike, found = [node, *node.all_input_nodes[:1]], set()
         while alike:  # all tensors in the same memory, but for what `node` yields itself
             tensor = alike.pop()
             found.add(tensor)
             views = [] if tensor is node else [user for user in tensor.users if tensor in user.meta.get("shares", ())]
-            alike += {*tensor.meta.get("shares", ()), *views} - found
+            # Nothing in this memory from before an operation that was alone in it is read after that operation.
+            before = () if tensor in self._alone else tensor.meta.get("shares", ())
+            alike += {*before, *views} - found
         users = {user for tensor in found - {node} for user in tensor.users}
-        return any(self._order[user] > self._order[node] for user in users)
+        if any(self._order[user] > self._order[node] for user in users):
+            return True
+        self._alone.add(node)
+        return False
 
     def is_in_place(self, node: fx.Node) -> bool:
         """Whether `node` changes its first argument."""
@@ -145,11 +151,6 @@ class ChannelGraph:
         if len(node.args) != 1 or node.kwargs:
             return f"{name} is called in an unusual way"
         return ""
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether code of the user's runs before or after the layer."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def label(node: fx.Node) -> str:
