@@ -4,7 +4,6 @@ Half-precision weights are folded in float32, others in their own precision. Sha
 (out, in, *kernel), a linear layer's (out, in). The formulas stand in the README under "Which einsum is right".
 """
 
-import copy
 from collections.abc import Collection
 from typing import overload
 
@@ -14,8 +13,12 @@ from torch import Tensor, nn
 from ..errors import NetworkError
 from .branched import BranchedNetwork, Part, key_of
 from .branches import Blend, Compress
+from .copying import deep_copy
 from .groups import Analysis
 from .narrowing import TRANSPOSED, joined, own_tensor, set_weight
+
+# One product (C, k) for each output is as quick as one for each position from about here on, and copies nothing.
+_MANY_POSITIONS = 16
 
 
 def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -32,13 +35,20 @@ def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | No
     """
     dtype = _precision(weight)
     P = P.to(dtype)
-    folded = torch.einsum("ab,b...->a...", P, weight.to(dtype)).to(weight.dtype)
+    folded = _mixed(P, weight.to(dtype)).to(weight.dtype)
     if bias is None and p is None:
         return folded, None
     shift = torch.zeros(P.shape[0], dtype=dtype, device=P.device) if p is None else p.to(dtype)
     if bias is not None:
         shift = shift + P @ bias.to(dtype)
     return folded, shift.to(weight.dtype)
+
+
+def _mixed(P: Tensor, weight: Tensor) -> Tensor:
+    """P (k, C) times a weight (C, ...); rows are taken instead where P only selects them."""
+    if P.count_nonzero() == len(P) and (P.amax(1) == 1).all():
+        return weight[P.argmax(1)]
+    return (P @ weight.flatten(1)).unflatten(1, weight.shape[1:])
 
 
 def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
@@ -54,10 +64,13 @@ def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
     """
     out, kernel = weight.shape[0], weight.shape[2:]
     dtype = _precision(weight)
-    # (out · S · kernel, C) @ (C, k): one product instead of one for each output.
-    by_channel = weight.to(dtype).reshape(out, E.shape[0], -1).transpose(1, 2)
-    folded = (by_channel @ E.to(dtype)).transpose(1, 2)
-    return folded.reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
+    E = E.to(dtype)
+    by_channel = weight.to(dtype).reshape(out, E.shape[0], -1)  # (out, C, S · kernel)
+    if by_channel.shape[2] < _MANY_POSITIONS:
+        folded = (by_channel.permute(2, 0, 1) @ E).permute(1, 2, 0)
+    else:
+        folded = E.T @ by_channel
+    return folded.flatten(1).reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
 
 
 def _precision(weight: Tensor) -> torch.dtype:
@@ -85,15 +98,29 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
     chosen = set(branched.plan.widths if groups is None else groups)
     for name in chosen - branched.plan.widths.keys():
         raise NetworkError(f"group {name!r} has no branch; there are {', '.join(branched.plan.widths) or 'none'}")
-    network = copy.deepcopy(branched.network)
+    layers = [
+        path
+        for path in dict.fromkeys((*branched.plan.readers, *branched.plan.writers))
+        if _folds(branched, path, chosen)
+    ]
+    replaced = [branched.network.get_submodule(path).get_parameter("weight") for path in layers]
+    network = deep_copy(branched.network, shared=replaced)
     for path in branched.in_place:
         network.get_submodule(path).inplace = True  # type: ignore[assignment]
-    for path in dict.fromkeys((*branched.plan.readers, *branched.plan.writers)):
-        _fold_layer(branched, path, network.get_submodule(path), chosen)
+    with torch.no_grad():
+        for path in layers:
+            _fold_layer(branched, path, network.get_submodule(path), chosen)
     for path, parts in branched.plan.carriers.items():
         network.set_submodule(path, _folded_carrier(branched, path, parts, chosen))
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
+
+
+def _folds(branched: BranchedNetwork, path: str, chosen: set[str]) -> bool:
+    """Whether a layer writes or reads one of the groups."""
+    plan = branched.plan
+    parts = plan.blends[plan.readers[path]] if path in plan.readers else ()
+    return plan.writers.get(path) in chosen or any(part.branched and part.group in chosen for part in parts)
 
 
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
@@ -101,13 +128,26 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
     assert weight is not None
     transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
     weight = weight.transpose(0, 1) if transposed else weight
-    if path in branched.plan.readers:
+    parts = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
+    compress = branched.compress.get_submodule(key_of(path)) if branched.plan.writers.get(path) in chosen else None
+    assert isinstance(compress, Compress | None)
+    compress_first = compress is not None and _is_cheaper_first(compress.weight, parts)
+    if compress is not None and compress_first:
+        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
+    if parts:
         weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
-    if branched.plan.writers.get(path) in chosen:
-        compress = branched.compress.get_submodule(key_of(path))
-        assert isinstance(compress, Compress)
+    if compress is not None and not compress_first:
         weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
     set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
+
+
+def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
+    """Whether P before the expands takes fewer multiplications than P after them."""
+    kept, out = P.shape
+    wide = sum(part.width * part.span for part in parts)
+    narrow = sum(part.kept * part.span for part in parts)
+    expand = sum(part.width * part.kept * part.span for part in parts if part.branched)  # for each row of the weight
+    return kept * (out * wide + expand) <= out * (expand + kept * narrow)
 
 
 def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
@@ -119,14 +159,14 @@ def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: se
         fold_expand(column, blend.expand[str(i)], part.span) if part.branched and part.group in chosen else column
         for i, (column, part) in enumerate(zip(columns, parts, strict=True))
     ]
-    return torch.cat(folded, 1)
+    return folded[0] if len(folded) == 1 else torch.cat(folded, 1)
 
 
 def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
     """The narrow copy; of a concatenation that is folded in part, the original's channels where branches remain."""
     narrow = branched.narrow.get_submodule(key_of(path))
     if all(part.group in chosen or not part.branched for part in parts):
-        return copy.deepcopy(narrow)
+        return deep_copy(narrow)
     whole = branched.network.get_submodule(path)
     pieces, wide_start, narrow_start = [], 0, 0
     for part in parts:
@@ -147,7 +187,7 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
         module.training = training[name]
     for mine, theirs in ((rest.compress, branched.compress), (rest.narrow, branched.narrow)):
         for key in mine:
-            mine[key] = copy.deepcopy(theirs[key])
+            mine[key] = deep_copy(theirs[key])
     with torch.no_grad():
         for key in rest.blend:
             new, old = rest.blend.get_submodule(key), branched.blend.get_submodule(key)
