@@ -66,6 +66,8 @@ class BranchedNetwork(nn.Module):
         compress: writer's path with "/" for "." → P.
         narrow: channelwise layer's path, likewise → its narrow copy.
         blend: blended tensor's name → E, and the blending.
+        graph: what training runs.
+        evaluation: what evaluation runs; mostly the same graph.
         alphas: (G,) α of each group with a branch.
         groups: all channel groups of the original.
         plan: where the branches are.
@@ -87,12 +89,14 @@ class BranchedNetwork(nn.Module):
             {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}
         )
         assembly = _Assembly(self, analysis)
-        self.graph, evaluation = assembly.graph, assembly.evaluation()
-        self._programs = {True: _compiled(self.graph)}
-        self._programs[False] = self._programs[True] if evaluation is None else _compiled(evaluation)
+        self.graph, self.evaluation = assembly.graph, assembly.evaluation()
+        self._programs: dict[fx.Graph, Callable[..., Any]] = {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._programs[self.training](self, *args, **kwargs)
+        graph = self.graph if self.training else self.evaluation
+        if graph not in self._programs:
+            self._programs[graph] = _compiled(graph)
+        return self._programs[graph](self, *args, **kwargs)
 
     def set_alpha(self, alpha: float | Mapping[str, float]) -> None:
         """Sets α in [0, 1] of all branches, or of the groups named.
@@ -100,13 +104,14 @@ class BranchedNetwork(nn.Module):
         Raises:
             NetworkError: if α is out of range or a group has no branch.
         """
-        names = list(self.plan.widths)
-        for name, value in alpha.items() if isinstance(alpha, Mapping) else dict.fromkeys(names, alpha).items():
-            if name not in self.plan.widths:
-                raise NetworkError(f"group {name!r} has no branch; there are branches for {', '.join(names) or 'none'}")
+        positions = {name: i for i, name in enumerate(self.plan.widths)}
+        for name, value in alpha.items() if isinstance(alpha, Mapping) else dict.fromkeys(positions, alpha).items():
+            if name not in positions:
+                known = ", ".join(positions) or "none"
+                raise NetworkError(f"group {name!r} has no branch; there are branches for {known}")
             if not 0 <= value <= 1:
                 raise NetworkError(f"alpha must be between 0 and 1, but got alpha={value} for group {name!r}")
-            self.alphas[names.index(name)] = value
+            self.alphas[positions[name]] = value
 
     @property
     def alpha(self) -> dict[str, float]:
@@ -120,7 +125,7 @@ class BranchedNetwork(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BranchedNetwork":
         # The graph and the program know the network by name only: copies share them.
-        memo[id(self.graph)] = self.graph
+        memo.update({id(graph): graph for graph in (self.graph, self.evaluation)})
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
         twin.__dict__ = {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()}
@@ -164,16 +169,17 @@ class _Assembly:
         self.thin: dict[fx.Node, fx.Node] = {}
         self.blended: dict[fx.Node, fx.Node] = {}
         self.alphas: fx.Node | None = None
+        self.positions = {name: i for i, name in enumerate(branched.plan.widths)}
         for node in self.channels.traced.graph.nodes:
             self._add(node)
         wide = {*self.wide.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
 
-    def evaluation(self) -> fx.Graph | None:
-        """The graph of evaluation where it gives something else than training."""
+    def evaluation(self) -> fx.Graph:
+        """The graph of evaluation: that of training, unless it gives something else."""
         output = self.channels.traced.evaluation
         if output is None:
-            return None
+            return self.graph
         graph = fx.Graph()
         env: dict[fx.Node, fx.Node] = {}
         for node in self.graph.nodes:
@@ -220,7 +226,7 @@ class _Assembly:
         layer = self.channels.traced.module(node)
         weight = own_tensor(layer, "weight")
         assert weight is not None
-        P = torch.eye(part.kept, part.width, dtype=weight.dtype, device=weight.device)
+        P = weight.new_zeros(part.kept, part.width)
         bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept)
         self.branched.compress[key_of(path)] = Compress(P, bias, self.channels.layouts[node].dim)
         self.branched.plan.writers[path] = part.group
@@ -244,16 +250,12 @@ class _Assembly:
     def _blend(self, source: fx.Node) -> fx.Node:
         if source not in self.blended:
             parts = self._parts(source)
-            groups = list(self.branched.plan.widths)
             like = next(self.branched.network.parameters())
             blend = Blend(
                 sizes=[(part.width * part.span, part.kept * part.span) for part in parts],
                 spans=[part.span for part in parts],
-                alphas=[groups.index(str(part.group)) if part.branched else None for part in parts],
-                expand=[
-                    torch.eye(part.width, part.kept, dtype=like.dtype, device=like.device) if part.branched else None
-                    for part in parts
-                ],
+                alphas=[self.positions[str(part.group)] if part.branched else None for part in parts],
+                expand=[like.new_zeros(part.width, part.kept) if part.branched else None for part in parts],
                 dim=self.channels.layouts[source].dim,
             )
             self.branched.blend[source.name] = blend
