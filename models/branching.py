@@ -60,8 +60,8 @@ def add_branches(
 
 def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
     """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
-    for name, module in model.named_modules():
-        branched.network.get_submodule(name).training = module.training
+    for mine, given in zip(branched.network.modules(), model.modules(), strict=True):
+        mine.training = given.training
     branched.training = model.training
     for container in (branched.compress, branched.narrow, branched.blend):
         for module in container.modules():

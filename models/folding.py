@@ -17,7 +17,7 @@ from .copying import deep_copy
 from .groups import Analysis
 from .narrowing import TRANSPOSED, joined, own_tensor, set_weight
 
-# One product (C, k) for each output is as quick as one for each position from about here on, and copies nothing.
+# Positions of a weight from which one product for each output is as quick as one for each position; it copies nothing.
 _MANY_POSITIONS = 16
 
 
@@ -69,7 +69,7 @@ def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
     if by_channel.shape[2] < _MANY_POSITIONS:
         folded = (by_channel.permute(2, 0, 1) @ E).permute(1, 2, 0)
     else:
-        folded = E.T @ by_channel
+        folded = torch.bmm(E.T.contiguous().expand(out, -1, -1), by_channel)
     return folded.flatten(1).reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
 
 
@@ -98,29 +98,32 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
     chosen = set(branched.plan.widths if groups is None else groups)
     for name in chosen - branched.plan.widths.keys():
         raise NetworkError(f"group {name!r} has no branch; there are {', '.join(branched.plan.widths) or 'none'}")
-    layers = [
-        path
-        for path in dict.fromkeys((*branched.plan.readers, *branched.plan.writers))
-        if _folds(branched, path, chosen)
-    ]
-    replaced = [branched.network.get_submodule(path).get_parameter("weight") for path in layers]
-    network = deep_copy(branched.network, shared=replaced)
+    network = _copied_to_fold(branched, chosen)
     for path in branched.in_place:
         network.get_submodule(path).inplace = True  # type: ignore[assignment]
     with torch.no_grad():
-        for path in layers:
+        for path in _layers_of(branched, chosen):
             _fold_layer(branched, path, network.get_submodule(path), chosen)
-    for path, parts in branched.plan.carriers.items():
-        network.set_submodule(path, _folded_carrier(branched, path, parts, chosen))
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
 
 
-def _folds(branched: BranchedNetwork, path: str, chosen: set[str]) -> bool:
-    """Whether a layer writes or reads one of the groups."""
+def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
+    """The original with folded channelwise layers; weights that are yet to be folded are the original's own."""
+    layer = branched.network.get_submodule
+    weights = [layer(path).get_parameter("weight") for path in _layers_of(branched, chosen)]
+    instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
+    for path, parts in branched.plan.carriers.items():
+        instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)
+    return deep_copy(branched.network, instead)
+
+
+def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
+    """The layers that write or read one of the groups."""
     plan = branched.plan
-    parts = plan.blends[plan.readers[path]] if path in plan.readers else ()
-    return plan.writers.get(path) in chosen or any(part.branched and part.group in chosen for part in parts)
+    blends = {name for name, parts in plan.blends.items() if any(p.branched and p.group in chosen for p in parts)}
+    reading = [path for path, blend in plan.readers.items() if blend in blends]
+    return list(dict.fromkeys((*reading, *(path for path, group in plan.writers.items() if group in chosen))))
 
 
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:

@@ -33,6 +33,8 @@ def initialise_at_random(branched: BranchedNetwork) -> None:
 
 def _reset(layer: nn.Module, parts: tuple[Part, ...]) -> None:
     """Draws a narrow layer anew, but for the channels of groups without a branch: those are the original's own."""
+    if all(part.branched for part in parts):
+        return reset(layer)
     stays = torch.cat([torch.full((part.kept * part.span,), not part.branched) for part in parts])
     if not has_channel_parameters(layer):
         return None if stays.any() else reset(layer)

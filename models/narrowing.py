@@ -38,7 +38,8 @@ def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
     """A copy of a channelwise layer that holds `channels` (k,) of its C channels: parameters and running statistics."""
     if not has_channel_parameters(module):
         return deep_copy(module)
-    narrow = deep_copy(module, shared=module.parameters())
+    replaced = [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.dim() == 1)]
+    narrow = deep_copy(module, {tensor: tensor for tensor in replaced})
     for name, parameter in narrow._parameters.items():
         if parameter is not None:
             narrow._parameters[name] = nn.Parameter(parameter.detach()[channels].clone(), parameter.requires_grad)

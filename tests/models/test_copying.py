@@ -67,8 +67,15 @@ def test_ties_and_aliases_stay_within_the_copy():
 
 
 @pytest.mark.parametrize("path", ["body.0.weight", "first.weight"])
-def test_shared_tensors_are_the_originals_own(path):
+def test_tensors_may_be_the_originals_own(path):
     network = made()
-    mine = deep_copy(network, shared=[network.get_parameter(path)])
-    shared = {name for name, p in mine.named_parameters() if p is network.get_parameter(name)}
-    assert shared == {path}
+    parameter = network.get_parameter(path)
+    mine = deep_copy(network, {parameter: parameter})
+    assert {name for name, p in mine.named_parameters() if p is network.get_parameter(name)} == {path}
+
+
+def test_another_layer_stands_instead_wherever_the_copy_refers_to_it():
+    network, other = made(), nn.Conv2d(3, 4, 1)
+    mine = deep_copy(network, {network.body[0]: other})
+    assert mine.body[0] is mine.alias is other
+    assert mine.body(torch.ones(1, 3, 2, 2)).shape == (1, 4, 2, 2)
