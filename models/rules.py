@@ -6,6 +6,7 @@ kind of layer is one new rule.
 
 import operator
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any
@@ -83,13 +84,18 @@ def _known(source: fx.Node | None, graph: ChannelGraph) -> Layout | None:
 
 
 def _unknown(node: fx.Node, graph: ChannelGraph) -> None:
-    if isinstance(node.target, type) and issubclass(node.target, tuple) and all(u.op == "output" for u in node.users):
-        return graph.fix(node, _OUTPUT)  # a named tuple of them
+    if _is_container(node) and all(user.op == "output" or _is_container(user) for user in node.users):
+        return graph.fix(node, _OUTPUT)
     if node.op == "call_module":
         name = type(graph.traced.module(node)).__name__
     else:
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     return graph.fix(node, f"{name} is not known to treat each channel on its own")
+
+
+def _is_container(node: fx.Node) -> bool:
+    """Whether a node puts tensors into a named tuple or an ordered dict."""
+    return isinstance(node.target, type) and issubclass(node.target, tuple | OrderedDict)
 
 
 @_for(modules=CONVOLUTIONS)

@@ -107,10 +107,9 @@ def tensors(output):
 
 def assert_equal(actual, expected, tolerance=1e-9):
     """Relative to the largest value."""
-    if isinstance(expected, dict):  # a branched network gives a plain dict where the original's is ordered
+    assert type(actual) is type(expected)
+    if isinstance(expected, dict):
         assert list(actual) == list(expected)
-    else:
-        assert type(actual) is type(expected)
     for mine, theirs in zip(tensors(actual), tensors(expected), strict=True):
         assert torch.isfinite(theirs).all()
         assert theirs.abs().max() > 1e-3
