@@ -7,10 +7,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork, key_of
+from .branched import BranchedNetwork
 from .choices import CHOICES
 from .groups import Analysis
 from .initialisation import initialise_at_random, initialise_from_data
+from .plan import key_of
 from .tracing import ExampleInputs, as_inputs
 from .widths import Keep, kept_widths
 

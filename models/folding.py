@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork, Part, key_of
+from .branched import BranchedNetwork
 from .branches import Blend, Compress
 from .groups import Analysis
 from .narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from .plan import Part, key_of
 
 
 def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from .activations import input_batches
-from .branched import BranchedNetwork, Part, kept_places
+from .branched import BranchedNetwork
 from .branches import Blend, Compress
 from .choices import choose_channels
 from .groups import Analysis
 from .modes import preserving_modes
 from .narrowing import BATCH_NORMS, has_channel_parameters, reset, with_channels
+from .plan import Part, kept_places
 from .selection import by_channel, ridge_least_squares
 from .tracing import copied
 
