@@ -10,6 +10,7 @@ from .channels import is_in_place_method
 from .groups import Analysis
 from .narrowing import has_channel_parameters, own_tensor, with_channels
 from .plan import Part, kept_places, key_of
+from .reuse import blended_alike
 from .tracing import IN_PLACE_FUNCTIONS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Assembly:
         self.thin: dict[fx.Node, fx.Node] = {}
         self.blended: dict[fx.Node, fx.Node] = {}
         self.alphas: fx.Node | None = None
+        self.alike = blended_alike(self.channels)
         for node in self.channels.traced.graph.nodes:
             self._add(node)
         wide = {*self.wide.values()}
@@ -60,7 +62,7 @@ class Assembly:
         self.wide[node] = wide
         if reads:
             assert isinstance(source, fx.Node)
-            self.branched.plan.readers[str(node.target)] = source.name
+            self.branched.plan.readers[str(node.target)] = self.alike[source].name
         parts = self._parts(node)
         if any(part.branched for part in parts):
             self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
@@ -78,6 +80,11 @@ class Assembly:
 
     def _compress(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
         path, part = str(node.target), parts[0]
+        if path not in self.branched.plan.writers:
+            self._add_compress(node, path, part)
+        return self.graph.call_module(f"compress.{key_of(path)}", (self.wide[node],))
+
+    def _add_compress(self, node: fx.Node, path: str, part: Part) -> None:
         assert part.group is not None
         layer = self.channels.traced.module(node)
         weight = own_tensor(layer, "weight")
@@ -86,7 +93,6 @@ class Assembly:
         bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept)
         self.branched.compress[key_of(path)] = Compress(P, bias, self.channels.layouts[node].dim)
         self.branched.plan.writers[path] = part.group
-        return self.graph.call_module(f"compress.{key_of(path)}", (self.wide[node],))
 
     def _carry(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
         thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
@@ -95,9 +101,12 @@ class Assembly:
         if node.op == "call_module":
             path, layer = str(node.target), self.channels.traced.module(node)
             thin.target = f"network.{path}"
-            if next(layer.parameters(), None) is not None or has_channel_parameters(layer):
-                self.branched.narrow[key_of(path)] = with_channels(layer, kept_places(parts))
-                self.branched.plan.carriers[path] = parts
+            # A value for all channels alike that several groups may use stays one: the layer's own.
+            alone = next(layer.parameters(), None) is not None and self.channels.calls(node) == 1
+            if alone or has_channel_parameters(layer):
+                if path not in self.branched.plan.carriers:
+                    self.branched.narrow[key_of(path)] = with_channels(layer, kept_places(parts))
+                    self.branched.plan.carriers[path] = parts
                 thin.target = f"narrow.{key_of(path)}"
         elif node.op == "get_attr":
             thin.target = f"network.{node.target}"
@@ -105,26 +114,30 @@ class Assembly:
 
     def _blend(self, source: fx.Node) -> fx.Node:
         if source not in self.blended:
-            parts = self._parts(source)
-            groups = list(self.branched.plan.widths)
-            like = next(self.branched.network.parameters())
-            blend = Blend(
-                sizes=[(part.width * part.span, part.kept * part.span) for part in parts],
-                spans=[part.span for part in parts],
-                alphas=[groups.index(str(part.group)) if part.branched else None for part in parts],
-                expand=[
-                    torch.eye(part.width, part.kept, dtype=like.dtype, device=like.device) if part.branched else None
-                    for part in parts
-                ],
-                dim=self.channels.layouts[source].dim,
-            )
-            self.branched.blend[source.name] = blend
-            self.branched.plan.blends[source.name] = parts
+            name = self.alike[source].name
+            if name not in self.branched.plan.blends:
+                self._add_blend(source, name)
             self.blended[source] = self.graph.call_module(
-                f"blend.{source.name}", (self.wide[source], self.thin[source], self.alphas)
+                f"blend.{name}", (self.wide[source], self.thin[source], self.alphas)
             )
             self.blended[source].meta["original"] = source
         return self.blended[source]
+
+    def _add_blend(self, source: fx.Node, name: str) -> None:
+        parts = self._parts(source)
+        groups = list(self.branched.plan.widths)
+        like = next(self.branched.network.parameters())
+        self.branched.blend[name] = Blend(
+            sizes=[(part.width * part.span, part.kept * part.span) for part in parts],
+            spans=[part.span for part in parts],
+            alphas=[groups.index(str(part.group)) if part.branched else None for part in parts],
+            expand=[
+                torch.eye(part.width, part.kept, dtype=like.dtype, device=like.device) if part.branched else None
+                for part in parts
+            ],
+            dim=self.channels.layouts[source].dim,
+        )
+        self.branched.plan.blends[name] = parts
 
 
 def _write_out_of_place(node: fx.Node) -> None:

@@ -38,6 +38,8 @@ class ChannelGraph:
         read = [str(node.target) for node in self.traced.graph.nodes if node.op == "get_attr"]
         self._read = {target.rpartition(".")[0] for target in read}
         self._owners = _parameter_owners(self.traced.network)
+        self._first: dict[str, tuple[Layout, ...]] = {}
+        self._refused: dict[str, str] = {}
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
     def layout(self, value: object, dim: int = 1) -> Layout:
@@ -61,12 +63,13 @@ class ChannelGraph:
         written = Channels(shape[dim], writers=[node])
         for root in read.roots():
             root.readers.append(node)
-        if reason := self._unusual(node):
-            read.fix(reason)
-            written.fix(reason)
         self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
+        self._unite_calls(node, read, self.layouts[node])
+        if reason := self._unusual(node):
+            read.fix(reason)
+            written.fix(reason)
         return None
 
     def carry(self, node: fx.Node, layout: Layout) -> None:
@@ -76,6 +79,8 @@ class ChannelGraph:
             return self.fix(node, f"{node.name} does not keep its channels")
         if node.op == "call_module":
             module = self.traced.module(node)
+            if has_channel_parameters(module):
+                self._unite_calls(node, layout)
             if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
@@ -93,6 +98,25 @@ class ChannelGraph:
                 if known is not None:
                     known.fix(reason)
         self.roles.pop(node, None)
+        if self.calls(node) > 1:
+            self._refuse(str(node.target), reason)
+
+    def calls(self, node: fx.Node) -> int:
+        """How often the module is called that `node` calls."""
+        return self._calls[str(node.target)] if node.op == "call_module" else 1
+
+    def _unite_calls(self, node: fx.Node, *layouts: Layout) -> None:
+        """A layer has one width on each side, however often it is called."""
+        first = self._first.setdefault(str(node.target), layouts)
+        if not all(mine.unite(theirs) for mine, theirs in zip(first, layouts, strict=True)):
+            name = str(node.target)
+            self._refuse(name, f"{name} is called {self._calls[name]} times, on tensors whose channels do not line up")
+
+    def _refuse(self, name: str, reason: str) -> None:
+        """One of the module's calls fixes its channels: so all are fixed, those before and those to come."""
+        self._refused.setdefault(name, reason)
+        for layout in self._first.get(name, ()):
+            layout.fix(reason)
 
     def tensors(self, node: fx.Node) -> list[fx.Node]:
         """The tensors among a node's inputs, in order."""
@@ -132,8 +156,8 @@ class ChannelGraph:
         name, module = str(node.target), self.traced.module(node)
         if has_hooks(module):
             return f"{name} has forward hooks"
-        if self._calls[name] > 1 and (has_channel_parameters(module) or next(module.parameters(), None) is not None):
-            return f"{name} is called {self._calls[name]} times"
+        if name in self._refused:
+            return self._refused[name]
         if name in self._read:
             return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):

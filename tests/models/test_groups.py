@@ -213,12 +213,6 @@ FIXED = {
         {"scale": nn.Conv2d(8, 1, 1)},
         "mul combines it with scale.weight, which no layer writes",
     ),
-    "called twice": (lambda net, x: net.norm(net.norm(x)), {"norm": nn.BatchNorm2d(8)}, "norm is called 2 times"),
-    "called twice without parameters": (
-        lambda net, x: net.norm(net.norm(x)),
-        {"norm": nn.BatchNorm2d(8, affine=False)},
-        "norm is called 2 times",
-    ),
     "weight that the code reads": (
         lambda net, x: x * net.first.weight.norm(),
         {},
