@@ -12,6 +12,7 @@ from .narrowing import has_channel_parameters, own_tensor, with_channels
 from .plan import Part, kept_places, key_of
 from .reuse import blended_alike
 from .tracing import IN_PLACE_FUNCTIONS
+from .values import narrowed
 
 if TYPE_CHECKING:
     from .branched import BranchedNetwork
@@ -109,7 +110,10 @@ class Assembly:
                     self.branched.plan.carriers[path] = parts
                 thin.target = f"narrow.{key_of(path)}"
         elif node.op == "get_attr":
-            thin.target = f"network.{node.target}"
+            path, key = str(node.target), key_of(str(node.target))
+            self.branched.values[key] = narrowed(self.branched.network.get_parameter(path), kept_places(parts))
+            self.branched.plan.values[path] = parts[0]
+            thin.target = f"values.{key}"
         return thin
 
     def _blend(self, source: fx.Node) -> fx.Node:

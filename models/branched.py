@@ -21,6 +21,7 @@ class BranchedNetwork(nn.Module):
         example: the forward's arguments for two examples.
         compress: writer's path with "/" for "." → P.
         narrow: channelwise layer's path, likewise → its narrow copy.
+        values: path of a parameter with a value for each channel, likewise → its narrow copy.
         blend: blended tensor's name → E, and the blending.
         alphas: (G,) α of each group with a branch.
         groups: all channel groups of the original.
@@ -37,10 +38,11 @@ class BranchedNetwork(nn.Module):
         self.groups: tuple[ChannelGroup, ...] = analysis.groups
         self.in_place = _make_out_of_place(analysis)
         self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.values = nn.ParameterDict()
         like = next((p for p in self.network.parameters() if p.is_floating_point()), torch.zeros(()))
         self.register_buffer("alphas", torch.ones(len(widths), dtype=like.dtype, device=like.device))
         self.plan = Plan(
-            {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}
+            {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}, {}
         )
         assembly = Assembly(self, analysis)
         self.graph, evaluation = assembly.graph, assembly.evaluation()

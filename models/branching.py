@@ -64,7 +64,7 @@ def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
     for name, module in model.named_modules():
         branched.network.get_submodule(name).training = module.training
     branched.training = model.training
-    for container in (branched.compress, branched.narrow, branched.blend):
+    for container in (branched.compress, branched.narrow, branched.values, branched.blend):
         for module in container.modules():
             module.training = model.training
     for path in branched.plan.carriers:

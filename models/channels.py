@@ -24,12 +24,14 @@ class ChannelGraph:
         roles: "write" for a layer that reads its input's channels and produces new ones, "carry" for an operation that
             treats each channel on its own and so works at any width. A node without a role touches fixed channels only.
         shapes: nodes that yield a tensor's shape → that tensor's layout.
+        lost: nodes that yield channels which no layer wrote → what became of those that were written before.
     """
 
     traced: TracedNetwork
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
     roles: dict[fx.Node, Role] = field(default_factory=dict)
     shapes: dict[fx.Node, Layout] = field(default_factory=dict)
+    lost: dict[fx.Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._order = {node: i for i, node in enumerate(self.traced.graph.nodes)}
@@ -51,7 +53,9 @@ class ChannelGraph:
             known.fix(f"its channels are used along another dimension by {value}")
         shape = shape_of(value)
         assert shape is not None, f"{value} is not a tensor"
-        return Layout(dim, (Segment(Channels(shape[dim], reason="not produced by a layer that can be narrowed")),))
+        reason = self.lost.get(value, "") if isinstance(value, fx.Node) else ""
+        reason = reason or "not produced by a layer that can be narrowed"
+        return Layout(dim, (Segment(Channels(shape[dim], reason=reason)),))
 
     def write(self, node: fx.Node, *, dim: int = 1) -> None:
         """`node`'s layer reads its input along `dim` and yields new channels there."""
@@ -93,7 +97,10 @@ class ChannelGraph:
 
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
-        for source in node.all_input_nodes:
+        sources = node.all_input_nodes
+        if any(source in self.layouts or source in self.lost for source in sources):
+            self.lost[node] = next((self.lost[source] for source in sources if source in self.lost), reason)
+        for source in sources:
             for known in (self.layouts.get(source), self.shapes.get(source)):
                 if known is not None:
                     known.fix(reason)

@@ -93,6 +93,10 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
         _fold_layer(branched, path, network.get_submodule(path), chosen)
     for path, parts in branched.plan.carriers.items():
         network.set_submodule(path, _folded_carrier(branched, path, parts, chosen))
+    for path, part in branched.plan.values.items():
+        if part.group in chosen:
+            owner, _, name = path.rpartition(".")
+            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values[key_of(path)])
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
 
@@ -149,6 +153,8 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
     for mine, theirs in ((rest.compress, branched.compress), (rest.narrow, branched.narrow)):
         for key in mine:
             mine[key] = copy.deepcopy(theirs[key])
+    for key in rest.values:
+        rest.values[key] = copy.deepcopy(branched.values[key])
     with torch.no_grad():
         for key in rest.blend:
             new, old = rest.blend.get_submodule(key), branched.blend.get_submodule(key)
@@ -156,7 +162,7 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
             assert isinstance(old, Blend)
             for part, E in new.expand.items():
                 E.copy_(old.expand[part]).requires_grad_(old.expand[part].requires_grad)
-    for container in (rest, rest.compress, rest.narrow, rest.blend):
+    for container in (rest, rest.compress, rest.narrow, rest.values, rest.blend):
         container.training = branched.training
     rest.set_alpha({name: alpha for name, alpha in branched.alpha.items() if name in widths})
     return rest

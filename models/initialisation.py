@@ -14,10 +14,11 @@ from .choices import choose_channels
 from .groups import Analysis
 from .modes import preserving_modes
 from .narrowing import BATCH_NORMS, has_channel_parameters, reset, with_channels
-from .plan import Part, kept_places
+from .plan import Part, kept_places, key_of
 from .reuse import fitting_order, is_fitted
 from .selection import by_channel, ridge_least_squares
 from .tracing import copied
+from .values import narrowed
 
 _RIDGE = 1e-4
 
@@ -85,7 +86,7 @@ def is_blend(node: fx.Node) -> bool:
 
 def is_narrow(node: fx.Node, wide: Mapping[fx.Node, Any]) -> bool:
     """Whether a node works on the narrow side, given the wide nodes before it."""
-    if node.op == "call_module" and str(node.target).startswith(("compress.", "narrow.")):
+    if node.op in ("call_module", "get_attr") and str(node.target).startswith(("compress.", "narrow.", "values.")):
         return True
     return any(source not in wide for source in node.all_input_nodes)
 
@@ -114,6 +115,9 @@ class _Fit:
 
     def run(self) -> None:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
+        for path, part in self.branched.plan.values.items():
+            parameter = self.branched.network.get_parameter(path)
+            self.branched.values[key_of(path)] = narrowed(parameter, kept_places((part,), self.chosen))
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:

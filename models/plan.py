@@ -37,6 +37,7 @@ class Plan:
         widths: group → channels kept, for the groups with a branch; the order is that of the vector α.
         writers: module path → group that its output belongs to, for writers with a compress.
         carriers: module path → parts of the channels that it treats, for channelwise layers with a narrow copy.
+        values: parameter's path → the part of the channels that it holds a value for.
         readers: module path → name of the blend it reads.
         blends: name → parts of the tensor that is blended.
     """
@@ -44,6 +45,7 @@ class Plan:
     widths: dict[str, int]
     writers: dict[str, str]
     carriers: dict[str, tuple[Part, ...]]
+    values: dict[str, Part]
     readers: dict[str, str]
     blends: dict[str, tuple[Part, ...]]
 

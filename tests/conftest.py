@@ -40,7 +40,7 @@ def _randomise(network: nn.Module, seed: int = 0) -> nn.Module:
 def _randomise_branches(branched: nn.Module, seed: int = 1) -> nn.Module:
     """Random P, p, E and narrow layers; the modes stay."""
     modes = {name: module.training for name, module in branched.named_modules()}
-    for part in (branched.compress, branched.narrow, branched.blend):
+    for part in (branched.compress, branched.narrow, branched.values, branched.blend):
         dtype = next((p.dtype for p in part.parameters()), torch.float64)
         _randomise(part, seed).to(dtype)
         seed += 1

@@ -57,7 +57,7 @@ QUICK = {
 FAMILIES = {
     **QUICK,
     "alexnet": (7, 8),
-    "convnext_tiny": (18, 41),
+    "convnext_tiny": (18, 26),
     "efficientnet_b0": (40, 41),
     "efficientnet_v2_s": (75, 76),
     "inception_v3": (94, 95),
