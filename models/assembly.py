@@ -63,7 +63,7 @@ class Assembly:
         self.wide[node] = wide
         if reads:
             assert isinstance(source, fx.Node)
-            self.branched.plan.readers[str(node.target)] = self.alike[source].name
+            self.branched.plan.readers[str(node.target)] = key_of(self.alike[source].name)
         parts = self._parts(node)
         if any(part.branched for part in parts):
             self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
@@ -118,7 +118,7 @@ class Assembly:
 
     def _blend(self, source: fx.Node) -> fx.Node:
         if source not in self.blended:
-            name = self.alike[source].name
+            name = key_of(self.alike[source].name)
             if name not in self.branched.plan.blends:
                 self._add_blend(source, name)
             self.blended[source] = self.graph.call_module(

@@ -14,7 +14,7 @@ from .choices import choose_channels
 from .groups import Analysis
 from .modes import preserving_modes
 from .narrowing import BATCH_NORMS, has_channel_parameters, reset, with_channels
-from .plan import Part, kept_places, key_of
+from .plan import Part, kept_places, key_of, path_of
 from .reuse import fitting_order, is_fitted
 from .selection import by_channel, ridge_least_squares
 from .tracing import copied
@@ -31,7 +31,7 @@ def initialise_at_random(branched: BranchedNetwork) -> None:
         else:
             nn.init.zeros_(parameter)
     for key, layer in branched.narrow.named_children():
-        _reset(layer, branched.plan.carriers[key.replace("/", ".")])
+        _reset(layer, branched.plan.carriers[path_of(key)])
 
 
 def _reset(layer: nn.Module, parts: tuple[Part, ...]) -> None:
@@ -203,7 +203,7 @@ class _Fit:
     def _select(self, key: str, wide: list[Tensor], thin: list[Tensor]) -> None:
         compress = self.branched.compress.get_submodule(key)
         assert isinstance(compress, Compress)
-        chosen = self.chosen[self.branched.plan.writers[key.replace("/", ".")]].to(compress.weight.device)
+        chosen = self.chosen[self.branched.plan.writers[path_of(key)]].to(compress.weight.device)
         compress.weight.zero_()
         compress.weight[torch.arange(len(chosen)), chosen] = 1
         if compress.bias is not None:
@@ -211,7 +211,7 @@ class _Fit:
             compress.bias.copy_(shift[chosen])
 
     def _narrow(self, key: str, thin: list[Tensor]) -> None:
-        path = key.replace("/", ".")
+        path = path_of(key)
         parts = self.branched.plan.carriers[path]
         layer = self.branched.network.get_submodule(path)
         places = kept_places(parts, self.chosen)
