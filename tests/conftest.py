@@ -17,14 +17,14 @@ torch.set_num_threads(1)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def _randomise(network: nn.Module, seed: int = 0) -> nn.Module:
-    """The network in float64 with random parameters and BatchNorm statistics, in evaluation mode."""
+def _randomise(network: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The network with random parameters and BatchNorm statistics, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(tensor, mean=0.0, std=1.0):
         tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * std + mean)
 
-    network.double().eval()
+    network.to(dtype).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             normal(parameter, std=max(1, parameter[0].numel() if parameter.dim() > 1 else 4) ** -0.5)
@@ -33,7 +33,7 @@ def _randomise(network: nn.Module, seed: int = 0) -> nn.Module:
                 normal(module.weight, 1.0, 0.4)
             if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
                 normal(module.running_mean, 0.1, 0.5)
-                module.running_var.copy_(0.3 + 2 * torch.rand(module.running_var.shape, generator=generator).double())
+                module.running_var.copy_(0.3 + 2 * torch.rand(module.running_var.shape, generator=generator).to(dtype))
     return network
 
 
@@ -42,7 +42,7 @@ def _randomise_branches(branched: nn.Module, seed: int = 1) -> nn.Module:
     modes = {name: module.training for name, module in branched.named_modules()}
     for part in (branched.compress, branched.narrow, branched.values, branched.blend):
         dtype = next((p.dtype for p in part.parameters()), torch.float64)
-        _randomise(part, seed).to(dtype)
+        _randomise(part, seed, dtype)
         seed += 1
     for name, module in branched.named_modules():
         module.training = modes[name]
