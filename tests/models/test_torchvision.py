@@ -1,6 +1,6 @@
 """Every network of torchvision folds exactly; whole detectors are refused with a reason.
 
-One network of each quick family runs by default; `-m slow` adds all other classifiers, in up to 10 GB of memory.
+One network of each quick family runs by default; `-m slow` adds all other classifiers, in up to 12 GB of memory.
 """
 
 import copy
@@ -20,7 +20,7 @@ from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.cost import CostModel, count_macs
 from branchfold.models.groups import ChannelGroup
 
-# Larger networks are folded in float32, which keeps them and their branches below 10 GB.
+# Larger networks are folded in float32, which halves the memory of them and their branches.
 MOST_IN_FLOAT64 = 200e6
 
 
