@@ -6,11 +6,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork, key_of
+from .branched import BranchedNetwork
 from .choices import CHOICES
 from .copying import deep_copy
 from .groups import Analysis
 from .initialisation import initialise_at_random, initialise_from_data
+from .plan import key_of
 from .tracing import ExampleInputs, as_inputs
 from .widths import Keep, kept_widths
 
@@ -63,7 +64,7 @@ def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
     for mine, given in zip(branched.network.modules(), model.modules(), strict=True):
         mine.training = given.training
     branched.training = model.training
-    for container in (branched.compress, branched.narrow, branched.blend):
+    for container in (branched.compress, branched.narrow, branched.values, branched.blend):
         for module in container.modules():
             module.training = model.training
     for path in branched.plan.carriers:

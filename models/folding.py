@@ -4,6 +4,7 @@ Half-precision weights are folded in float32, others in their own precision. Sha
 (out, in, *kernel), a linear layer's (out, in). The formulas stand in the README under "Which einsum is right".
 """
 
+import copy
 from collections.abc import Collection
 from typing import overload
 
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork, Part, key_of
+from .branched import BranchedNetwork
 from .branches import Blend, Compress
 from .copying import deep_copy
 from .groups import Analysis
 from .narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from .plan import Part, key_of
 
 # Positions of a weight from which one product for each output is as quick as one for each position; it copies nothing.
 _MANY_POSITIONS = 16
@@ -104,6 +106,10 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
     with torch.no_grad():
         for path in _layers_of(branched, chosen):
             _fold_layer(branched, path, network.get_submodule(path), chosen)
+    for path, part in branched.plan.values.items():
+        if part.group in chosen:
+            owner, _, name = path.rpartition(".")
+            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values[key_of(path)])
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
 
@@ -191,6 +197,8 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
     for mine, theirs in ((rest.compress, branched.compress), (rest.narrow, branched.narrow)):
         for key in mine:
             mine[key] = deep_copy(theirs[key])
+    for key in rest.values:
+        rest.values[key] = copy.deepcopy(branched.values[key])
     with torch.no_grad():
         for key in rest.blend:
             new, old = rest.blend.get_submodule(key), branched.blend.get_submodule(key)
@@ -198,7 +206,7 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
             assert isinstance(old, Blend)
             for part, E in new.expand.items():
                 E.copy_(old.expand[part]).requires_grad_(old.expand[part].requires_grad)
-    for container in (rest, rest.compress, rest.narrow, rest.blend):
+    for container in (rest, rest.compress, rest.narrow, rest.values, rest.blend):
         container.training = branched.training
     rest.set_alpha({name: alpha for name, alpha in branched.alpha.items() if name in widths})
     return rest

@@ -4,7 +4,7 @@ import copy
 import operator
 import os
 import traceback
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +150,13 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
+    def create_arg(self, a: Any) -> Any:
+        """An ordered dict stays one: torch's own tracer makes it a plain dict."""
+        if type(a) is OrderedDict:
+            items = [(key, super(_Tracer, self).create_arg(value)) for key, value in a.items()]
+            return self.create_node("call_function", OrderedDict, (items,), {})
+        return super().create_arg(a)
+
 
 def _trace_mode(network: nn.Module) -> fx.Graph:
     try:
@@ -169,6 +176,9 @@ def _merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> Any:
     found: dict[fx.Node, fx.Node] = {}
     candidates = iter(list(graph.nodes))
     for node in evaluated.nodes:
+        if node.target is OrderedDict:
+            found[node] = _container(graph, node, found)
+            continue
         for twin in candidates:
             modes = _mode_arguments(node, twin, found)
             if node.op == "output" or modes is not None:
@@ -187,6 +197,15 @@ def _merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> Any:
     result = fx.map_arg(outputs[1].args[0], found.__getitem__)
     same = len(found) == len([n for n in graph.nodes if not _is_mode(n)]) - 1 and str(result) == str(outputs[0].args[0])
     return None if same else result
+
+
+def _container(graph: fx.Graph, node: fx.Node, found: Mapping[fx.Node, fx.Node]) -> fx.Node:
+    """The node of `graph` that puts the same tensors into an ordered dict, made where training returns others."""
+    for twin in graph.nodes:
+        if _mode_arguments(node, twin, found) is not None:
+            return twin
+    with graph.inserting_before(next(n for n in reversed(graph.nodes) if n.op == "output")):
+        return graph.node_copy(node, found.__getitem__)
 
 
 def _mode_arguments(node: fx.Node, twin: fx.Node, found: Mapping[fx.Node, fx.Node]) -> list[int | str] | None:
