@@ -10,7 +10,7 @@ from torchvision import models
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 
-# Relative to the largest output. The largest networks run in float32: half the memory for them and their branches.
+# Relative to the largest output. The largest networks run in float32, which halves the memory that they need.
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 MOST_IN_FLOAT64 = 200e6
 # By the start of the name, of which the longest counts: pixels, and what the network is built with.

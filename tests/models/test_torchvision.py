@@ -20,7 +20,7 @@ from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.cost import CostModel, count_macs
 from branchfold.models.groups import ChannelGroup
 
-# Larger networks are folded in float32, which halves the memory of them and their branches.
+# Larger networks are folded in float32, which halves the memory that they need.
 MOST_IN_FLOAT64 = 200e6
 
 
