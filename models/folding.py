@@ -48,9 +48,14 @@ def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | No
 
 def _mixed(P: Tensor, weight: Tensor) -> Tensor:
     """P (k, C) times a weight (C, ...); rows are taken instead where P only selects them."""
-    if P.count_nonzero() == len(P) and (P.amax(1) == 1).all():
+    if _selects(P):
         return weight[P.argmax(1)]
     return (P @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+
+
+def _selects(P: Tensor) -> bool:
+    """Whether every row is 1 in one place and 0 elsewhere."""
+    return bool(P.count_nonzero() == len(P) and (P.amax(1) == 1).all())
 
 
 def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
@@ -68,7 +73,9 @@ def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
     dtype = _precision(weight)
     E = E.to(dtype)
     by_channel = weight.to(dtype).reshape(out, E.shape[0], -1)  # (out, C, S · kernel)
-    if by_channel.shape[2] < _MANY_POSITIONS:
+    if _selects(E.T):
+        folded = by_channel[:, E.argmax(0)]
+    elif by_channel.shape[2] < _MANY_POSITIONS:
         folded = (by_channel.permute(2, 0, 1) @ E).permute(1, 2, 0)
     else:
         folded = torch.bmm(E.T.contiguous().expand(out, -1, -1), by_channel)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from .activations import input_batches
 from .branched import BranchedNetwork
@@ -13,40 +13,14 @@ from .branches import Blend, Compress
 from .choices import choose_channels
 from .groups import Analysis
 from .modes import preserving_modes
-from .narrowing import BATCH_NORMS, has_channel_parameters, reset, with_channels
-from .plan import Part, kept_places, key_of, path_of
+from .narrowing import BATCH_NORMS, with_channels
+from .plan import kept_places, key_of, path_of
 from .reuse import fitting_order, is_fitted
 from .selection import by_channel, ridge_least_squares
 from .tracing import copied
 from .values import narrowed
 
 _RIDGE = 1e-4
-
-
-def initialise_at_random(branched: BranchedNetwork) -> None:
-    """Random branches, as in the report: P and E Kaiming-normal, the narrow layers by torch's own defaults."""
-    for parameter in (*branched.compress.parameters(), *branched.blend.parameters()):
-        if parameter.dim() == 2:
-            nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-        else:
-            nn.init.zeros_(parameter)
-    for key, layer in branched.narrow.named_children():
-        _reset(layer, branched.plan.carriers[path_of(key)])
-
-
-def _reset(layer: nn.Module, parts: tuple[Part, ...]) -> None:
-    """Draws a narrow layer anew, but for the channels of groups without a branch: those are the original's own."""
-    if all(part.branched for part in parts):
-        return reset(layer)
-    stays = torch.cat([torch.full((part.kept * part.span,), not part.branched) for part in parts])
-    if not has_channel_parameters(layer):
-        return None if stays.any() else reset(layer)
-    before = {name: value.clone() for name, value in layer.state_dict().items()}
-    reset(layer)
-    for name, value in layer.state_dict().items():
-        if value.dim() > 0:
-            value[stays] = before[name][stays]
-    return None
 
 
 def initialise_from_data(
