@@ -1,10 +1,11 @@
-"""Times finding groups, branching and folding on torchvision networks, beside Torch-Pruning on the same ones.
+"""Times finding groups, branching and folding, beside Torch-Pruning on the same networks, and how they grow with depth.
 
     pip install -e '.[benchmark]' && python benchmarks/architectures.py --output benchmarks/architectures.json
 
 Each measurement is a process of its own, so that its peak memory is its own; the two libraries take turns. What is
 compared: `channel_groups`, and `add_branches(init="kaiming")` + `fold`, against building Torch-Pruning's graph (its
-pruner's constructor), and that + pruning. Both keep half of the channels; outputs are never narrowed.
+pruner's constructor), and that + pruning. Both keep half of the channels; outputs are never narrowed. The networks are
+torchvision's, and residual chains of one width whose depth doubles: seconds a block that stay the same are linear time.
 """
 
 import argparse
@@ -22,17 +23,52 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torchvision.models import get_model
 
 NETWORKS = ("vgg16_bn", "resnet50", "mobilenet_v2", "densenet121")
+CLASSES = 1000
+DEPTHS = (16, 32, 64, 128)
 KEEP = 0.5
+
+
+class ResidualChain(nn.Module):
+    """Blocks of one width: two convolutions with BatchNorm and a sum each."""
+
+    def __init__(self, depth: int, width: int = 32) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, stride=2, padding=1)
+        self.blocks = nn.ModuleList(self._block(width) for _ in range(depth))
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Linear(width, CLASSES)
+
+    @staticmethod
+    def _block(width: int) -> nn.Sequential:
+        def convolution() -> tuple[nn.Module, nn.Module]:
+            return nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+
+        return nn.Sequential(*convolution(), nn.ReLU(inplace=True), *convolution())
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = self.relu(x + block(x))
+        return self.head(x.mean((2, 3)))
+
+
+def network_and_example(name: str) -> tuple[nn.Module, Tensor]:
+    """A torchvision network, or the residual chain of as many blocks as `residual-DEPTH` says."""
+    kind, _, depth = name.partition("-")
+    if kind == "residual":
+        return ResidualChain(int(depth)).eval(), torch.randn(1, 3, 32, 32)
+    return get_model(name, weights=None).eval(), torch.randn(1, 3, 224, 224)
 
 
 def measure_branchfold(name: str) -> dict[str, float]:
     """Seconds of each step, and the process's peak memory."""
     from branchfold.models import add_branches, channel_groups, fold
 
-    network, example = get_model(name, weights=None).eval(), torch.randn(1, 3, 224, 224)
+    network, example = network_and_example(name)
     before = peak_megabytes()
     marks = [time.perf_counter()]
     channel_groups(network, example)
@@ -55,8 +91,8 @@ def measure_torch_pruning(name: str) -> dict[str, float]:
     """Seconds of each step, and the process's peak memory."""
     import torch_pruning
 
-    network, example = get_model(name, weights=None).eval(), torch.randn(1, 3, 224, 224)
-    ignored = [layer for layer in network.modules() if getattr(layer, "out_features", 0) == 1000]
+    network, example = network_and_example(name)
+    ignored = [layer for layer in network.modules() if getattr(layer, "out_features", 0) == CLASSES]
     before = peak_megabytes()
     marks = [time.perf_counter()]
     pruner = torch_pruning.pruner.MagnitudePruner(
@@ -82,9 +118,10 @@ MEASUREMENTS = {"branchfold": measure_branchfold, "torch_pruning": measure_torch
 
 
 def in_a_process(library: str, name: str, threads: int) -> dict[str, float]:
-    """One measurement in a fresh process."""
+    """One measurement in a fresh process, whose waiting threads spin briefly, as those of a study do."""
     command = [sys.executable, __file__, "--one", library, name, "--threads", str(threads)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    environment = {**os.environ, "GOMP_SPINCOUNT": "1000"}
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
     result: dict[str, float] = json.loads(answer.splitlines()[-1])
     return result
 
@@ -101,6 +138,22 @@ def compare(name: str, runs: int, threads: int) -> dict[str, Any]:
     }
     ours, theirs = medians["branchfold"], medians["torch_pruning"]
     return {**medians, "ratio": {key: ours[key] / theirs[key] for key in ("graph_s", "total_s", "peak_mb")}}
+
+
+def growth(runs: int, threads: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Milliseconds a block of both libraries on residual chains, by depth."""
+    chains = {depth: compare(f"residual-{depth}", runs, threads) for depth in DEPTHS}
+    return {
+        library: {
+            str(depth): {
+                key.removesuffix("_s"): 1000 * value / depth
+                for key, value in chain[library].items()
+                if key.endswith("_s")
+            }
+            for depth, chain in chains.items()
+        }
+        for library in MEASUREMENTS
+    }
 
 
 def main() -> None:
@@ -122,6 +175,7 @@ def main() -> None:
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
         "versions": {name: version(name) for name in ("branchfold", "torch", "torchvision", "torch-pruning")},
         "networks": {name: compare(name, options.runs, options.threads) for name in NETWORKS},
+        "milliseconds_a_block": growth(options.runs, options.threads),
     }
     text = json.dumps(result, indent=2)
     print(text)

@@ -1,15 +1,23 @@
 """Prints, as a Markdown table, what of each torchvision family can be narrowed, and why the rest cannot.
 
-python benchmarks/families.py
+python benchmarks/families.py          one network of each family: what is narrowed, what is fixed and why
+python benchmarks/families.py --all    every classifier, cut to half and folded: how exact that is, or why not
 """
 
 import argparse
+import re
+import sys
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import torch
+from torchvision import models
 from torchvision.models import get_model
 
+from branchfold.benchmarks.exactness import Exactness, exactness
 from branchfold.errors import NetworkError
 from branchfold.models.groups import Analysis
 from branchfold.models.narrowing import CONVOLUTIONS
@@ -86,15 +94,66 @@ def _short(reason: str) -> str:
     return next((short for part, short in REASONS.items() if part in reason), reason)
 
 
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("networks", nargs="*", default=list(FAMILIES), help="names of torchvision networks")
-    torch.set_num_threads(1)
+def summary(found: dict[str, Exactness]) -> Iterable[str]:
+    """The lines of a table with a row for each family, and one for all."""
+    families: dict[str, list[Exactness]] = defaultdict(list)
+    for name, result in found.items():
+        families[_family(name)].append(result)
+    yield "| family | networks | fold exactly | groups narrowed | largest error | otherwise |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for family, results in families.items():
+        yield _summary_row(family, results)
+    yield _summary_row("all", list(found.values()))
+
+
+def _family(name: str) -> str:
+    return re.split(r"_|\d", name.removeprefix("wide_"))[0]
+
+
+def _summary_row(family: str, results: list[Exactness]) -> str:
+    exact = [result for result in results if not result.reason]
+    reasons = Counter(result.reason for result in results if result.reason)
+    narrowed, groups = sum(result.narrowed for result in exact), sum(result.groups for result in exact)
+    errors = (
+        f"{max(result.error for result in exact if result.dtype == dtype):.0e} in {str(dtype).removeprefix('torch.')}"
+        for dtype in sorted({result.dtype for result in exact}, key=str, reverse=True)
+    )
+    why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return f"| {family} | {len(results)} | {len(exact)} | {narrowed} of {groups} | {', '.join(errors)} | {why} |"
+
+
+def _print_exactness(names: list[str]) -> None:
+    """Each network in a process of its own, which gives all of its memory back."""
+    found = {}
+    processes = ProcessPoolExecutor(
+        1, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,), max_tasks_per_child=1
+    )
+    with processes:
+        for name, result in zip(names, processes.map(exactness, names), strict=True):
+            found[name] = result
+            print(f"{name}: {result}", file=sys.stderr, flush=True)
+    for line in summary(found):
+        print(line)
+
+
+def _print_families(names: list[str]) -> None:
     print("| network | groups that can be narrowed | share of its convolutions' channels | fixed |")
     print("| --- | --- | --- | --- |")
-    for name in parser.parse_args().networks:
+    for name in names:
         print(row(name, FAMILIES.get(name, 224)), flush=True)
+
+
+def main() -> None:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("networks", nargs="*", help="names of torchvision networks")
+    parser.add_argument("--all", action="store_true", help="fold every classifier, or those that are named")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.all:
+        _print_exactness(arguments.networks or models.list_models(module=models))
+    else:
+        _print_families(arguments.networks or list(FAMILIES))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 from ..errors import NetworkError
 from .groups import Analysis
 from .modes import preserving_modes
+from .reuse import blended_alike
 from .selection import gram, greedy_selection
 from .tracing import ExampleInputs, as_inputs, copied
 
@@ -41,7 +42,9 @@ def sensitivity(
 
 
 def group_grams(analysis: Analysis, names: Iterable[str], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
-    """Each group's Gram matrix (C, C), float64: the mean over the tensors in which it is read, each of energy 1.
+    """Each group's Gram matrix (C, C), float64: the sum over the tensors in which it is read, each of energy 1.
+
+    Tensors that one layer reads in several calls count as one.
 
     Args:
         analysis: of the network to run, in evaluation mode.
@@ -97,12 +100,12 @@ class _Recorder(fx.Interpreter):
         traced = analysis.graph.traced
         super().__init__(traced.network, garbage_collect_values=True, graph=traced.graph)
         self.analysis, self.wanted, self.sums = analysis, wanted, sums
-        self.read = {n.args[0] for n, role in analysis.graph.roles.items() if role == "write"}
+        self.alike = blended_alike(analysis.graph)
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        if n in self.read:
-            self._add(n, result)
+        if n in self.alike:
+            self._add(self.alike[n], result)
         return result
 
     def _add(self, node: fx.Node, value: Tensor) -> None:

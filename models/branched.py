@@ -2,59 +2,16 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
-from .branches import BLENDINGS, Blend, Compress, Mixing
-from .channels import is_in_place_method
+from .assembly import Assembly
+from .branches import BLENDINGS, Mixing
 from .groups import Analysis, ChannelGroup
-from .narrowing import has_channel_parameters, own_tensor, with_channels
-from .tracing import IN_PLACE_FUNCTIONS
-
-
-@dataclass(frozen=True)
-class Part:
-    """One segment of a tensor's channel dimension, in plain values.
-
-    Attributes:
-        group: name of its group, None if no layer writes it.
-        width: channels at full width.
-        kept: channels on the narrow side; `width` for a group without a branch.
-        span: places that each channel takes.
-    """
-
-    group: str | None
-    width: int
-    kept: int
-    span: int
-
-    @property
-    def branched(self) -> bool:
-        """Whether the group has a branch."""
-        return self.kept < self.width
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Where the branches are; everything is named by module path or by blend.
-
-    Attributes:
-        widths: group → channels kept, for the groups with a branch; the order is that of the vector α.
-        writers: module path → group that its output belongs to, for writers with a compress.
-        carriers: module path → parts of the channels that it treats, for channelwise layers with a narrow copy.
-        readers: module path → name of the blend it reads.
-        blends: name → parts of the tensor that is blended.
-    """
-
-    widths: dict[str, int]
-    writers: dict[str, str]
-    carriers: dict[str, tuple[Part, ...]]
-    readers: dict[str, str]
-    blends: dict[str, tuple[Part, ...]]
+from .plan import Plan
 
 
 class BranchedNetwork(nn.Module):
@@ -65,7 +22,10 @@ class BranchedNetwork(nn.Module):
         example: the forward's arguments for two examples.
         compress: writer's path with "/" for "." → P.
         narrow: channelwise layer's path, likewise → its narrow copy.
+        values: path of a parameter with a value for each channel, likewise → its narrow copy.
         blend: blended tensor's name → E, and the blending.
+        graph: what training runs.
+        evaluation: what evaluation runs; mostly the same graph.
         mixing: what each example hears while the network trains.
         alphas: (G,) α of each group with a branch.
         groups: all channel groups of the original.
@@ -82,19 +42,31 @@ class BranchedNetwork(nn.Module):
         self.groups: tuple[ChannelGroup, ...] = analysis.groups
         self.in_place = _make_out_of_place(analysis)
         self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.values = nn.ParameterDict()
         like = next((p for p in self.network.parameters() if p.is_floating_point()), torch.zeros(()))
         self.mixing = Mixing()
         self.register_buffer("alphas", torch.ones(len(widths), dtype=like.dtype, device=like.device))
         self.plan = Plan(
-            {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}
+            {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}, {}
         )
-        assembly = _Assembly(self, analysis)
-        self.graph, evaluation = assembly.graph, assembly.evaluation()
-        self._programs = {True: _compiled(self.graph)}
-        self._programs[False] = self._programs[True] if evaluation is None else _compiled(evaluation)
+        assembly = Assembly(self, analysis)
+        self.graph, self.evaluation = assembly.graph, assembly.evaluation()
+        self._programs: dict[fx.Graph, Callable[..., Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the generated programs, which cannot be pickled."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("graph", "evaluation", "_programs")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        again = BranchedNetwork(Analysis.of(self.network, self.example), self.plan.widths)
+        self.graph, self.evaluation, self._programs = again.graph, again.evaluation, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._programs[self.training](self, *args, **kwargs)
+        graph = self.graph if self.training else self.evaluation
+        if graph not in self._programs:
+            self._programs[graph] = _compiled(graph)
+        return self._programs[graph](self, *args, **kwargs)
 
     def set_alpha(self, alpha: float | Mapping[str, float]) -> None:
         """Sets α in [0, 1] of all branches, or of the groups named.
@@ -102,13 +74,14 @@ class BranchedNetwork(nn.Module):
         Raises:
             NetworkError: if α is out of range or a group has no branch.
         """
-        names = list(self.plan.widths)
-        for name, value in alpha.items() if isinstance(alpha, Mapping) else dict.fromkeys(names, alpha).items():
-            if name not in self.plan.widths:
-                raise NetworkError(f"group {name!r} has no branch; there are branches for {', '.join(names) or 'none'}")
+        positions = {name: i for i, name in enumerate(self.plan.widths)}
+        for name, value in alpha.items() if isinstance(alpha, Mapping) else dict.fromkeys(positions, alpha).items():
+            if name not in positions:
+                known = ", ".join(positions) or "none"
+                raise NetworkError(f"group {name!r} has no branch; there are branches for {known}")
             if not 0 <= value <= 1:
                 raise NetworkError(f"alpha must be between 0 and 1, but got alpha={value} for group {name!r}")
-            self.alphas[names.index(name)] = value
+            self.alphas[positions[name]] = value
 
     def set_blending(self, mode: str) -> None:
         """Sets what training blends with: "convex" (α itself), "probability" or "uniform" (see `Mixing`).
@@ -132,7 +105,7 @@ class BranchedNetwork(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BranchedNetwork":
         # The graph and the program know the network by name only: copies share them.
-        memo[id(self.graph)] = self.graph
+        memo.update({id(graph): graph for graph in (self.graph, self.evaluation)})
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
         twin.__dict__ = {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()}
@@ -159,148 +132,6 @@ def _compiled(graph: fx.Graph) -> Callable[..., Any]:
     exec(code.src, code.globals)  # the program text is torch.fx's own
     forward: Callable[..., Any] = code.globals["forward"]
     return forward
-
-
-def key_of(path: str) -> str:
-    """A module path as one name: torch forbids dots in the names of a ModuleDict."""
-    return path.replace(".", "/")
-
-
-class _Assembly:
-    """Builds the branched graph beside the original's; records what it made in the network's plan."""
-
-    def __init__(self, branched: BranchedNetwork, analysis: Analysis) -> None:
-        self.branched, self.analysis, self.channels = branched, analysis, analysis.graph
-        self.graph = fx.Graph()
-        self.wide: dict[fx.Node, fx.Node] = {}
-        self.thin: dict[fx.Node, fx.Node] = {}
-        self.blended: dict[fx.Node, fx.Node] = {}
-        self.alphas: fx.Node | None = None
-        for node in self.channels.traced.graph.nodes:
-            self._add(node)
-        wide = {*self.wide.values()}
-        self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
-
-    def evaluation(self) -> fx.Graph | None:
-        """The graph of evaluation where it gives something else than training."""
-        output = self.channels.traced.evaluation
-        if output is None:
-            return None
-        graph = fx.Graph()
-        env: dict[fx.Node, fx.Node] = {}
-        for node in self.graph.nodes:
-            if node.op != "output":
-                env[node] = graph.node_copy(node, env.__getitem__)
-        graph.output(fx.map_arg(output, lambda node: env[self.wide[node]]))
-        graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
-        return graph
-
-    def _add(self, node: fx.Node) -> None:
-        if node.op != "placeholder" and self.alphas is None:
-            self.alphas = self._mixed()
-        role = self.channels.roles.get(node)
-        source = node.args[0] if node.args else None
-        reads = role == "write" and isinstance(source, fx.Node) and source in self.thin
-        wide = self.graph.node_copy(node, lambda n: self._blend(n) if reads and n is source else self.wide[n])
-        wide.meta["original"] = node
-        if node.op in ("call_module", "get_attr"):
-            wide.target = f"network.{node.target}"
-        if self.channels.is_in_place(node) and not self.channels.is_aliased(node):
-            _write_out_of_place(wide)
-        self.wide[node] = wide
-        if reads:
-            assert isinstance(source, fx.Node)
-            self.branched.plan.readers[str(node.target)] = source.name
-        parts = self._parts(node)
-        if any(part.branched for part in parts):
-            self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
-
-    def _mixed(self) -> fx.Node:
-        inputs = zip(self.wide.values(), self.channels.traced.inputs, strict=False)
-        first = next(node for node, value in inputs if isinstance(value, Tensor))
-        return self.graph.call_module("mixing", (self.graph.get_attr("alphas"), first))
-
-    def _parts(self, node: fx.Node) -> tuple[Part, ...]:
-        layout = self.channels.layouts.get(node)
-        if layout is None:
-            return ()
-        widths = self.branched.plan.widths
-        names = self.analysis.segment_groups(layout)
-        return tuple(
-            Part(name, segment.channels.width, widths.get(name or "", segment.channels.width), segment.span)
-            for name, segment in zip(names, layout.segments, strict=True)
-        )
-
-    def _compress(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
-        path, part = str(node.target), parts[0]
-        assert part.group is not None
-        layer = self.channels.traced.module(node)
-        weight = own_tensor(layer, "weight")
-        assert weight is not None
-        P = torch.eye(part.kept, part.width, dtype=weight.dtype, device=weight.device)
-        bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept)
-        self.branched.compress[key_of(path)] = Compress(P, bias, self.channels.layouts[node].dim)
-        self.branched.plan.writers[path] = part.group
-        return self.graph.call_module(f"compress.{key_of(path)}", (self.wide[node],))
-
-    def _carry(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
-        thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
-        if self.channels.is_in_place(node):
-            _write_out_of_place(thin)
-        if node.op == "call_module":
-            path, layer = str(node.target), self.channels.traced.module(node)
-            thin.target = f"network.{path}"
-            if next(layer.parameters(), None) is not None or has_channel_parameters(layer):
-                self.branched.narrow[key_of(path)] = with_channels(layer, kept_places(parts))
-                self.branched.plan.carriers[path] = parts
-                thin.target = f"narrow.{key_of(path)}"
-        elif node.op == "get_attr":
-            thin.target = f"network.{node.target}"
-        return thin
-
-    def _blend(self, source: fx.Node) -> fx.Node:
-        if source not in self.blended:
-            parts = self._parts(source)
-            groups = list(self.branched.plan.widths)
-            like = next(self.branched.network.parameters())
-            blend = Blend(
-                sizes=[(part.width * part.span, part.kept * part.span) for part in parts],
-                spans=[part.span for part in parts],
-                alphas=[groups.index(str(part.group)) if part.branched else None for part in parts],
-                expand=[
-                    torch.eye(part.width, part.kept, dtype=like.dtype, device=like.device) if part.branched else None
-                    for part in parts
-                ],
-                dim=self.channels.layouts[source].dim,
-            )
-            self.branched.blend[source.name] = blend
-            self.branched.plan.blends[source.name] = parts
-            self.blended[source] = self.graph.call_module(
-                f"blend.{source.name}", (self.wide[source], self.thin[source], self.alphas)
-            )
-            self.blended[source].meta["original"] = source
-        return self.blended[source]
-
-
-def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Which places of a tensor's channel dimension stay: of each group the first channels, or those `chosen`."""
-    places, start = [], 0
-    for part in parts:
-        channels = torch.arange(part.kept)
-        if chosen is not None and part.branched:
-            channels = chosen[str(part.group)].cpu()
-        places.append(start + (channels[:, None] * part.span + torch.arange(part.span)).flatten())
-        start += part.width * part.span
-    return torch.cat(places)
-
-
-def _write_out_of_place(node: fx.Node) -> None:
-    if node.op == "call_method" and is_in_place_method(str(node.target)):
-        node.target = str(node.target)[:-1]
-    elif node.target in IN_PLACE_FUNCTIONS:
-        node.target = IN_PLACE_FUNCTIONS[node.target]
-    if "inplace" in node.kwargs:
-        node.kwargs = {**node.kwargs, "inplace": False}
 
 
 def _make_out_of_place(analysis: Analysis) -> list[str]:

@@ -1,20 +1,23 @@
 """The way in: a network with branches beside the groups to narrow, initialised."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork, key_of
-from .choices import CHOICES
+from .activations import input_batches
+from .branched import BranchedNetwork
+from .choices import CHOICES, choose_channels
+from .copying import deep_copy
 from .groups import Analysis
-from .initialisation import initialise_at_random, initialise_from_data
+from .initialisation import initialise_from_data
+from .plan import key_of
 from .tracing import ExampleInputs, as_inputs
+from .unfitted import initialise_at_random, initialise_by_selection
 from .widths import Keep, kept_widths
 
-INITIALISATIONS = ("least-squares", "kaiming")
+INITIALISATIONS = ("least-squares", "selection", "kaiming")
 
 
 def add_branches(
@@ -23,7 +26,7 @@ def add_branches(
     *,
     keep: Keep,
     init: str = "least-squares",
-    channels: str = "greedy",
+    channels: str | None = None,
     multiple: int = 1,
     data: Tensor | Iterable[Any] | None = None,
 ) -> BranchedNetwork:
@@ -34,36 +37,43 @@ def add_branches(
         example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
         keep: the share of the channels that stays, in (0, 1], of every group; or {group name: share, or a channel count
             above 1 as an int}, where groups that are not named stay whole.
-        init: "least-squares" fits the branches to `data`; "kaiming" draws them at random.
-        channels: how "least-squares" chooses the channels that stay: "greedy", those that explain the others best on
-            the data; "bn-scale" and "l1", by the weights; "random".
+        init: "least-squares" fits the branches to `data`; "selection" keeps channels as they are and gives the others
+            nothing; "kaiming" draws the branches at random.
+        channels: how the channels that stay are chosen: "greedy", those that explain the others best on the data;
+            "bn-scale" and "l1", by the weights; "random". By default "greedy" for "least-squares", "l1" for
+            "selection".
         multiple: shares give the nearest multiple of this many channels (8 suits many CPUs).
-        data: examples for "least-squares", a few hundred: a tensor of inputs, or an iterable of batches (tensors, or
-            tuples that start with the inputs). The example inputs by default.
+        data: a few hundred examples for "least-squares" and "greedy": a tensor of inputs, or an iterable of batches
+            (tensors, or tuples that start with the inputs). The example inputs by default.
 
     Raises:
         NetworkError: if the network cannot be traced, `keep` does not fit its groups, or nothing can be fitted.
     """
     if init not in INITIALISATIONS:
         raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
-    if channels not in CHOICES:
+    choice = channels or ("greedy" if init == "least-squares" else "l1")
+    if choice not in CHOICES:
         raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
-    analysis = Analysis.of(copy.deepcopy(model), example_inputs)
+    analysis = Analysis.of(deep_copy(model), example_inputs)
     branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep, multiple))
+    examples = [as_inputs(example_inputs)] if data is None else data
     if init == "kaiming":
         initialise_at_random(branched)
+    elif branched.plan.widths and init == "selection":
+        batches = input_batches(analysis, examples)
+        initialise_by_selection(branched, choose_channels(analysis, branched.plan.widths, batches, choice))
     elif branched.plan.widths:
-        initialise_from_data(branched, analysis, [as_inputs(example_inputs)] if data is None else data, choice=channels)
+        initialise_from_data(branched, analysis, examples, choice=choice)
     _follow_modes(branched, model)
     return branched
 
 
 def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
     """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
-    for name, module in model.named_modules():
-        branched.network.get_submodule(name).training = module.training
+    for mine, given in zip(branched.network.modules(), model.modules(), strict=True):
+        mine.training = given.training
     branched.training = model.training
-    for container in (branched.mixing, branched.compress, branched.narrow, branched.blend):
+    for container in (branched.mixing, branched.compress, branched.narrow, branched.values, branched.blend):
         for module in container.modules():
             module.training = model.training
     for path in branched.plan.carriers:

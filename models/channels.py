@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from .layouts import Channels, Layout, Segment
-from .narrowing import has_channel_parameters
+from .narrowing import has_channel_parameters, has_hooks
 from .tracing import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
 
 Role = Literal["write", "carry"]
@@ -24,12 +24,14 @@ class ChannelGraph:
         roles: "write" for a layer that reads its input's channels and produces new ones, "carry" for an operation that
             treats each channel on its own and so works at any width. A node without a role touches fixed channels only.
         shapes: nodes that yield a tensor's shape → that tensor's layout.
+        lost: nodes that yield channels which no layer wrote → what became of those that were written before.
     """
 
     traced: TracedNetwork
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
     roles: dict[fx.Node, Role] = field(default_factory=dict)
     shapes: dict[fx.Node, Layout] = field(default_factory=dict)
+    lost: dict[fx.Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._order = {node: i for i, node in enumerate(self.traced.graph.nodes)}
@@ -38,6 +40,9 @@ class ChannelGraph:
         read = [str(node.target) for node in self.traced.graph.nodes if node.op == "get_attr"]
         self._read = {target.rpartition(".")[0] for target in read}
         self._owners = _parameter_owners(self.traced.network)
+        self._alone: set[fx.Node] = set()
+        self._first: dict[str, tuple[Layout, ...]] = {}
+        self._refused: dict[str, str] = {}
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
     def layout(self, value: object, dim: int = 1) -> Layout:
@@ -49,7 +54,9 @@ class ChannelGraph:
             known.fix(f"its channels are used along another dimension by {value}")
         shape = shape_of(value)
         assert shape is not None, f"{value} is not a tensor"
-        return Layout(dim, (Segment(Channels(shape[dim], reason="not produced by a layer that can be narrowed")),))
+        reason = self.lost.get(value, "") if isinstance(value, fx.Node) else ""
+        reason = reason or "not produced by a layer that can be narrowed"
+        return Layout(dim, (Segment(Channels(shape[dim], reason=reason)),))
 
     def write(self, node: fx.Node, *, dim: int = 1) -> None:
         """`node`'s layer reads its input along `dim` and yields new channels there."""
@@ -61,12 +68,13 @@ class ChannelGraph:
         written = Channels(shape[dim], writers=[node])
         for root in read.roots():
             root.readers.append(node)
-        if reason := self._unusual(node):
-            read.fix(reason)
-            written.fix(reason)
         self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
+        self._unite_calls(node, read, self.layouts[node])
+        if reason := self._unusual(node):
+            read.fix(reason)
+            written.fix(reason)
         return None
 
     def carry(self, node: fx.Node, layout: Layout) -> None:
@@ -76,6 +84,8 @@ class ChannelGraph:
             return self.fix(node, f"{node.name} does not keep its channels")
         if node.op == "call_module":
             module = self.traced.module(node)
+            if has_channel_parameters(module):
+                self._unite_calls(node, layout)
             if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
@@ -88,11 +98,33 @@ class ChannelGraph:
 
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
-        for source in node.all_input_nodes:
+        sources = node.all_input_nodes
+        if any(source in self.layouts or source in self.lost for source in sources):
+            self.lost[node] = next((self.lost[source] for source in sources if source in self.lost), reason)
+        for source in sources:
             for known in (self.layouts.get(source), self.shapes.get(source)):
                 if known is not None:
                     known.fix(reason)
         self.roles.pop(node, None)
+        if self.calls(node) > 1:
+            self._refuse(str(node.target), reason)
+
+    def calls(self, node: fx.Node) -> int:
+        """How often the module is called that `node` calls."""
+        return self._calls[str(node.target)] if node.op == "call_module" else 1
+
+    def _unite_calls(self, node: fx.Node, *layouts: Layout) -> None:
+        """A layer has one width on each side, however often it is called."""
+        first = self._first.setdefault(str(node.target), layouts)
+        if not all(mine.unite(theirs) for mine, theirs in zip(first, layouts, strict=True)):
+            name = str(node.target)
+            self._refuse(name, f"{name} is called {self._calls[name]} times, on tensors whose channels do not line up")
+
+    def _refuse(self, name: str, reason: str) -> None:
+        """One of the module's calls fixes its channels: so all are fixed, those before and those to come."""
+        self._refused.setdefault(name, reason)
+        for layout in self._first.get(name, ()):
+            layout.fix(reason)
 
     def tensors(self, node: fx.Node) -> list[fx.Node]:
         """The tensors among a node's inputs, in order."""
@@ -100,16 +132,21 @@ class ChannelGraph:
 
     def is_aliased(self, node: fx.Node) -> bool:
         """Whether `node` changes a tensor in place that something later still reads."""
-        if not self.is_in_place(node):
+        if node in self._alone or not self.is_in_place(node):
             return False
         alike, found = [node, *node.all_input_nodes[:1]], set()
         while alike:  # all tensors in the same memory, but for what `node` yields itself
             tensor = alike.pop()
             found.add(tensor)
             views = [] if tensor is node else [user for user in tensor.users if tensor in user.meta.get("shares", ())]
-            alike += {*tensor.meta.get("shares", ()), *views} - found
+            # Nothing in this memory from before an operation that was alone in it is read after that operation.
+            before = () if tensor in self._alone else tensor.meta.get("shares", ())
+            alike += {*before, *views} - found
         users = {user for tensor in found - {node} for user in tensor.users}
-        return any(self._order[user] > self._order[node] for user in users)
+        if any(self._order[user] > self._order[node] for user in users):
+            return True
+        self._alone.add(node)
+        return False
 
     def is_in_place(self, node: fx.Node) -> bool:
         """Whether `node` changes its first argument."""
@@ -132,8 +169,8 @@ class ChannelGraph:
         name, module = str(node.target), self.traced.module(node)
         if has_hooks(module):
             return f"{name} has forward hooks"
-        if self._calls[name] > 1 and (has_channel_parameters(module) or next(module.parameters(), None) is not None):
-            return f"{name} is called {self._calls[name]} times"
+        if name in self._refused:
+            return self._refused[name]
         if name in self._read:
             return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):
@@ -145,11 +182,6 @@ class ChannelGraph:
         if len(node.args) != 1 or node.kwargs:
             return f"{name} is called in an unusual way"
         return ""
-
-
-def has_hooks(module: nn.Module) -> bool:
-    """Whether code of the user's runs before or after the layer."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def label(node: fx.Node) -> str:

@@ -43,8 +43,10 @@ def _written(analysis: Analysis, widths: dict[str, int]) -> Scores:
     scores: Scores = {}
     for group in analysis.groups:
         if group.name in widths:
-            weights = [_rows(analysis, path) for path in group.writers]
-            scores[group.name] = torch.stack([weight.abs().sum(1) for weight in weights]).sum(0)
+            sums = [
+                torch.linalg.vector_norm(_rows(analysis, path), 1, dim=1, dtype=torch.float64) for path in group.writers
+            ]
+            scores[group.name] = torch.stack(sums).sum(0)
     return scores
 
 
@@ -52,7 +54,7 @@ def _rows(analysis: Analysis, path: str) -> Tensor:
     layer = analysis.graph.traced.modules[path]
     weight = own_tensor(layer, "weight")
     assert weight is not None
-    return (weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight).flatten(1).double()
+    return (weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight).detach().flatten(1)
 
 
 def _scaled(analysis: Analysis, widths: dict[str, int]) -> Scores:

@@ -47,6 +47,9 @@ class CostModel:
         for node in analysis.graph.traced.graph.nodes:
             if node in analysis.graph.roles and node.op == "call_module":
                 self._count(node, analysis, counted, runs=node in evaluated)
+            elif node in analysis.graph.roles and node.op == "get_attr" and str(node.target) not in counted:
+                counted.add(str(node.target))
+                self._parameters[0] += self._form(analysis.graph.layouts[node], analysis)
         # What no rule covers does not depend on the widths that can be chosen.
         known = self.cost({})
         inputs = analysis.graph.traced.inputs

@@ -12,10 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork, Part, key_of
+from .branched import BranchedNetwork
 from .branches import Blend, Compress
+from .copying import deep_copy
 from .groups import Analysis
 from .narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from .plan import Part, key_of
+
+# Positions of a weight from which one product for each output is as quick as one for each position; it copies nothing.
+_MANY_POSITIONS = 16
 
 
 def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -32,13 +37,25 @@ def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | No
     """
     dtype = _precision(weight)
     P = P.to(dtype)
-    folded = torch.einsum("ab,b...->a...", P, weight.to(dtype)).to(weight.dtype)
+    folded = _mixed(P, weight.to(dtype)).to(weight.dtype)
     if bias is None and p is None:
         return folded, None
     shift = torch.zeros(P.shape[0], dtype=dtype, device=P.device) if p is None else p.to(dtype)
     if bias is not None:
         shift = shift + P @ bias.to(dtype)
     return folded, shift.to(weight.dtype)
+
+
+def _mixed(P: Tensor, weight: Tensor) -> Tensor:
+    """P (k, C) times a weight (C, ...); rows are taken instead where P only selects them."""
+    if _selects(P):
+        return weight[P.argmax(1)]
+    return (P @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+
+
+def _selects(P: Tensor) -> bool:
+    """Whether every row is 1 in one place and 0 elsewhere."""
+    return bool(P.count_nonzero() == len(P) and (P.amax(1) == 1).all())
 
 
 def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
@@ -54,10 +71,15 @@ def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
     """
     out, kernel = weight.shape[0], weight.shape[2:]
     dtype = _precision(weight)
-    # (out · S · kernel, C) @ (C, k): one product instead of one for each output.
-    by_channel = weight.to(dtype).reshape(out, E.shape[0], -1).transpose(1, 2)
-    folded = (by_channel @ E.to(dtype)).transpose(1, 2)
-    return folded.reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
+    E = E.to(dtype)
+    by_channel = weight.to(dtype).reshape(out, E.shape[0], -1)  # (out, C, S · kernel)
+    if _selects(E.T):
+        folded = by_channel[:, E.argmax(0)]
+    elif by_channel.shape[2] < _MANY_POSITIONS:
+        folded = (by_channel.permute(2, 0, 1) @ E).permute(1, 2, 0)
+    else:
+        folded = torch.bmm(E.T.contiguous().expand(out, -1, -1), by_channel)
+    return folded.flatten(1).reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
 
 
 def _precision(weight: Tensor) -> torch.dtype:
@@ -85,15 +107,36 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
     chosen = set(branched.plan.widths if groups is None else groups)
     for name in chosen - branched.plan.widths.keys():
         raise NetworkError(f"group {name!r} has no branch; there are {', '.join(branched.plan.widths) or 'none'}")
-    network = copy.deepcopy(branched.network)
+    network = _copied_to_fold(branched, chosen)
     for path in branched.in_place:
         network.get_submodule(path).inplace = True  # type: ignore[assignment]
-    for path in dict.fromkeys((*branched.plan.readers, *branched.plan.writers)):
-        _fold_layer(branched, path, network.get_submodule(path), chosen)
-    for path, parts in branched.plan.carriers.items():
-        network.set_submodule(path, _folded_carrier(branched, path, parts, chosen))
+    with torch.no_grad():
+        for path in _layers_of(branched, chosen):
+            _fold_layer(branched, path, network.get_submodule(path), chosen)
+    for path, part in branched.plan.values.items():
+        if part.group in chosen:
+            owner, _, name = path.rpartition(".")
+            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values[key_of(path)])
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
+
+
+def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
+    """The original with folded channelwise layers; weights that are yet to be folded are the original's own."""
+    layer = branched.network.get_submodule
+    weights = [layer(path).get_parameter("weight") for path in _layers_of(branched, chosen)]
+    instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
+    for path, parts in branched.plan.carriers.items():
+        instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)
+    return deep_copy(branched.network, instead)
+
+
+def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
+    """The layers that write or read one of the groups."""
+    plan = branched.plan
+    blends = {name for name, parts in plan.blends.items() if any(p.branched and p.group in chosen for p in parts)}
+    reading = [path for path, blend in plan.readers.items() if blend in blends]
+    return list(dict.fromkeys((*reading, *(path for path, group in plan.writers.items() if group in chosen))))
 
 
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
@@ -101,13 +144,26 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
     assert weight is not None
     transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
     weight = weight.transpose(0, 1) if transposed else weight
-    if path in branched.plan.readers:
+    parts = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
+    compress = branched.compress.get_submodule(key_of(path)) if branched.plan.writers.get(path) in chosen else None
+    assert isinstance(compress, Compress | None)
+    compress_first = compress is not None and _is_cheaper_first(compress.weight, parts)
+    if compress is not None and compress_first:
+        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
+    if parts:
         weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
-    if branched.plan.writers.get(path) in chosen:
-        compress = branched.compress.get_submodule(key_of(path))
-        assert isinstance(compress, Compress)
+    if compress is not None and not compress_first:
         weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
     set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
+
+
+def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
+    """Whether P before the expands takes fewer multiplications than P after them."""
+    kept, out = P.shape
+    wide = sum(part.width * part.span for part in parts)
+    narrow = sum(part.kept * part.span for part in parts)
+    expand = sum(part.width * part.kept * part.span for part in parts if part.branched)  # for each row of the weight
+    return kept * (out * wide + expand) <= out * (expand + kept * narrow)
 
 
 def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
@@ -119,14 +175,14 @@ def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: se
         fold_expand(column, blend.expand[str(i)], part.span) if part.branched and part.group in chosen else column
         for i, (column, part) in enumerate(zip(columns, parts, strict=True))
     ]
-    return torch.cat(folded, 1)
+    return folded[0] if len(folded) == 1 else torch.cat(folded, 1)
 
 
 def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
     """The narrow copy; of a concatenation that is folded in part, the original's channels where branches remain."""
     narrow = branched.narrow.get_submodule(key_of(path))
     if all(part.group in chosen or not part.branched for part in parts):
-        return copy.deepcopy(narrow)
+        return deep_copy(narrow)
     whole = branched.network.get_submodule(path)
     pieces, wide_start, narrow_start = [], 0, 0
     for part in parts:
@@ -147,7 +203,9 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
         module.training = training[name]
     for mine, theirs in ((rest.compress, branched.compress), (rest.narrow, branched.narrow)):
         for key in mine:
-            mine[key] = copy.deepcopy(theirs[key])
+            mine[key] = deep_copy(theirs[key])
+    for key in rest.values:
+        rest.values[key] = copy.deepcopy(branched.values[key])
     with torch.no_grad():
         for key in rest.blend:
             new, old = rest.blend.get_submodule(key), branched.blend.get_submodule(key)
@@ -156,7 +214,7 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
             for part, E in new.expand.items():
                 E.copy_(old.expand[part]).requires_grad_(old.expand[part].requires_grad)
     rest.set_blending(branched.mixing.mode)
-    for container in (rest, rest.mixing, rest.compress, rest.narrow, rest.blend):
+    for container in (rest, rest.mixing, rest.compress, rest.narrow, rest.values, rest.blend):
         container.training = branched.training
     rest.set_alpha({name: alpha for name, alpha in branched.alpha.items() if name in widths})
     return rest

@@ -5,43 +5,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from .activations import input_batches
-from .branched import BranchedNetwork, Part, kept_places
+from .branched import BranchedNetwork
 from .branches import Blend, Compress
 from .choices import choose_channels
 from .groups import Analysis
 from .modes import preserving_modes
-from .narrowing import BATCH_NORMS, has_channel_parameters, reset, with_channels
+from .narrowing import BATCH_NORMS, with_channels
+from .plan import kept_places, key_of, path_of
+from .reuse import fitting_order, is_fitted
 from .selection import by_channel, ridge_least_squares
 from .tracing import copied
+from .values import narrowed
 
 _RIDGE = 1e-4
-
-
-def initialise_at_random(branched: BranchedNetwork) -> None:
-    """Random branches, as in the report: P and E Kaiming-normal, the narrow layers by torch's own defaults."""
-    for parameter in (*branched.compress.parameters(), *branched.blend.parameters()):
-        if parameter.dim() == 2:
-            nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-        else:
-            nn.init.zeros_(parameter)
-    for key, layer in branched.narrow.named_children():
-        _reset(layer, branched.plan.carriers[key.replace("/", ".")])
-
-
-def _reset(layer: nn.Module, parts: tuple[Part, ...]) -> None:
-    """Draws a narrow layer anew, but for the channels of groups without a branch: those are the original's own."""
-    stays = torch.cat([torch.full((part.kept * part.span,), not part.branched) for part in parts])
-    if not has_channel_parameters(layer):
-        return None if stays.any() else reset(layer)
-    before = {name: value.clone() for name, value in layer.state_dict().items()}
-    reset(layer)
-    for name, value in layer.state_dict().items():
-        if value.dim() > 0:
-            value[stays] = before[name][stays]
-    return None
 
 
 def initialise_from_data(
@@ -73,7 +52,7 @@ def initialise_from_data(
     chosen = choose_channels(analysis, branched.plan.widths, batches, choice)
     with preserving_modes(branched), torch.no_grad():
         branched.eval()
-        _Fit(branched, batches, chosen, ridge).run()
+        _Fit(branched, analysis, batches, chosen, ridge).run()
 
 
 def is_blend(node: fx.Node) -> bool:
@@ -81,14 +60,9 @@ def is_blend(node: fx.Node) -> bool:
     return node.op == "call_module" and str(node.target).startswith("blend.")
 
 
-def blend_name(node: fx.Node) -> str:
-    """The blend that a node calls."""
-    return str(node.target).removeprefix("blend.")
-
-
 def is_narrow(node: fx.Node, wide: Mapping[fx.Node, Any]) -> bool:
     """Whether a node works on the narrow side, given the wide nodes before it."""
-    if node.op == "call_module" and str(node.target).startswith(("compress.", "narrow.")):
+    if node.op in ("call_module", "get_attr") and str(node.target).startswith(("compress.", "narrow.", "values.")):
         return True
     return any(source not in wide for source in node.all_input_nodes)
 
@@ -97,42 +71,66 @@ class _Fit:
     """One walk through the branched graph, carrying the original's values and the delivered ones of all batches."""
 
     def __init__(
-        self, branched: BranchedNetwork, batches: list[tuple[Any, ...]], chosen: Mapping[str, Tensor], ridge: float
+        self,
+        branched: BranchedNetwork,
+        analysis: Analysis,
+        batches: list[tuple[Any, ...]],
+        chosen: Mapping[str, Tensor],
+        ridge: float,
     ) -> None:
         self.branched, self.batches, self.chosen, self.ridge = branched, batches, chosen, ridge
         self.nodes = list(branched.graph.nodes)
+        self.order = fitting_order(self.nodes, analysis.graph)
+        self.arrived: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
         self.wide = self._wide_nodes()
         self.needed = self._needed_at_zero()
+        self.last_call = {str(n.target): n for bundle in self.order for n in bundle if n in self.needed}
         self.interpreter = fx.Interpreter(branched, graph=branched.graph)
         self.original: dict[fx.Node, list[Any]] = {}
         self.delivered: dict[fx.Node, list[Any]] = {}
 
     def run(self) -> None:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
-        last_use = {source: node for node in self.nodes for source in node.all_input_nodes}
-        inputs = [node for node in self.nodes if node.op == "placeholder"]
-        for node in self.nodes:
-            if node.op == "output":
-                break
-            if node.op == "placeholder":
-                position = inputs.index(node)
-                for values in (self.original, self.delivered):
-                    values[node] = [self._argument(node, copied(b), position) for b in self.batches]
-                continue
-            if is_blend(node):
-                self.original[node] = self.original[node.args[0]]
-                if node in self.needed:
-                    self._expand(node)
-            else:
-                if node in self.wide:
-                    self.original[node] = self._execute(node, self.original)
-                if node in self.needed:
-                    self._prepare(node)
-                    self.delivered[node] = self._execute(node, self.delivered)
-            for source in node.all_input_nodes:
-                if last_use[source] is node:
-                    self.original.pop(source, None)
-                    self.delivered.pop(source, None)
+        for path, part in self.branched.plan.values.items():
+            parameter = self.branched.network.get_parameter(path)
+            self.branched.values[key_of(path)] = narrowed(parameter, kept_places((part,), self.chosen))
+        last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
+        for bundle in self.order:
+            for node in bundle:
+                self._compute_original(node)
+            needed = [node for node in bundle if node in self.needed]
+            if needed and is_fitted(needed[0]):
+                self._fit(needed)
+            for node in needed:
+                self._deliver(node)
+            for node in bundle:
+                for source in node.all_input_nodes:
+                    if last_use[source] is node:
+                        self.original.pop(source, None)
+                        self.delivered.pop(source, None)
+
+    def _compute_original(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self.original[node] = self._inputs(node)
+        elif is_blend(node):
+            self.original[node] = self.original[node.all_input_nodes[0]]
+        elif node in self.wide and node.op != "output":
+            self.original[node] = self._execute(node, self.original)
+
+    def _deliver(self, node: fx.Node) -> None:
+        """What flows at α = 0, given that all before is fitted."""
+        if node.op == "placeholder":
+            self.delivered[node] = self._inputs(node)
+        elif is_blend(node):
+            blend = self.branched.get_submodule(str(node.target))
+            assert isinstance(blend, Blend)
+            self.delivered[node] = [blend.delivered(z) for z in self.delivered[node.all_input_nodes[1]]]
+        else:
+            self.delivered[node] = self._execute(node, self.delivered)
+
+    def _inputs(self, node: fx.Node) -> list[Any]:
+        position = [n for n in self.nodes if n.op == "placeholder"].index(node)
+        return [self._argument(node, copied(batch), position) for batch in self.batches]
 
     def _wide_nodes(self) -> dict[fx.Node, None]:
         wide: dict[fx.Node, None] = {}
@@ -160,59 +158,63 @@ class _Fit:
             results.append(run(node.target, args, kwargs))
         return results
 
-    def _prepare(self, node: fx.Node) -> None:
-        kind, _, key = str(node.target).partition(".")
-        if node.op == "call_module" and kind == "compress":
-            self._select(node, key)
-        elif node.op == "call_module" and kind == "narrow":
-            self._narrow(node, key)
+    def _fit(self, calls: list[fx.Node]) -> None:
+        """Fits what `calls` call, one module, to all that arrived at it so far."""
+        target = str(calls[0].target)
+        kind, _, key = target.partition(".")
+        wide, thin = self.arrived.setdefault(target, ([], []))
+        for node in calls:
+            sources = node.all_input_nodes
+            wide += self.original.get(sources[0], [])
+            thin += self.delivered[sources[1] if kind == "blend" else sources[0]]
+        if kind == "compress":
+            self._select(key, wide, thin)
+        elif kind == "narrow":
+            self._narrow(key, thin)
+        else:
+            self._expand(key, wide, thin)
+        if calls[-1] is self.last_call[target]:
+            del self.arrived[target]
 
-    def _select(self, node: fx.Node, key: str) -> None:
+    def _select(self, key: str, wide: list[Tensor], thin: list[Tensor]) -> None:
         compress = self.branched.compress.get_submodule(key)
         assert isinstance(compress, Compress)
-        chosen = self.chosen[self.branched.plan.writers[key.replace("/", ".")]].to(compress.weight.device)
+        chosen = self.chosen[self.branched.plan.writers[path_of(key)]].to(compress.weight.device)
         compress.weight.zero_()
         compress.weight[torch.arange(len(chosen)), chosen] = 1
         if compress.bias is not None:
-            writer = node.all_input_nodes[0]
-            shift = _mean(self.original[writer], compress.dim) - _mean(self.delivered[writer], compress.dim)
+            shift = _mean(wide, compress.dim) - _mean(thin, compress.dim)
             compress.bias.copy_(shift[chosen])
 
-    def _narrow(self, node: fx.Node, key: str) -> None:
-        path = key.replace("/", ".")
+    def _narrow(self, key: str, thin: list[Tensor]) -> None:
+        path = path_of(key)
         parts = self.branched.plan.carriers[path]
         layer = self.branched.network.get_submodule(path)
         places = kept_places(parts, self.chosen)
         narrow = with_channels(layer, places.to(self.branched.alphas.device))
         narrow.eval()
         if isinstance(narrow, BATCH_NORMS) and narrow.running_mean is not None and narrow.running_var is not None:
-            arriving = self.delivered[node.all_input_nodes[0]]
-            mean, variance = _moments(arriving)
+            mean, variance = _moments(thin)
             fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts])
             fitted = fitted.to(mean.device)
             narrow.running_mean.copy_(torch.where(fitted, mean, narrow.running_mean.double()))
             narrow.running_var.copy_(torch.where(fitted, variance, narrow.running_var.double()))
         self.branched.narrow[key] = narrow
 
-    def _expand(self, node: fx.Node) -> None:
-        name = blend_name(node)
+    def _expand(self, name: str, wide: list[Tensor], thin: list[Tensor]) -> None:
         blend = self.branched.blend.get_submodule(name)
         assert isinstance(blend, Blend)
-        wide, thin = node.args[0], node.args[1]
-        assert isinstance(wide, fx.Node)
-        assert isinstance(thin, fx.Node)
         for i, part in enumerate(self.branched.plan.blends[name]):
             if not part.branched:
                 continue
             ZZ = torch.zeros(part.kept, part.kept, dtype=torch.float64, device=self.branched.alphas.device)
             AZ = torch.zeros(part.width, part.kept, dtype=torch.float64, device=ZZ.device)
-            for a, z in zip(self.original[wide], self.delivered[thin], strict=True):
+            for a, z in zip(wide, thin, strict=True):
                 A = by_channel(a.split([full for full, _ in blend.sizes], blend.dim)[i], blend.dim, part.width)
                 Z = by_channel(z.split([kept for _, kept in blend.sizes], blend.dim)[i], blend.dim, part.kept)
                 ZZ += Z @ Z.T
                 AZ += A @ Z.T
             blend.expand[str(i)].copy_(ridge_least_squares(ZZ, AZ, self.ridge))
-        self.delivered[node] = [blend.delivered(z) for z in self.delivered[thin]]
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:

@@ -42,8 +42,11 @@ class Channels:
         a, b = self.root(), other.root()
         if a is b:
             return
+        reason = a.reason or b.reason
+        if len(a.writers) < len(b.writers):  # the shorter lists move
+            a, b = b, a
         b._parent = a
-        a.reason = a.reason or b.reason
+        a.reason = reason
         a.writers += b.writers
         a.readers += b.readers
 

@@ -1,11 +1,12 @@
 """Layers at another width: copies with a selection of the channels, and new weights put in place."""
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .copying import deep_copy
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
@@ -28,11 +29,17 @@ def has_channel_parameters(module: nn.Module) -> bool:
     return known or qualified_name(type(module)) == FROZEN_BATCH_NORM
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Whether code of the user's runs before or after the layer."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
 def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
     """A copy of a channelwise layer that holds `channels` (k,) of its C channels: parameters and running statistics."""
-    narrow = copy.deepcopy(module)
     if not has_channel_parameters(module):
-        return narrow
+        return deep_copy(module)
+    replaced = [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.dim() == 1)]
+    narrow = deep_copy(module, {tensor: tensor for tensor in replaced})
     for name, parameter in narrow._parameters.items():
         if parameter is not None:
             narrow._parameters[name] = nn.Parameter(parameter.detach()[channels].clone(), parameter.requires_grad)

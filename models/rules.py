@@ -6,6 +6,7 @@ kind of layer is one new rule.
 
 import operator
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any
@@ -19,6 +20,7 @@ from .channels import ChannelGraph, label
 from .layouts import Layout, Segment
 from .narrowing import BATCH_NORMS, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORMS, qualified_name
 from .tracing import shape_of
+from .values import follow_values, reshaped
 
 Rule = Callable[[fx.Node, ChannelGraph], None]
 
@@ -40,6 +42,8 @@ def follow(node: fx.Node, graph: ChannelGraph) -> None:
         for source in sources:
             if source in graph.layouts:
                 graph.layouts[source].fix(_OUTPUT)
+    elif node.op == "get_attr":
+        follow_values(node, graph)
     elif node.op == "call_module":
         kind = parametrize.type_before_parametrizations(graph.traced.module(node))
         (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), _unknown))(node, graph)
@@ -83,13 +87,18 @@ def _known(source: fx.Node | None, graph: ChannelGraph) -> Layout | None:
 
 
 def _unknown(node: fx.Node, graph: ChannelGraph) -> None:
-    if isinstance(node.target, type) and issubclass(node.target, tuple) and all(u.op == "output" for u in node.users):
-        return graph.fix(node, _OUTPUT)  # a named tuple of them
+    if _is_container(node) and all(user.op == "output" or _is_container(user) for user in node.users):
+        return graph.fix(node, _OUTPUT)
     if node.op == "call_module":
         name = type(graph.traced.module(node)).__name__
     else:
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     return graph.fix(node, f"{name} is not known to treat each channel on its own")
+
+
+def _is_container(node: fx.Node) -> bool:
+    """Whether a node puts tensors into a named tuple or an ordered dict."""
+    return isinstance(node.target, type) and issubclass(node.target, tuple | OrderedDict)
 
 
 @_for(modules=CONVOLUTIONS)
@@ -236,10 +245,12 @@ def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
         if at < 0 or (operand_shape[at] == 1 and shape[dim] != 1):
             if operand in graph.layouts:
                 graph.layouts[operand].fix(f"{node.name} spreads it over all channels of another tensor")
-        elif operand in graph.layouts and len(operand_shape) == len(shape):
-            wide.append(graph.layouts[operand])
+        elif operand in graph.layouts:
+            layout = graph.layouts[operand]
+            wide.append(Layout(layout.dim + len(shape) - len(operand_shape), layout.segments))
         else:
-            return graph.fix(node, f"{node.name} combines it with {label(operand)}, which no layer writes")
+            unwritten = f"{node.name} combines it with {label(operand)}, which no layer writes"
+            return graph.fix(node, graph.lost.get(operand, unwritten))
     if not all(wide[0].unite(other) for other in wide[1:]):
         return graph.fix(node, f"{node.name} combines tensors whose channels do not line up")
     return graph.carry(node, wide[0])
@@ -293,6 +304,8 @@ def _flatten(node: fx.Node, graph: ChannelGraph) -> None:
     shape, out, layout = shape_of(source), shape_of(node), _known(source, graph)
     if shape is None or out is None or layout is None:
         return _unknown(node, graph)
+    if (values := reshaped(node, graph)) is not None:
+        return graph.carry(node, values)
     if layout.dim == 1 and len(out) > 2 and shape[:2] == out[:2] and _flattens_from(node, 2):
         return graph.carry(node, layout)  # positions alone are flattened: (N, C, H·W)
     keeps_batch = shape[0] == out[0] and len(out) == 2 and layout.dim == 1
@@ -351,6 +364,8 @@ def _item(node: fx.Node, graph: ChannelGraph) -> None:
     source = _source(node)
     if source is not None and source in graph.shapes:
         _read_size(graph.shapes[source], node.args[1], shape_of(_source(source)) or ())
+    elif (values := reshaped(node, graph)) is not None:
+        graph.carry(node, values)
     else:
         _unknown(node, graph)
 

@@ -4,6 +4,7 @@ import copy
 import operator
 import os
 import traceback
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
 from .modes import preserving_modes
-from .narrowing import FROZEN_BATCH_NORM, qualified_name
+from .narrowing import CONVOLUTIONS, FROZEN_BATCH_NORM, has_hooks, qualified_name
 
 ExampleInputs = Tensor | Sequence[Any]
 
@@ -25,6 +26,9 @@ IN_PLACE_FUNCTIONS = {
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
+
+# Layers that take most of a forward's time; each is a function of its input alone.
+_COSTLY = (*CONVOLUTIONS, nn.Linear)
 
 _LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
 
@@ -110,8 +114,7 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
         modules = dict(network.named_modules(remove_duplicate=False))
         try:
             with torch.no_grad():
-                traced = _ShapePropagation(network, graph).run(*copied(inputs))
-                given = network(*copied(inputs))
+                traced, given = _run_both(network, graph, inputs)
         except Exception as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept inputs of shape {shapes}: {_first_line(error)}") from error
@@ -147,6 +150,13 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
+    def create_arg(self, a: Any) -> Any:
+        """An ordered dict stays one: torch's own tracer makes it a plain dict."""
+        if type(a) is OrderedDict:
+            items = [(key, super(_Tracer, self).create_arg(value)) for key, value in a.items()]
+            return self.create_node("call_function", OrderedDict, (items,), {})
+        return super().create_arg(a)
+
 
 def _trace_mode(network: nn.Module) -> fx.Graph:
     try:
@@ -166,6 +176,9 @@ def _merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> Any:
     found: dict[fx.Node, fx.Node] = {}
     candidates = iter(list(graph.nodes))
     for node in evaluated.nodes:
+        if node.target is OrderedDict:
+            found[node] = _container(graph, node, found)
+            continue
         for twin in candidates:
             modes = _mode_arguments(node, twin, found)
             if node.op == "output" or modes is not None:
@@ -184,6 +197,15 @@ def _merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> Any:
     result = fx.map_arg(outputs[1].args[0], found.__getitem__)
     same = len(found) == len([n for n in graph.nodes if not _is_mode(n)]) - 1 and str(result) == str(outputs[0].args[0])
     return None if same else result
+
+
+def _container(graph: fx.Graph, node: fx.Node, found: Mapping[fx.Node, fx.Node]) -> fx.Node:
+    """The node of `graph` that puts the same tensors into an ordered dict, made where training returns others."""
+    for twin in graph.nodes:
+        if _mode_arguments(node, twin, found) is not None:
+            return twin
+    with graph.inserting_before(next(n for n in reversed(graph.nodes) if n.op == "output")):
+        return graph.node_copy(node, found.__getitem__)
 
 
 def _mode_arguments(node: fx.Node, twin: fx.Node, found: Mapping[fx.Node, fx.Node]) -> list[int | str] | None:
@@ -221,17 +243,66 @@ def _is_mode(node: fx.Node) -> bool:
     return node.op == "get_attr" and str(node.target).rpartition(".")[2] == "training"
 
 
-class _ShapePropagation(fx.Interpreter):
-    def __init__(self, network: nn.Module, graph: fx.Graph) -> None:
-        super().__init__(network, garbage_collect_values=True, graph=graph)
+def _run_both(network: nn.Module, graph: fx.Graph, inputs: Sequence[Any]) -> tuple[Any, Any]:
+    """The outputs of the graph and of the network itself; the graph's nodes learn their shapes."""
+    beside = _ShapePropagation(network, graph, copied(inputs))
+    handles = [module.register_forward_hook(beside.follow) for module in beside.costly_modules()]
+    try:
+        given = network(*copied(inputs))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return beside.finish(), given
 
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
+
+class _ShapePropagation(fx.Interpreter):
+    """Runs the graph one step behind the network, which lends it the results of costly layers.
+
+    A result is lent only where graph and network call the same layer with equal tensors, and all between those layers
+    is computed twice: a graph that differs from the network gets other tensors, and its own results from there on.
+    """
+
+    def __init__(self, network: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...]) -> None:
+        super().__init__(network, garbage_collect_values=True, graph=graph)
+        self.args_iter = iter(inputs)
+        self.ahead = deque(graph.nodes)
+        layers = {path: m for path, m in self.submodules.items() if type(m) in _COSTLY and not has_hooks(m)}
+        called = [node for node in graph.nodes if node.op == "call_module"]
+        self.costly = {node: layers[str(node.target)] for node in called if node.target in layers}
+
+    def costly_modules(self) -> set[nn.Module]:
+        """The layers that the network is to lend from."""
+        return set(self.costly.values())
+
+    def follow(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        """A forward hook: runs the graph up to its next costly layer, which borrows `result` if it is the same call."""
+        while self.ahead[0] not in self.costly and self.ahead[0].op != "output":
+            self._step()
+        node = self.ahead[0]
+        if self.costly.get(node) is module and self._receives(node, args):
+            self._step(result.clone())
+
+    def finish(self) -> Any:
+        """Runs the rest of the graph; its output."""
+        while self.ahead[0].op != "output":
+            self._step()
+        return self.run_node(self.ahead[0])
+
+    def _step(self, lent: Any = None) -> None:
+        node = self.ahead.popleft()
+        result = self.run_node(node) if lent is None else lent
+        self.env[node] = result
         if isinstance(result, Tensor):
-            n.meta["shape"] = tuple(result.shape)
+            node.meta["shape"] = tuple(result.shape)
         mine = _storages(result)
-        n.meta["shares"] = [source for source in n.all_input_nodes if mine & _storages(self.env[source])]
-        return result
+        node.meta["shares"] = [source for source in node.all_input_nodes if mine & _storages(self.env[source])]
+        for source in self.user_to_last_uses.get(node, ()):
+            del self.env[source]
+
+    def _receives(self, node: fx.Node, args: tuple[Any, ...]) -> bool:
+        mine, kwargs = self.fetch_args_kwargs_from_env(node)
+        tensors = len(mine) == len(args) == 1 and isinstance(mine[0], Tensor) and not kwargs
+        return tensors and mine[0].dtype == args[0].dtype and torch.equal(mine[0], args[0])
 
 
 def _alike(traced: Any, given: Any) -> bool:

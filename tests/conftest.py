@@ -7,20 +7,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from branchfold.models import add_branches, fold
+from branchfold.models.cost import CostModel
 
 torch.set_num_threads(1)
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def _randomise(network: nn.Module, seed: int = 0) -> nn.Module:
-    """The network in float64 with random parameters and BatchNorm statistics, in evaluation mode."""
+def _randomise(network: nn.Module, seed: int = 0, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """The network with random parameters and BatchNorm statistics, in evaluation mode."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(tensor, mean=0.0, std=1.0):
         tensor.copy_(torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype) * std + mean)
 
-    network.double().eval()
+    network.to(dtype).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             normal(parameter, std=max(1, parameter[0].numel() if parameter.dim() > 1 else 4) ** -0.5)
@@ -29,16 +33,16 @@ def _randomise(network: nn.Module, seed: int = 0) -> nn.Module:
                 normal(module.weight, 1.0, 0.4)
             if isinstance(module, BATCH_NORMS) and module.running_mean is not None:
                 normal(module.running_mean, 0.1, 0.5)
-                module.running_var.copy_(0.3 + 2 * torch.rand(module.running_var.shape, generator=generator).double())
+                module.running_var.copy_(0.3 + 2 * torch.rand(module.running_var.shape, generator=generator).to(dtype))
     return network
 
 
 def _randomise_branches(branched: nn.Module, seed: int = 1) -> nn.Module:
     """Random P, p, E and narrow layers; the modes stay."""
     modes = {name: module.training for name, module in branched.named_modules()}
-    for part in (branched.compress, branched.narrow, branched.blend):
+    for part in (branched.compress, branched.narrow, branched.values, branched.blend):
         dtype = next((p.dtype for p in part.parameters()), torch.float64)
-        _randomise(part, seed).to(dtype)
+        _randomise(part, seed, dtype)
         seed += 1
     for name, module in branched.named_modules():
         module.training = modes[name]
@@ -288,3 +292,42 @@ class Functional(nn.Module):
 @pytest.fixture(scope="session")
 def functional() -> type[nn.Module]:
     return Functional
+
+
+def _assert_equal(actual, expected):
+    """Relative to the largest value: 1e-9."""
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
+
+
+@pytest.fixture(scope="session")
+def assert_folds(randomise, randomise_branches) -> Callable[..., set[str]]:
+    """At α = 1 the original, at α = 0 the fold, whole and stage after stage; the groups that have a branch."""
+
+    def check(network, *inputs, training=(False, True, False), keep=0.5):
+        randomise(network)
+        branched = add_branches(network, inputs, keep=keep, init="kaiming")
+        _assert_equal(branched(*inputs), network(*inputs))
+        randomise_branches(branched)
+        names = list(branched.alpha)
+        assert names
+        branched.set_alpha(0)
+        small = fold(branched)
+        stage = branched
+        for name in names:
+            stage = fold(stage, groups=[name])
+        for mode in training:  # after training once more, with the statistics that it left
+            wanted = branched.train(mode)(*inputs)
+            _assert_equal(small.train(mode)(*inputs), wanted)
+            _assert_equal(stage.train(mode)(*inputs), wanted)
+        fitted = add_branches(network, inputs, keep=keep)
+        fitted.set_alpha(0)
+        _assert_equal(fold(fitted)(*inputs), fitted(*inputs))
+        model = CostModel(network, inputs)
+        with FlopCounterMode(display=False) as counter:
+            small.eval()(*inputs)
+        cost = model.cost(branched.plan.widths)
+        assert cost.macs * 2 * len(inputs[0]) == counter.get_total_flops()
+        assert cost.parameters == sum(p.numel() for p in small.parameters())
+        return set(names)
+
+    return check

@@ -1,4 +1,5 @@
 import copy
+from itertools import pairwise
 
 import pytest
 import torch
@@ -33,6 +34,16 @@ def at_zero(randomise_branches):
 
 
 # The functions
+
+
+def test_compress_that_selects_takes_rows():
+    weight, P = normal(5, 4, 3, 2), torch.eye(5, dtype=torch.float64)[[3, 0, 3]]
+    folded, bias = fold_compress(weight, None, P, None)
+    assert bias is None
+    assert torch.equal(folded, weight[[3, 0, 3]])
+    for almost in (P * 2, P - torch.eye(3, 5), torch.zeros(3, 5)):  # each row's largest, or their number, is another
+        folded, _ = fold_compress(weight, None, almost.double(), None)
+        assert_equal(folded, torch.einsum("ab,bcde->acde", almost.double(), weight))
 
 
 @pytest.mark.parametrize("kernel", [(), (3,), (3, 2), (1, 2, 3)])
@@ -441,3 +452,23 @@ def test_random_networks_fold_exactly(program, keep, training, randomise, random
         assert_equal(fitted(x), network(x))
         fitted.set_alpha(0)
         assert_equal(fold(fitted)(x), fitted(x))
+
+
+def test_a_fold_shares_no_memory_with_the_branches(randomise):
+    network = randomise(
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.Conv2d(6, 2, 1))
+    )
+    branched = add_branches(network, normal(2, 3, 7, 9), keep={"0": 0.5, "3": 0.5}, init="kaiming")
+    for groups in (None, ["0"], ["3"]):
+        small = fold(branched, groups)
+        theirs = {tensor.data_ptr() for tensor in (*branched.parameters(), *branched.buffers())}
+        assert not any(tensor.data_ptr() in theirs for tensor in (*small.parameters(), *small.buffers()))
+
+
+def test_both_orders_of_compress_and_expand_are_exact(randomise, at_zero):
+    """More channels before a layer than after it, and the reverse: P first, and E first."""
+    inputs = normal(2, 3, 7, 9)
+    widths = (3, 20, 4, 16, 2)
+    network = randomise(nn.Sequential(*(nn.Conv2d(a, b, (3, 1), padding=1) for a, b in pairwise(widths))))
+    branched, small = at_zero(network, inputs)
+    assert_equal(small(inputs), branched(inputs))

@@ -213,12 +213,6 @@ FIXED = {
         {"scale": nn.Conv2d(8, 1, 1)},
         "mul combines it with scale.weight, which no layer writes",
     ),
-    "called twice": (lambda net, x: net.norm(net.norm(x)), {"norm": nn.BatchNorm2d(8)}, "norm is called 2 times"),
-    "called twice without parameters": (
-        lambda net, x: net.norm(net.norm(x)),
-        {"norm": nn.BatchNorm2d(8, affine=False)},
-        "norm is called 2 times",
-    ),
     "weight that the code reads": (
         lambda net, x: x * net.first.weight.norm(),
         {},
@@ -304,7 +298,7 @@ def test_a_flatten_carries_channels_unless_it_hard_codes_their_number(functional
 
 def test_a_weight_that_is_a_tensor_of_the_network_is_fixed(pair):
     network = pair(lambda net, x: x + net.offset)
-    network.offset = nn.Parameter(torch.randn(1, 8, 1, 1))
+    network.offset = nn.Parameter(torch.randn(8, 8, 11))
     assert reasons(network)["first"] == "add combines it with offset, which no layer writes"
     network.offset = nn.Parameter(torch.randn(()))
     assert reasons(network)["first"] == ""
@@ -426,3 +420,19 @@ def test_padding_that_shifts_the_channels_is_fixed(functional):
     network = functional(lambda net, x: net.second(F.pad(net.first(x), (0, 0, 0, 0, 1, -1))), **layers)
     groups = {group.name: group for group in channel_groups(network, torch.randn(2, 3, 9, 12))}
     assert groups["first"].reason == "its channels are padded"
+
+
+def test_what_is_added_to_lost_channels_is_told_what_became_of_them(functional):
+    """As in ConvNeXt, whose layer norm fixes the whole stream of residual sums."""
+
+    def stream(net, x):
+        y = F.layer_norm(net.stem(x), [8, 8, 11]).transpose(2, 3)
+        y = net.other(x).transpose(2, 3) + y
+        return net.last(y + net.wide(net.inner(y)))
+
+    layers = {"stem": nn.Conv2d(3, 8, 1), "other": nn.Conv2d(3, 8, 1), "inner": nn.Conv2d(8, 12, 1)}
+    layers |= {"wide": nn.Conv2d(12, 8, 1), "last": nn.Conv2d(8, 2, 1)}
+    found = reasons(functional(stream, **layers))
+    assert found.pop("inner") == ""
+    assert found.pop("last") == "it is the network's output"
+    assert found == dict.fromkeys(("stem", "other", "wide"), "layer_norm mixes channels")

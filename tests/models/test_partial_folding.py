@@ -1,5 +1,6 @@
 import copy
 import itertools
+import pickle
 
 import pytest
 import torch
@@ -308,3 +309,24 @@ def test_a_partly_folded_network_can_be_branched_at_other_groups(make_example, f
     rest = fold(branched, groups=["features.0"])
     assert (rest.network.features[0].out_channels, rest.network.features[4].in_channels) == (2, 2)
     assert_equal(rest(inputs), expected_output(branched, ["features.0"], inputs))
+
+
+def test_a_branched_network_can_be_pickled(make_example, randomise_branches):
+    for name in ("chain", "mobile"):
+        example = make_example(name)
+        branched = randomise_branches(add_branches(example.network, example.inputs, keep=0.5, init="kaiming"))
+        branched.train().set_alpha(0.3)
+        branched.network.requires_grad_(False)
+        twin = pickle.loads(pickle.dumps(branched))
+        assert twin.alpha == branched.alpha
+        assert [p.requires_grad for p in twin.parameters()] == [p.requires_grad for p in branched.parameters()]
+        assert {n: m.training for n, m in twin.named_modules()} == {n: m.training for n, m in branched.named_modules()}
+        assert torch.equal(twin(example.inputs), branched(example.inputs))
+        for parameter in branched.parameters():
+            parameter.data.zero_()
+        assert torch.equal(twin.eval()(example.inputs), twin(example.inputs))
+        assert twin(example.inputs).abs().max() > 1e-3
+        restored, small = {}, fold(twin)
+        for path, module in example.network.named_modules():
+            restored[path] = getattr(module, "inplace", None)
+        assert {path: getattr(module, "inplace", None) for path, module in small.named_modules()} == restored

@@ -6,54 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.ops import FrozenBatchNorm2d, Permute, StochasticDepth, stochastic_depth
 
 from branchfold.models import add_branches, channel_groups, fold
-from branchfold.models.cost import CostModel
 
 
 def normal(*shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
-
-
-@pytest.fixture
-def assert_folds(randomise, randomise_branches):
-    """At α = 1 the original, at α = 0 the fold, whole and stage after stage; the groups that have a branch."""
-
-    def check(network, *inputs, training=(False, True), keep=0.5):
-        randomise(network)
-        branched = add_branches(network, inputs, keep=keep, init="kaiming")
-        assert_equal(branched(*inputs), network(*inputs))
-        randomise_branches(branched)
-        names = list(branched.alpha)
-        assert names
-        branched.set_alpha(0)
-        small = fold(branched)
-        stage = branched
-        for name in names:
-            stage = fold(stage, groups=[name])
-        for mode in training:
-            wanted = branched.train(mode)(*inputs)
-            assert_equal(small.train(mode)(*inputs), wanted)
-            assert_equal(stage.train(mode)(*inputs), wanted)
-        fitted = add_branches(network, inputs, keep=keep)
-        fitted.set_alpha(0)
-        assert_equal(fold(fitted)(*inputs), fitted(*inputs))
-        model = CostModel(network, inputs)
-        with FlopCounterMode(display=False) as counter:
-            small.eval()(*inputs)
-        cost = model.cost(branched.plan.widths)
-        assert cost.macs * 2 * len(inputs[0]) == counter.get_total_flops()
-        assert cost.parameters == sum(p.numel() for p in small.parameters())
-        return set(names)
-
-    return check
 
 
 def convnext(net, x):

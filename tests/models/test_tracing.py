@@ -4,7 +4,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import fx, nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
@@ -263,3 +263,55 @@ def test_a_named_tuple_of_outputs_is_told_as_the_outputs(functional):
     torch.testing.assert_close(branched(X).features, network(X).features)
     branched.set_alpha(0.0)
     torch.testing.assert_close(fold(branched)(X).logits, branched(X).logits)
+
+
+def test_costly_layers_run_once_for_the_network_and_its_graph(functional, monkeypatch):
+    def forward(net, x):
+        x = F.relu(net.first(x), inplace=True)
+        x += 1.0  # changes in place what the graph borrowed
+        return net.last(net.second(x).mean((2, 3)))
+
+    runs = []
+    for kind in (nn.Conv2d, nn.Linear):
+        inner = kind.forward
+        monkeypatch.setattr(kind, "forward", lambda self, x, inner=inner: runs.append(self) or inner(self, x))
+    network = functional(forward, last=nn.Linear(4, 3), **layers())
+    channel_groups(network, X)
+    assert runs == [network.first, network.second, network.last]
+
+
+def real_only(x, factor, in_place=False):
+    """What no trace sees."""
+    if isinstance(x, fx.Proxy):
+        return x
+    return x.mul_(factor) if in_place else x * factor
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda net, x: net.second(F.relu(net.first(real_only(x, 2.0)))),
+        lambda net, x: net.second(real_only(F.relu(net.first(x)), 2.0)),
+        lambda net, x: real_only(net.second(F.relu(net.first(x))), 2.0),
+        lambda net, x: net.second(real_only(net.first(x), 2.0, in_place=True)),
+        lambda net, x: net.second(F.relu((net.first if isinstance(x, fx.Proxy) else net.other)(x))),
+        lambda net, x: net.second(F.relu(net.first(input=real_only(x, 2.0)))),
+        lambda net, x: (net.second(net.first(x)), net.second(net.first(real_only(x, 2.0)))),
+    ],
+)
+def test_a_graph_that_differs_before_between_or_after_the_layers_is_refused(functional, forward):
+    network = functional(forward, other=nn.Conv2d(3, 8, 3), **layers())
+    with pytest.raises(NetworkError, match="gives other outputs than the network itself"):
+        channel_groups(network, X)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_hooks_of_the_users_stay_and_are_heard(functional):
+    network = functional(lambda net, x: net.second(F.relu(net.first(x))), **layers())
+    handle = network.first.register_forward_hook(lambda module, args, result: result + 1)
+    hooks = dict(network.first._forward_hooks)
+    (first, _) = channel_groups(network, X)
+    assert first.reason == "first has forward hooks"
+    assert dict(network.first._forward_hooks) == hooks
+    assert handle.id in hooks
+    assert not network.second._forward_hooks

@@ -1,0 +1,73 @@
+"""Where the branches of a network are, in plain values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Part:
+    """One segment of a tensor's channel dimension, in plain values.
+
+    Attributes:
+        group: name of its group, None if no layer writes it.
+        width: channels at full width.
+        kept: channels on the narrow side; `width` for a group without a branch.
+        span: places that each channel takes.
+    """
+
+    group: str | None
+    width: int
+    kept: int
+    span: int
+
+    @property
+    def branched(self) -> bool:
+        """Whether the group has a branch."""
+        return self.kept < self.width
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where the branches are; everything is named by module path or by blend.
+
+    Attributes:
+        widths: group → channels kept, for the groups with a branch; the order is that of the vector α.
+        writers: module path → group that its output belongs to, for writers with a compress.
+        carriers: module path → parts of the channels that it treats, for channelwise layers with a narrow copy.
+        values: parameter's path → the part of the channels that it holds a value for.
+        readers: module path → name of the blend it reads.
+        blends: name → parts of the tensor that is blended.
+    """
+
+    widths: dict[str, int]
+    writers: dict[str, str]
+    carriers: dict[str, tuple[Part, ...]]
+    values: dict[str, Part]
+    readers: dict[str, str]
+    blends: dict[str, tuple[Part, ...]]
+
+
+def key_of(path: str) -> str:
+    """A module path as a key of a ModuleDict or ParameterDict, which forbid dots and the names of their own methods."""
+    key = path.replace(".", "/")
+    return f"{key}/" if hasattr(nn.ModuleDict, key) or hasattr(nn.ParameterDict, key) else key
+
+
+def path_of(key: str) -> str:
+    """The module path that `key_of` made the key from."""
+    return key.removesuffix("/").replace("/", ".")
+
+
+def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = None) -> Tensor:
+    """Which places of a tensor's channel dimension stay: of each group the first channels, or those `chosen`."""
+    places, start = [], 0
+    for part in parts:
+        channels = torch.arange(part.kept)
+        if chosen is not None and part.branched:
+            channels = chosen[str(part.group)].cpu()
+        places.append(start + (channels[:, None] * part.span + torch.arange(part.span)).flatten())
+        start += part.width * part.span
+    return torch.cat(places)
