@@ -61,7 +61,7 @@ class SearchSpace:
         widths = self.propose_widths(trial)
         initialisation = self.table.initialisation
         method = str(suggest(trial, "initialisation.method", initialisation.method))
-        fitted = method == "least-squares"
+        chooses = method != "kaiming"
         return Recipe(
             shape=shape,
             parameters=parameters,
@@ -70,7 +70,7 @@ class SearchSpace:
             training=self._training(trial, fades),
             stages=self._stages(trial, widths, fades),
             method=method,
-            channels=str(suggest(trial, "initialisation.channels", initialisation.channels)) if fitted else "greedy",
+            channels=str(suggest(trial, "initialisation.channels", initialisation.channels)) if chooses else "greedy",
             blending=str(suggest(trial, "blending.mode", blending.mode)) if fades else "convex",
             zero_loss=float(suggest(trial, "blending.zero_loss", blending.zero_loss)) if fades else 0.0,
         )

@@ -10,7 +10,8 @@ from branchfold.errors import NetworkError
 from branchfold.models.factories import build_network
 from branchfold.search.data import first_images
 from branchfold.search.listings import groups_table, inspection, trials_table, trials_values
-from branchfold.studies.trials import Measurement, record_measurement
+from branchfold.studies.database import set_user_attrs
+from branchfold.studies.trials import Measurement
 
 
 def printed(table):
@@ -84,7 +85,7 @@ class TestTrials:
         study = optuna.create_study(study_name="listed", direction="maximize")
         first = study.ask()
         first.report(0.7, 2)
-        record_measurement(first, Measurement(0.75, 300, 0.3, 40, 0.4, 1.5, 0.6))
+        set_user_attrs(first, Measurement(0.75, 300, 0.3, 40, 0.4, 1.5, 0.6)._asdict())
         study.tell(first, 0.75)
         second = study.ask()
         second.report(0.25, 1)

@@ -197,9 +197,9 @@ class TestEnds:
         study = optuna.create_study(direction="maximize", pruner=Always())
         trial, events = study.ask(), []
         with pytest.raises(optuna.TrialPruned):
-            run_trial(recipe(), baseline, task, seed=0, hear=Recorder(trial, task.definition, events.append))
+            run_trial(recipe(), baseline, task, seed=0, hear=(hear := Recorder(trial, task.definition, events.append)))
         assert sorted(study.trials[0].intermediate_values) == [0, 1]
-        assert [entry["number"] for entry in study.trials[0].user_attrs["history"]] == [0, 1]
+        assert [entry["number"] for entry in hear.history] == [0, 1]
         assert [(event.unit, event.number, event.total) for event in events] == [("epoch", 0, 2), ("epoch", 1, 2)]
 
     @pytest.mark.parametrize("shape", ["instant", "step", "knee", "plateau"])

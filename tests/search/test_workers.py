@@ -170,7 +170,7 @@ class TestFailures:
     def test_diverging_trials_are_pruned_and_end_nothing(self, study_run):
         study, _, events = study_run(space__training={"lr": 1e12}, study={"trials": 2})
         assert states(study) == {"PRUNED": 2}
-        assert {event.note for event in kinds(events, TrialEnded)} == {"diverged"}
+        assert all("the training diverged" in event.note for event in kinds(events, TrialEnded))
 
     def test_several_in_a_row_end_the_run(self, study_run, monkeypatch):
         def fail(*args, **kwargs):

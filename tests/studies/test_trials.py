@@ -3,14 +3,13 @@ import pytest
 from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
-from branchfold.studies.database import open_storage, open_study
+from branchfold.studies.database import open_storage, open_study, set_user_attrs
 from branchfold.studies.definition import load_definition
 from branchfold.studies.trials import (
     Measurement,
     best_trial,
     finished_trials,
     measurement_of,
-    record_measurement,
     release_interrupted,
     trial_rows,
 )
@@ -37,7 +36,7 @@ def measured(accuracy, share, macs=None, latency_share=0.7):
 def complete(study, accuracy, share, macs=None, **rest):
     trial = study.ask()
     trial.suggest_categorical("schedule.shape", ["linear", "knee"])
-    record_measurement(trial, measured(accuracy, share, macs, **rest))
+    set_user_attrs(trial, measured(accuracy, share, macs, **rest)._asdict())
     study.tell(trial, accuracy)
     return trial.number
 
@@ -81,7 +80,7 @@ class TestBest:
         study = open_study(open_storage(f"sqlite:///{tmp_path}/two.db", create=True), definition)
         for accuracy, share in ((0.9, 0.3), (0.95, 0.34), (0.99, 0.9)):
             trial = study.ask()
-            record_measurement(trial, measured(accuracy, share))
+            set_user_attrs(trial, measured(accuracy, share)._asdict())
             study.tell(trial, (accuracy, share))
         assert best_trial(study, definition).number == 1
 
