@@ -7,7 +7,8 @@ Quarter-width VGG-16 on CIFAR-10 (`--study` takes another definition). Every row
 the learning rate and final BatchNorm statistics, until it has spent the same compute; what fits branches or chooses
 channels is not counted. The study chooses its recipe on the validation split alone; its best trial's recipe is then run
 with seeds of its own. Accuracies are those on the test split, one evaluation for each network. Everything is kept in
-`--work`: the script goes on where it was stopped.
+`--work`: the script goes on where it was stopped. The peak learning rate of a hand-made row is the one of `RATES` that
+does better on the validation split with a seed of its own, as a person would choose it.
 """
 
 import argparse
@@ -58,6 +59,17 @@ ROWS = (
     "probability",
     "searched",
 )
+# Peak learning rates that a person would try; the report's is its own.
+RATES = {
+    "report": (0.01,),
+    "scratch": (0.1, 0.05),
+    "torch-pruning-l1": (0.05, 0.02),
+    "torch-pruning-group-norm": (0.05, 0.02),
+    "fold-at-once": (0.05, 0.02),
+    "probability": (0.05, 0.02),
+}
+_TRYING_SEED = 999
+_FIRST_SEED = 1000
 # What the study searches; the rest is the built-in definition's.
 SPACE = (
     'space.schedule.shape=["instant", "linear", "cosine", "step", "knee", "polynomial"]',
@@ -115,23 +127,14 @@ class Bench:
         return load_network(self.baseline_file).eval()
 
 
-def recipe_of(row: str, bench: Bench) -> Recipe:
-    """The recipe of one of branchfold's own rows."""
+def recipe_of(row: str, bench: Bench, lr: float) -> Recipe:
+    """The recipe of one of branchfold's own rows; the searched one has its own learning rate."""
     full = {group.name: group.width for group in bench.plain.costs.groups}
     sequence = tuple(narrowed(bench.widths, full, list(bench.widths)))
-    once = Recipe("instant", {}, 0.0, bench.widths, Training(lr=0.05), Stages(sequence=sequence))
+    once = Recipe("instant", {}, 0.0, bench.widths, Training(lr=lr), Stages(sequence=sequence))
     if row == "report":
         # Over the whole trial, random branches, the report's small rate.
-        training = Training(lr=0.01)
-        return replace(
-            once,
-            shape="step",
-            parameters={"steps": 10},
-            fade=1.0,
-            method="kaiming",
-            channels="greedy",
-            training=training,
-        )
+        return replace(once, shape="step", parameters={"steps": 10}, fade=1.0, method="kaiming")
     if row == "probability":
         return replace(once, shape="linear", fade=0.3, blending="probability")
     if row == "searched":
@@ -199,34 +202,45 @@ def torch_pruned(bench: Bench, importance: str) -> nn.Module:
     return network
 
 
-def network_of(row: str, bench: Bench, seed: int) -> nn.Module:
+def network_of(row: str, bench: Bench, seed: int, lr: float) -> nn.Module:
     """One row's network, trained."""
     makers: dict[str, Callable[[], nn.Module]] = {
-        "scratch": lambda: fine_tuned(from_scratch(bench, seed), bench, seed, 0.1),
-        "torch-pruning-l1": lambda: fine_tuned(torch_pruned(bench, "l1"), bench, seed, 0.05),
-        "torch-pruning-group-norm": lambda: fine_tuned(torch_pruned(bench, "group-norm"), bench, seed, 0.05),
+        "scratch": lambda: from_scratch(bench, seed),
+        "torch-pruning-l1": lambda: torch_pruned(bench, "l1"),
+        "torch-pruning-group-norm": lambda: torch_pruned(bench, "group-norm"),
     }
     if row in makers:
-        return makers[row]()
-    return run_trial(recipe_of(row, bench), bench.baseline(), bench.plain, seed=seed, hear=lambda report: None).network
+        return fine_tuned(makers[row](), bench, seed, lr)
+    recipe = recipe_of(row, bench, lr)
+    return run_trial(recipe, bench.baseline(), bench.plain, seed=seed, hear=lambda report: None).network
 
 
-def run_row(options: argparse.Namespace, setting: str, row: str, seed: int) -> dict[str, Any]:
-    """One row with one seed, in its own process; kept in a file, so that it is not run twice."""
-    file = Path(options.work) / f"{setting}-{row}-{seed}.json"
+def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, lr: float) -> dict[str, Any]:
+    """One row with one seed and learning rate, in its own process; kept in a file, so that it is not run twice."""
+    file = Path(options.work) / f"{setting}-{row}-{lr:g}-{seed}.json"
     if not file.exists():
         torch.set_num_threads(options.threads)
         bench, started = Bench(options, setting), time.monotonic()
-        network = network_of(row, bench, seed)
+        network = network_of(row, bench, seed, lr)
         result = {
-            "accuracy": on_test(network, bench.plain),
+            "validation": accuracy_of(network, bench.plain.validation_batches()),
+            "accuracy": None if seed == _TRYING_SEED else on_test(network, bench.plain),
             "parameters": sum(p.numel() for p in network.parameters()),
             "seconds": time.monotonic() - started,
         }
         file.write_text(json.dumps(result))
-        print(setting, row, seed, result, flush=True)
+        print(setting, row, lr, seed, result, flush=True)
     found: dict[str, Any] = json.loads(file.read_text())
     return found
+
+
+def best_rate(pool: ProcessPoolExecutor, options: argparse.Namespace, setting: str, row: str) -> float:
+    """The learning rate of a row that does best on the validation split."""
+    rates = RATES.get(row, (0.0,))
+    if len(rates) == 1:
+        return rates[0]
+    tried = {lr: pool.submit(run_row, options, setting, row, _TRYING_SEED, lr) for lr in rates}
+    return max(rates, key=lambda lr: float(tried[lr].result()["validation"]))
 
 
 @cache
@@ -267,16 +281,15 @@ def run_setting(options: argparse.Namespace, setting: str) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     run_study(bench.definition, bench.storage, workers=options.workers, tell=lambda event: print(event, flush=True))
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
-        jobs = {
-            row: [pool.submit(run_row, options, setting, row, seed) for seed in range(1000, 1000 + options.seeds)]
-            for row in ROWS
-        }
+        rates = {row: best_rate(pool, options, setting, row) for row in ROWS}
+        seeds = range(_FIRST_SEED, _FIRST_SEED + options.seeds)
+        jobs = {row: [pool.submit(run_row, options, setting, row, seed, rates[row]) for seed in seeds] for row in ROWS}
         rows = {row: [job.result() for job in submitted] for row, submitted in jobs.items()}
     return {
         "macs_share": bench.share,
         "baseline": on_test(baseline, bench.plain),
         "search": search_cost(bench),
-        "rows": {row: summary(results) for row, results in rows.items()},
+        "rows": {row: {"lr": rates[row], **summary(results)} for row, results in rows.items()},
     }
 
 

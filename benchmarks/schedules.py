@@ -1,6 +1,6 @@
 """Prints the README's table of α schedules: each shape's formula, its default curve, and its parameters.
 
-    python benchmarks/schedules.py
+python benchmarks/schedules.py
 """
 
 from branchfold.search.schedules import SHAPES, make_schedule

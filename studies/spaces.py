@@ -22,6 +22,7 @@ SHAPES = (
     "knots",
     "plateau",
 )
+INITIALISATIONS = ("least-squares", "selection", "kaiming")
 ORDERS = ("forward", "backward", "sensitivity", "cost", "scores")
 
 
@@ -104,7 +105,9 @@ class KeepSpace(Table):
 class InitialisationSpace(Table):
     """`[space.initialisation]`: how new branches get their weights, and how the channels that stay are chosen."""
 
-    method: Annotated[DimensionField, AfterValidator(one_of("least-squares", "selection", "kaiming"))] = Fixed("least-squares")
+    method: Annotated[DimensionField, AfterValidator(one_of("least-squares", "selection", "kaiming"))] = Fixed(
+        "least-squares"
+    )
     channels: Annotated[DimensionField, AfterValidator(one_of("greedy", "bn-scale", "l1", "random"))] = Fixed("greedy")
 
 

@@ -11,8 +11,8 @@ from branchfold.search import runner, trial
 from branchfold.search.events import TrialEnded, TrialReport, TrialStarted
 from branchfold.search.recording import same_trial
 from branchfold.search.space import Recipe
-from branchfold.studies.trials import shape_of
 from branchfold.studies.artifacts import artifact_folder
+from branchfold.studies.trials import shape_of
 
 # Four recipes in all: two shapes, two rates; everything else is fixed.
 FEW = {

@@ -217,7 +217,10 @@ class TestErrors:
             ("space.schedule.fade=[0.5, 0]", "space.schedule.fade must be > 0 and <= 1, but got [0.5, 0]"),
             ("space.schedule.shape=3", "space.schedule.shape must be a name or a list of names, but got 3"),
             ("space.schedule.knee.threshold=[]", "space.schedule.knee.threshold must list at least one choice"),
-            ("space.initialisation.method=lsq", 'method must be one or a list of "least-squares", "selection", "kaiming"'),
+            (
+                "space.initialisation.method=lsq",
+                'method must be one or a list of "least-squares", "selection", "kaiming"',
+            ),
             ("space.training.train_original=1", "train_original must be one or a list of true, false, but got 1"),
             ("space.training.weight_decay=-1", "space.training.weight_decay must be >= 0, but got -1"),
             ("space.training.lr.low=5", "space.training.lr must have low <= high"),
