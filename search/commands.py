@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BranchfoldError, NetworkError
+from ..errors import BranchfoldError, NetworkError, StudyError
 
 if TYPE_CHECKING:
     import optuna
@@ -231,7 +231,7 @@ def refine(
     Example: branchfold refine digits --trial 3 --epochs 60 --seed 1 --seed 2
     """
     if (epochs is None) == (compute is None):
-        raise click.UsageError("give either --epochs or --compute")
+        raise StudyError("give --epochs or --compute, and not both: how long the recipe is to train")
     from ..studies.database import open_storage, stored_definition
     from ..studies.trials import best_trial
     from .outcome import check_output, refined_lines

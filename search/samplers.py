@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, WilcoxonPruner
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
@@ -18,6 +19,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.trial import FrozenTrial
 
 from ..errors import StudyError
 from ..studies.definition import Definition
@@ -25,6 +27,26 @@ from ..studies.dimensions import Choices, Dimension, Fixed, Range
 
 # Finished trials before their median says something about the next one.
 TRIALS_BEFORE_PRUNING = 5
+# Percentage of the trials whose initialised networks are good enough to be trained.
+HOPEFUL = 75.0
+
+
+class UntrainedOrMedianPruner(BasePruner):
+    """Ends a trial whose initialised network is among the worst, and after some reports one below the median.
+
+    Widths or initialisations without hope so end before any training.
+
+    Args:
+        warm_up: reports before the median counts.
+    """
+
+    def __init__(self, warm_up: int) -> None:
+        self._untrained = PercentilePruner(HOPEFUL, n_startup_trials=TRIALS_BEFORE_PRUNING)
+        self._median = MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=warm_up)
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        pruner = self._untrained if trial.last_step == 0 else self._median
+        return pruner.prune(study, trial)
 
 
 def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
@@ -64,7 +86,7 @@ def make_pruner(definition: Definition) -> BasePruner:
     reports = definition.trial.reports
     match definition.search.pruner:
         case "median":
-            return MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=max(1, reports // 3))
+            return UntrainedOrMedianPruner(warm_up=max(1, reports // 3))
         case "hyperband":
             return HyperbandPruner(min_resource=1, max_resource=reports)
         case "wilcoxon":

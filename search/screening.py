@@ -61,8 +61,8 @@ def screen(
     judged = _complete(study)
     # A resumed screening must not draw its first candidates again.
     study.sampler = TPESampler(seed=task.definition.study.seed + len(judged), multivariate=True, n_startup_trials=20)
-    if not judged:
-        study.enqueue_trial(uniform_shares(space), skip_if_exists=True)
+    if not judged and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.enqueue_trial(uniform_shares(space))
     few = task.with_calibration(table.examples)
     losses = {_key(trial.user_attrs[WIDTHS]): trial.value for trial in judged}
 

@@ -206,15 +206,17 @@ class _Milestones:
         self.told: list[Report] = []
 
     def passed(self, module: BranchTraining) -> None:
-        """Reports if the module has passed the next milestone."""
-        if module.progress >= len(self.told) / self.total:
-            self.tell(module.network, module.alpha, module.take_loss())
+        """Reports if the module has passed the next milestone; of several at once the last."""
+        # k / n × n may land just below the whole number k.
+        number = math.floor(module.progress * self.total + 1e-9)
+        if number > self.told[-1].number:
+            self.tell(module.network, module.alpha, module.take_loss(), number)
 
-    def tell(self, network: nn.Module, alpha: float, loss: float) -> None:
+    def tell(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
         validation = self.task.validation_batches()
         folded_accuracy = accuracy_of(delivered(network, self.task), validation)
         accuracy = accuracy_of(network, validation) if alpha > 0 else folded_accuracy
-        report = Report(len(self.told), self.meter.spent, alpha, accuracy, folded_accuracy, loss)
+        report = Report(number, self.meter.spent, alpha, accuracy, folded_accuracy, loss)
         self.told.append(report)
         self.hear(report)
         if report.number > 0 and not math.isfinite(loss):

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from ..errors import StudyError
 from .database import GRACE_PERIOD, engine_of
 from .definition import Definition
+from .tables import Budget
 
 # Widths are whole channels: a network meets its budget within 1 %.
 BUDGET_TOLERANCE = 0.01
@@ -112,10 +113,10 @@ def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
     within = [pair for pair in measured if meets_budget(pair[1], definition)]
     if not within:
         trial, result = min(measured, key=lambda pair: pair[1].macs_share)
+        shares = ", ".join(f"{name} {getattr(result, f'{name}_share'):.3f}" for name in Budget.model_fields)
         raise StudyError(
             f"no trial of {name!r} meets its budget ({_limits(definition)}): the smallest, trial {trial.number}, has "
-            f"macs {result.macs_share:.3f} and parameters {result.parameters_share:.3f}; "
-            f"run more trials with `branchfold run {name} --trials N`"
+            f"{shares}; run more trials with `branchfold run {name} --trials N`"
         )
     return max(within, key=lambda pair: (pair[1].accuracy, -pair[1].macs))[0]
 

@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, with_config
 
 from ..schedules import Schedule, Window, make_schedule, windows_for
 
+# A recipe of another version, with keys that this one does not know, is refused and not half understood.
+_STRICT = ConfigDict(extra="forbid")
 
+
+@with_config(_STRICT)
 @dataclass(frozen=True)
 class Stages:
     """Which groups fade together.
@@ -30,6 +34,7 @@ class Stages:
     hold: float = 0.0
 
 
+@with_config(_STRICT)
 @dataclass(frozen=True)
 class Training:
     """How a trial trains; the keys of `[space.training]`."""
@@ -47,6 +52,7 @@ class Training:
     precision: str = "float32"
 
 
+@with_config(_STRICT)
 @dataclass(frozen=True)
 class Recipe:
     """One trial's recipe.

@@ -8,7 +8,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
-from branchfold.search.samplers import make_pruner, make_sampler
+from branchfold.search.samplers import UntrainedOrMedianPruner, make_pruner, make_sampler
 from branchfold.search.space import SearchSpace
 from branchfold.studies.dimensions import Choices, Fixed, Range, parse_dimension
 
@@ -124,7 +124,7 @@ class TestGrid:
 class TestPruners:
     def test_names(self, define):
         names = {
-            "median": "MedianPruner",
+            "median": "UntrainedOrMedianPruner",
             "hyperband": "HyperbandPruner",
             "wilcoxon": "WilcoxonPruner",
             "none": "NopPruner",
@@ -155,3 +155,29 @@ class TestPruners:
     def test_a_study_runs_with_hyperband(self, study_run, quick_latency):
         study, _, _ = study_run(search={"pruner": "hyperband", "recipes": []}, study={"trials": 2})
         assert len(study.trials) == 2
+
+
+class TestUntrainedOrMedian:
+    """Ten trials of step 0 between 0.1 and 1, of step 5 likewise, then one more."""
+
+    @pytest.mark.parametrize(
+        ("reports", "ends"),
+        [
+            ({0: 0.05}, True),  # untrained, below three quarters of the others
+            ({0: 0.4}, False),  # below their median, but above their lowest quarter
+            ({0: 0.4, 1: 0.4}, False),  # the median does not count yet
+            ({0: 0.4, 5: 0.4}, True),
+            ({0: 0.4, 5: 0.7}, False),
+        ],
+    )
+    def test_ends(self, reports, ends):
+        study = optuna.create_study(direction="maximize", pruner=UntrainedOrMedianPruner(warm_up=3))
+        for i in range(1, 11):
+            trial = study.ask()
+            for step in (0, 1, 5):
+                trial.report(i / 10, step)
+            study.tell(trial, i / 10)
+        trial = study.ask()
+        for step, value in reports.items():
+            trial.report(value, step)
+        assert bool(trial.should_prune()) is ends
