@@ -3,9 +3,10 @@
     pip install -e '.[benchmark]' && python benchmarks/architectures.py --output benchmarks/architectures.json
 
 Each measurement is a process of its own, so that its peak memory is its own; the two libraries take turns. What is
-compared: `channel_groups`, and `add_branches(init="kaiming")` + `fold`, against building Torch-Pruning's graph (its
-pruner's constructor), and that + pruning. Both keep half of the channels; outputs are never narrowed. The networks are
-torchvision's, and residual chains of one width whose depth doubles: seconds a block that stay the same are linear time.
+compared: `channel_groups`, and `add_branches` + `fold`, with random branches and with `init="selection"`, which takes
+channels by their weights as Torch-Pruning does, against building Torch-Pruning's graph (its pruner's constructor), and
+that + pruning. Both keep half of the channels; outputs are never narrowed. The networks are torchvision's, and residual
+chains of one width whose depth doubles: seconds a block that stay the same are linear time.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -64,7 +67,7 @@ def network_and_example(name: str) -> tuple[nn.Module, Tensor]:
     return get_model(name, weights=None).eval(), torch.randn(1, 3, 224, 224)
 
 
-def measure_branchfold(name: str) -> dict[str, float]:
+def measure_branchfold(name: str, init: str = "kaiming") -> dict[str, float]:
     """Seconds of each step, and the process's peak memory."""
     from branchfold.models import add_branches, channel_groups, fold
 
@@ -73,7 +76,7 @@ def measure_branchfold(name: str) -> dict[str, float]:
     marks = [time.perf_counter()]
     channel_groups(network, example)
     marks.append(time.perf_counter())
-    branched = add_branches(network, example, keep=KEEP, init="kaiming")
+    branched = add_branches(network, example, keep=KEEP, init=init)
     marks.append(time.perf_counter())
     fold(branched)
     marks.append(time.perf_counter())
@@ -114,7 +117,11 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-MEASUREMENTS = {"branchfold": measure_branchfold, "torch_pruning": measure_torch_pruning}
+MEASUREMENTS: dict[str, Callable[[str], dict[str, float]]] = {
+    "branchfold": measure_branchfold,
+    "branchfold_selection": partial(measure_branchfold, init="selection"),
+    "torch_pruning": measure_torch_pruning,
+}
 
 
 def in_a_process(library: str, name: str, threads: int) -> dict[str, float]:
@@ -136,8 +143,13 @@ def compare(name: str, runs: int, threads: int) -> dict[str, Any]:
         library: {key: statistics.median(row[key] for row in measured) for key in measured[0]}
         for library, measured in rows.items()
     }
-    ours, theirs = medians["branchfold"], medians["torch_pruning"]
-    return {**medians, "ratio": {key: ours[key] / theirs[key] for key in ("graph_s", "total_s", "peak_mb")}}
+    theirs = medians["torch_pruning"]
+    ratios = {
+        library: {key: ours[key] / theirs[key] for key in ("graph_s", "total_s", "peak_mb")}
+        for library, ours in medians.items()
+        if ours is not theirs
+    }
+    return {**medians, "ratios": ratios}
 
 
 def growth(runs: int, threads: int) -> dict[str, dict[str, dict[str, float]]]:
