@@ -12,7 +12,6 @@ chains of one width whose depth doubles: seconds a block that stay the same are 
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -20,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
+
+from branchfold.benchmarks.results import publish, surroundings
 
 NETWORKS = ("vgg16_bn", "resnet50", "mobilenet_v2", "densenet121")
 CLASSES = 1000
@@ -184,15 +184,11 @@ def main() -> None:
     result = {
         "runs": options.runs,
         "threads": options.threads,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {name: version(name) for name in ("branchfold", "torch", "torchvision", "torch-pruning")},
+        **surroundings("torch", "torchvision", "torch-pruning"),
         "networks": {name: compare(name, options.runs, options.threads) for name in NETWORKS},
         "milliseconds_a_block": growth(options.runs, options.threads),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.output is not None:
-        options.output.write_text(text + "\n")
+    publish(result, options.output)
 
 
 if __name__ == "__main__":

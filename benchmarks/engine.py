@@ -7,9 +7,6 @@ quartiles of the ratios of neighbouring runs beside it.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import branchfold
+from branchfold.benchmarks.results import publish, surroundings
 from branchfold.models import add_branches, fold
 from branchfold.models.cost import CostModel, count_macs
 from branchfold.models.networks.vgg import vgg16
@@ -148,18 +145,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     result = {
         "arguments": {key: value for key, value in vars(options).items() if key != "output"},
-        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "versions": {
-            "branchfold": branchfold.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        **surroundings("torch"),
         **measure(options.width, options.keep, options.batch, options.examples, options.runs, options.seed),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.output is not None:
-        options.output.write_text(text + "\n")
+    publish(result, options.output)
 
 
 if __name__ == "__main__":

@@ -14,21 +14,19 @@ does better on the validation split with a seed of its own, as a person would ch
 import argparse
 import json
 import multiprocessing
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from branchfold.benchmarks.results import publish, surroundings
 from branchfold.models.checkpoints import load_network
 from branchfold.models.factories import build_network
 from branchfold.models.widths import rounded_width
@@ -319,15 +317,11 @@ def main() -> None:
     Path(options.work).mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads * options.workers)
     result = {
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {name: version(name) for name in ("branchfold", "torch", "optuna", "torch-pruning")},
+        **surroundings("torch", "optuna", "torch-pruning"),
         "options": {key: value for key, value in vars(options).items() if key not in ("output", "work", "data_root")},
         "settings": {setting: run_setting(options, setting) for setting in options.settings},
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.output is not None:
-        options.output.write_text(text + "\n")
+    publish(result, options.output)
 
 
 if __name__ == "__main__":

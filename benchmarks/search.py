@@ -9,13 +9,9 @@ nothing kept): blocks of a few trials in turns, each in a database of its own.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
-from importlib.metadata import version
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +23,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from torch import nn
 
+from branchfold.benchmarks.results import publish, surroundings
 from branchfold.search.events import TrialEnded
 from branchfold.search.recording import SEED
 from branchfold.search.runner import Worker
@@ -167,14 +164,10 @@ def main() -> None:
         sizes = {str(size): measure(task, size, options.runs) for size in SIZES}
     result = {
         "runs": options.runs,
-        "hardware": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {name: version(name) for name in ("branchfold", "optuna", "sqlalchemy")},
+        **surroundings("optuna", "sqlalchemy"),
         "finished_trials": sizes,
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.output is not None:
-        options.output.write_text(text + "\n")
+    publish(result, options.output)
 
 
 if __name__ == "__main__":
