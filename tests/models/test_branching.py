@@ -319,7 +319,9 @@ def test_two_optimiser_steps_of_a_residual_network_lower_the_loss():
 
 def test_an_unknown_initialisation_is_refused(make_example):
     _, network, inputs = make_example("linear")
-    with pytest.raises(NetworkError, match="init must be one of least-squares, kaiming, but got init='lucky'"):
+    with pytest.raises(
+        NetworkError, match="init must be one of least-squares, selection, kaiming, but got init='lucky'"
+    ):
         add_branches(network, inputs, keep=0.5, init="lucky")
 
 

@@ -7,6 +7,7 @@ from branchfold.search import schedules
 from branchfold.studies import spaces
 from branchfold.studies.definition import load_definition, parse_definition
 from branchfold.studies.dimensions import Choices, Fixed, Range
+from branchfold.studies.spaces import Space
 
 
 def space(*overrides):
@@ -65,7 +66,7 @@ def test_bounds_of_layers():
 
 
 def test_defaults_of_what_is_searched():
-    found = load_definition("digits").space
+    found = Space()
     assert found.blending.mode == Choices(("convex", "probability", "uniform"))
     assert found.training.restarts == Choices(("none", "stages"))
     assert found.stages.count == Fixed(1)
