@@ -79,12 +79,26 @@ def input_batches(analysis: Analysis, data: Tensor | Iterable[Any]) -> list[tupl
     arity = len(analysis.graph.traced.inputs)
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
     batches = []
-    for batch in data.split(_CHUNK) if isinstance(data, Tensor) else data:
+    for batch in data.split(_CHUNK) if isinstance(data, Tensor) else _iterated(data):
+        if not isinstance(batch, Tensor | tuple | list) or not isinstance(first := _first(batch), Tensor):
+            raise NetworkError(f"data must be tensors, or tuples that start with one, but got {batch!r:.80}")
+        if len(first) == 0:
+            raise NetworkError(f"data has a batch without examples, of shape {tuple(first.shape)}")
         inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)[:arity]
         batches.append(tuple(_placed(x, like) for x in inputs))
     if not batches:
         raise NetworkError("there is no data to fit to")
     return batches
+
+
+def _iterated(data: Any) -> Iterable[Any]:
+    if not isinstance(data, Iterable):
+        raise NetworkError(f"data must be a tensor or an iterable of batches, but got {data!r:.80}")
+    return data
+
+
+def _first(batch: Any) -> Any:
+    return batch if isinstance(batch, Tensor) else next(iter(batch), None)
 
 
 def _placed(value: Any, like: Tensor) -> Any:

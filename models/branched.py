@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any, Self
 
 import torch
@@ -79,8 +80,8 @@ class BranchedNetwork(nn.Module):
             if name not in positions:
                 known = ", ".join(positions) or "none"
                 raise NetworkError(f"group {name!r} has no branch; there are branches for {known}")
-            if not 0 <= value <= 1:
-                raise NetworkError(f"alpha must be between 0 and 1, but got alpha={value} for group {name!r}")
+            if not isinstance(value, Real) or not 0 <= value <= 1:
+                raise NetworkError(f"alpha must be between 0 and 1, but got alpha={value!r} for group {name!r}")
             self.alphas[positions[name]] = value
 
     def set_blending(self, mode: str) -> None:

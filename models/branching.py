@@ -49,6 +49,11 @@ def add_branches(
     Raises:
         NetworkError: if the network cannot be traced, `keep` does not fit its groups, or nothing can be fitted.
     """
+    if isinstance(model, BranchedNetwork) or not isinstance(model, nn.Module):
+        what = (
+            "a network that has branches already: fold it first" if isinstance(model, BranchedNetwork) else repr(model)
+        )
+        raise NetworkError(f"model must be a network, but got {what:.80}")
     if init not in INITIALISATIONS:
         raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
     choice = channels or ("greedy" if init == "least-squares" else "l1")
@@ -59,11 +64,17 @@ def add_branches(
     examples = [as_inputs(example_inputs)] if data is None else data
     if init == "kaiming":
         initialise_at_random(branched)
-    elif branched.plan.widths and init == "selection":
-        batches = input_batches(analysis, examples)
-        initialise_by_selection(branched, choose_channels(analysis, branched.plan.widths, batches, choice))
     elif branched.plan.widths:
-        initialise_from_data(branched, analysis, examples, choice=choice)
+        batches = input_batches(analysis, examples)
+        try:
+            if init == "selection":
+                initialise_by_selection(branched, choose_channels(analysis, branched.plan.widths, batches, choice))
+            else:
+                initialise_from_data(branched, analysis, batches, choice=choice)
+        except RuntimeError as error:
+            shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
+            reason = str(error).strip().splitlines()[0]
+            raise NetworkError(f"the network does not accept data of shape {shapes}: {reason:.200}") from error
     _follow_modes(branched, model)
     return branched
 

@@ -173,6 +173,8 @@ class ChannelGraph:
             return self._refused[name]
         if name in self._read:
             return f"the code reads {name}'s tensors"
+        if name in self.traced.sized:
+            return f"the code reads {name}'s size"
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
         for parameter in module.parameters():

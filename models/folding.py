@@ -102,8 +102,12 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
             `carry_optimizer_state` takes an optimizer along.
 
     Raises:
-        NetworkError: if a group has no branch.
+        NetworkError: if `branched` has no branches at all, or a group has none.
     """
+    if not isinstance(branched, BranchedNetwork):
+        raise NetworkError(f"fold takes what add_branches gave, but got a {type(branched).__name__}")
+    if isinstance(groups, str):
+        raise NetworkError(f"groups must be a collection of names, but got {groups!r}: write [{groups!r}]")
     chosen = set(branched.plan.widths if groups is None else groups)
     for name in chosen - branched.plan.widths.keys():
         raise NetworkError(f"group {name!r} has no branch; there are {', '.join(branched.plan.widths) or 'none'}")

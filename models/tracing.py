@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from ..errors import NetworkError
 from .modes import preserving_modes
 from .narrowing import CONVOLUTIONS, FROZEN_BATCH_NORM, has_hooks, qualified_name
+from .sizes import recorded_sizes
 
 ExampleInputs = Tensor | Sequence[Any]
 
@@ -41,7 +42,7 @@ class TracedNetwork:
     the inputs in whose memory that tensor lies: it is a view of them, or they were changed in place.
 
     The graph is that of training. Where evaluation gives something else, without auxiliary heads for example,
-    `evaluation` is its output in the graph's nodes.
+    `evaluation` is its output in the graph's nodes. `sized` are the layers whose size the code reads.
     """
 
     network: nn.Module
@@ -49,6 +50,7 @@ class TracedNetwork:
     modules: Mapping[str, nn.Module]
     inputs: tuple[Any, ...]
     evaluation: Any = None
+    sized: frozenset[str] = frozenset()
 
     def evaluated(self) -> set[fx.Node]:
         """The nodes that evaluation runs."""
@@ -84,8 +86,9 @@ def as_inputs(example_inputs: ExampleInputs) -> tuple[Any, ...]:
     inputs = tuple(given) if isinstance(given, Sequence) else ()
     if not inputs or not isinstance(inputs[0], Tensor):
         raise NetworkError(f"example_inputs must be a tensor or a sequence of tensors, but got {example_inputs!r:.80}")
-    if inputs[0].dim() < 2:
-        raise NetworkError(f"example_inputs need a batch dimension, but got the shape {tuple(inputs[0].shape)}")
+    if inputs[0].dim() < 2 or len(inputs[0]) == 0:
+        shape = tuple(inputs[0].shape)
+        raise NetworkError(f"example_inputs need a batch dimension with an example in it, but got the shape {shape}")
     return inputs
 
 
@@ -108,8 +111,9 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     # The tracer hangs the constants that it meets on the root module: on shallow copies, so not on the user's.
     network, twin = copy.copy(network), copy.copy(network)
     with preserving_modes(network):
-        graph = _trace_mode(network.train())
-        evaluation = _merge_modes(graph, _trace_mode(twin.eval()))
+        with recorded_sizes(network) as sized:
+            graph = _trace_mode(network.train())
+            evaluation = _merge_modes(graph, _trace_mode(twin.eval()))
         network.eval()
         modules = dict(network.named_modules(remove_duplicate=False))
         try:
@@ -123,7 +127,7 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
             f"{type(network).__name__} cannot be traced: its graph gives other outputs than the network itself for the "
             f"example inputs (an operation with `out=`, or Python state that changes from call to call?)"
         )
-    return TracedNetwork(network, graph, modules, inputs, evaluation)
+    return TracedNetwork(network, graph, modules, inputs, evaluation, frozenset(sized))
 
 
 class _Proxy(fx.Proxy):

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 
 from ..errors import NetworkError
 from .groups import ChannelGroup
@@ -31,7 +32,7 @@ def kept_widths(groups: Sequence[ChannelGroup], keep: Keep, multiple: int = 1) -
         for name, value in keep.items():
             group = by_name.get(name)
             if group is None:
-                near = difflib.get_close_matches(name, by_name, n=1) or list(by_name)[:1]
+                near = difflib.get_close_matches(str(name), by_name, n=1) or list(by_name)[:1]
                 raise NetworkError(f"no channel group is called {name!r}; did you mean {', '.join(map(repr, near))}?")
             width_of[name] = _width(group, value, multiple)
             if not group.prunable and width_of[name] < group.width:
@@ -46,12 +47,12 @@ def rounded_width(exact: float, full: int, multiple: int = 1) -> int:
 
 
 def _width(group: ChannelGroup, value: float, multiple: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise NetworkError(f"keep must be a number, but got {value!r} for group {group.name!r}")
-    if isinstance(value, int) and value > 1:
+    if isinstance(value, Integral) and value > 1:
         if value > group.width:
             raise NetworkError(f"group {group.name!r} has {group.width} channels, but got keep={value}")
-        return value
+        return int(value)
     if not 0 < value <= 1:
         raise NetworkError(f"keep must be in (0, 1] or a channel count, but got keep={value} for group {group.name!r}")
     return group.width if value == 1 else rounded_width(value * group.width, group.width, multiple)

@@ -27,7 +27,7 @@ def trials_table(study: optuna.Study) -> Table:
     """A study's trials; accuracies are those on the validation split, at α = 0."""
     baseline = study.user_attrs.get("baseline")
     table = Table(title=f"study {study.study_name}", caption=_caption(study, baseline), title_justify="left")
-    for column in ("trial", "state", "accuracy", "MACs", "parameters", "schedule", "compute", "seconds"):
+    for column in ("trial", "state", "accuracy", "MACs", "parameters", "latency", "schedule", "compute", "seconds"):
         table.add_column(column, justify="left" if column in ("state", "schedule") else "right")
     for row in trial_rows(study):
         table.add_row(
@@ -36,6 +36,7 @@ def trials_table(study: optuna.Study) -> Table:
             _or_dash(row.accuracy),
             _or_dash(row.macs_share),
             _or_dash(row.parameters_share),
+            _or_dash(row.latency_share),
             row.shape or "-",
             "-" if row.compute is None else f"{row.compute:.2f}",
             "-" if row.seconds is None else f"{row.seconds:.1f}",

@@ -52,6 +52,7 @@ class TrialRow(NamedTuple):
     accuracy: float | None
     macs_share: float | None
     parameters_share: float | None
+    latency_share: float | None
     shape: str | None
     reports: int
     compute: float | None
@@ -183,6 +184,7 @@ def _row(trial: FrozenTrial) -> TrialRow:
         accuracy=attributes.get("accuracy", reported),
         macs_share=attributes.get("macs_share"),
         parameters_share=attributes.get("parameters_share"),
+        latency_share=attributes.get("latency_share"),
         shape=shape_of(trial),
         reports=last.get("number", trial.last_step) or 0,
         compute=last.get("compute"),

@@ -1,0 +1,97 @@
+import pytest
+import torch
+from torch import nn
+
+from branchfold.errors import NetworkError
+from branchfold.models import add_branches, channel_groups, fold
+
+EXAMPLE = torch.randn(4, 3, 9, 7, dtype=torch.float64)
+
+
+class Net(nn.Module):
+    """A chain whose forward multiplies by what `number` reads of it."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+        self.first, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.second, self.last = nn.Conv2d(8, 6, 3), nn.Linear(6, 3)
+        self.width = 8
+
+    def forward(self, x):
+        x = self.norm(self.first(x)) * self.number(self)
+        return self.last(self.second(x).mean((2, 3)))
+
+
+def reasons(network):
+    return {group.name: group.reason for group in channel_groups(network, EXAMPLE)}
+
+
+@pytest.mark.parametrize(
+    ("number", "fixed"),
+    [
+        (lambda net: net.second.in_channels**-0.5, {"first": "second", "second": "second"}),
+        (lambda net: net.norm.num_features, {"first": "norm"}),
+        (lambda net: net.first.out_channels, {"first": "first"}),
+        (lambda net: net.last.in_features**-0.5, {"second": "last"}),
+        (lambda net: sum(p.numel() for p in net.first.parameters()), {"first": "first"}),
+        (lambda net: net.width, {}),
+    ],
+)
+def test_a_layer_whose_size_the_code_reads_keeps_it(number, fixed):
+    torch.manual_seed(0)
+    network = Net(number).double().eval()
+    found = reasons(network)
+    for name in ("first", "second"):
+        assert found[name] == (f"the code reads {fixed[name]}'s size" if name in fixed else "")
+    branched = add_branches(network, EXAMPLE, keep=0.5)
+    branched.set_alpha(0.0)
+    assert torch.allclose(branched(EXAMPLE), fold(branched)(EXAMPLE), rtol=1e-9, atol=1e-9)
+
+
+def test_torch_s_layers_are_as_they_were_after_tracing():
+    reasons(Net(lambda net: 1.0).double())
+    assert "__getattribute__" not in vars(nn.Module)
+
+
+class TestMistakes:
+    """One clear line for what a caller got wrong."""
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (EXAMPLE[:0], "data has a batch without examples"),
+            ([], "there is no data to fit to"),
+            (3, "data must be a tensor or an iterable of batches, but got 3"),
+            ("abc", "data must be tensors, or tuples that start with one, but got 'a'"),
+            ([{"x": EXAMPLE}], "data must be tensors, or tuples that start with one"),
+            (EXAMPLE[:, :1], r"the network does not accept data of shape \(4, 1, 9, 7\)"),
+        ],
+    )
+    def test_in_the_data(self, data, message):
+        with pytest.raises(NetworkError, match=message) as caught:
+            add_branches(Net(lambda net: 1.0).double(), EXAMPLE, keep=0.5, data=data)
+        assert "\n" not in str(caught.value)
+
+    def test_in_the_network(self):
+        network = Net(lambda net: 1.0).double()
+        branched = add_branches(network, EXAMPLE, keep=0.5, init="selection")
+        with pytest.raises(NetworkError, match="has branches already"):
+            add_branches(branched, EXAMPLE, keep=0.5)
+        with pytest.raises(NetworkError, match="model must be a network, but got None"):
+            add_branches(None, EXAMPLE, keep=0.5)
+        with pytest.raises(NetworkError, match="example_inputs need a batch dimension with an example"):
+            add_branches(network, EXAMPLE[:0], keep=0.5)
+        with pytest.raises(NetworkError, match="fold takes what add_branches gave, but got a Net"):
+            fold(network)
+        with pytest.raises(NetworkError, match=r"write \['first'\]"):
+            fold(branched, groups="first")
+        with pytest.raises(NetworkError, match="alpha must be between 0 and 1, but got alpha='x'"):
+            branched.set_alpha("x")
+
+    def test_numbers_of_numpy_are_numbers(self):
+        import numpy as np
+
+        network = Net(lambda net: 1.0).double()
+        keep = {"first": np.int64(3), "second": np.float32(0.5)}
+        assert add_branches(network, EXAMPLE, keep=keep, init="kaiming").plan.widths == {"first": 3, "second": 3}
