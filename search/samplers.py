@@ -1,5 +1,6 @@
 """Optuna's samplers and pruners by the names that a definition gives them."""
 
+import statistics
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, PercentilePruner, WilcoxonPruner
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import (
     BaseSampler,
     CmaEsSampler,
@@ -19,7 +20,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import StudyError
 from ..studies.definition import Definition
@@ -27,26 +28,33 @@ from ..studies.dimensions import Choices, Dimension, Fixed, Range
 
 # Finished trials before their median says something about the next one.
 TRIALS_BEFORE_PRUNING = 5
-# Percentage of the trials whose initialised networks are good enough to be trained.
-HOPEFUL = 75.0
+# Share of the median accuracy from which an initialised network is worth training.
+HOPEFUL = 0.5
 
 
 class UntrainedOrMedianPruner(BasePruner):
-    """Ends a trial whose initialised network is among the worst, and after some reports one below the median.
+    """Ends a trial whose initialised network is without hope, and after some reports one below the median.
 
-    Widths or initialisations without hope so end before any training.
+    Without hope is less than half of the accuracy that other trials' initialised networks have at the median: such
+    widths or branches end before any training.
 
     Args:
         warm_up: reports before the median counts.
     """
 
     def __init__(self, warm_up: int) -> None:
-        self._untrained = PercentilePruner(HOPEFUL, n_startup_trials=TRIALS_BEFORE_PRUNING)
         self._median = MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=warm_up)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        pruner = self._untrained if trial.last_step == 0 else self._median
-        return pruner.prune(study, trial)
+        if trial.last_step != 0:
+            return bool(self._median.prune(study, trial))
+        others = [
+            other.intermediate_values[0]
+            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+            if 0 in other.intermediate_values
+        ]
+        enough = len(others) >= TRIALS_BEFORE_PRUNING
+        return enough and trial.intermediate_values[0] < HOPEFUL * statistics.median(others)
 
 
 def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
