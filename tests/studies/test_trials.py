@@ -127,4 +127,4 @@ def test_rows(study):
     assert first.shape in ("linear", "knee")
     assert 0 <= first.seconds < 60
     assert second == (1, "running", 0.6, None, None, None, None, 1, None, None)
-    assert third == (2, "running", None, None, None, None, 0, None, None)
+    assert third == (2, "running", None, None, None, None, None, 0, None, None)
