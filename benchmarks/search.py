@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    definition = load_definition("digits", ["trial.epochs=10"])
+    definition = load_definition("digits", ["trial.epochs=10", "space.stages.count=1"])
     with quiet_optuna():
         task = Task.of(definition)
         sizes = {str(size): measure(task, size, options.runs) for size in SIZES}
