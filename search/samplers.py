@@ -46,6 +46,7 @@ class UntrainedOrMedianPruner(BasePruner):
         self._median = MedianPruner(n_startup_trials=TRIALS_BEFORE_PRUNING, n_warmup_steps=warm_up)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the trial ends now."""
         if trial.last_step != 0:
             return bool(self._median.prune(study, trial))
         others = [

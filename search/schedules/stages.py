@@ -4,9 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-ORDERS = ("forward", "backward", "sensitivity", "cost", "scores")
-WINDOWS = ("shared", "own")
-
 
 @dataclass(frozen=True)
 class Window:
@@ -51,8 +48,8 @@ def ordered(groups: Sequence[str], order: str, scores: Mapping[str, float]) -> l
     Args:
         groups: in the order of the network's forward.
         order: "forward", "backward", or any other name for falling scores; equal ones in forward order.
-        scores: group → score, for the orders that need one: what the network loses without the group's channels, taken
-            last ("sensitivity" gives it the negative sign), MACs ("cost") or anything searched ("scores").
+        scores: group → score, for the orders that need one: the negative error ("sensitivity"), the MACs that go
+            ("cost"), or a searched number ("scores").
     """
     if order in ("forward", "backward"):
         return list(groups) if order == "forward" else list(reversed(groups))

@@ -68,6 +68,7 @@ class _Scaling:
         self.most = {n: max(self.least[n], math.floor(round(bounds.get(n, (0.0, 1.0))[1] * full[n], 9))) for n in keep}
 
     def widths(self) -> dict[str, int]:
+        """The widths that meet the budget; those of the shares as they are where there is none."""
         if self.budget.macs is None and self.budget.parameters is None:
             return self._scaled(1.0)
         narrowest = self._scaled(0.0)

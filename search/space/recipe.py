@@ -19,7 +19,7 @@ class Stages:
 
     Attributes:
         count: of stages.
-        order: its name; see ``stages.ORDERS``.
+        order: its name; see ``[space.stages]``.
         sequence: the narrowed groups in that order.
         overlap: share of a stage's window in common with the next one's.
         windows: "shared", or "own" for each group of a stage.

@@ -108,6 +108,7 @@ class BranchTraining(pl.LightningModule):
         self._advance()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """The loss of the blend and, by the recipe's weight, that at α = 0."""
         images, labels = batch
         target = None
         for teacher in self._teacher:

@@ -23,7 +23,6 @@ def refused(*overrides):
 
 def test_the_names_are_those_of_the_search():
     assert tuple(schedules.SHAPES) == spaces.SHAPES
-    assert schedules.ORDERS == spaces.ORDERS
 
 
 def test_a_schedules_name_alone_is_that_shape_with_its_defaults():

@@ -2,7 +2,8 @@ import itertools
 
 import pytest
 
-from branchfold.search.schedules import ORDERS, Window, ordered, windows_for
+from branchfold.search.schedules import Window, ordered, windows_for
+from branchfold.studies.spaces import ORDERS
 
 GROUPS = ["a", "b", "c", "d", "e", "f", "g"]
 
