@@ -34,7 +34,7 @@ class Case(NamedTuple):
 # By the start of the name; the longest that fits counts.
 SPECIAL = {
     "alexnet": Case((63, 70)),
-    "densenet201": Case((64, 80)),
+    "densenet": Case((64, 80)),
     "googlenet": Case((32, 48), {"init_weights": False}),
     "inception": Case((75, 80), {"init_weights": False, "aux_logits": False}),
     "maxvit": Case((224, 224)),
