@@ -7,8 +7,8 @@ Quarter-width VGG-16 on CIFAR-10 (`--study` takes another definition). Every row
 the learning rate and final BatchNorm statistics, until it has spent the same compute; what fits branches or chooses
 channels is not counted. The study chooses its recipe on the validation split alone; its best trial's recipe is then run
 with seeds of its own. Accuracies are those on the test split, one evaluation for each network. Everything is kept in
-`--work`: the script goes on where it was stopped. The peak learning rate of a hand-made row is the one of `RATES` that
-does better on the validation split with a seed of its own, as a person would choose it.
+`--work`: the script goes on where it was stopped. Peak learning rate and augmentation of a hand-made row are those of
+`TRIES` that do best on the validation split with a seed of its own, as a person would choose them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -57,27 +57,41 @@ ROWS = (
     "probability",
     "searched",
 )
-# Peak learning rates that a person would try; the report's is its own.
-RATES = {
-    "report": (0.01,),
-    "scratch": (0.1, 0.05),
-    "torch-pruning-l1": (0.05, 0.02),
-    "torch-pruning-group-norm": (0.05, 0.02),
-    "fold-at-once": (0.05, 0.02),
-    "probability": (0.05, 0.02),
+
+
+class Try(NamedTuple):
+    """Peak learning rate, and whether images are augmented."""
+
+    lr: float
+    augment: bool
+
+
+def tries(*rates: float) -> tuple[Try, ...]:
+    """Each rate with and without augmentation."""
+    return tuple(Try(lr, augment) for lr in rates for augment in (True, False))
+
+
+# What a person would try; the report's rate is its own.
+TRIES = {
+    "report": tries(0.01),
+    "scratch": tries(0.1, 0.05),
+    "torch-pruning-l1": tries(0.05, 0.02),
+    "torch-pruning-group-norm": tries(0.05, 0.02),
+    "fold-at-once": tries(0.05, 0.02),
+    "probability": tries(0.05, 0.02),
+    "searched": (Try(0.0, False),),  # the recipe has its own
 }
 _TRYING_SEED = 999
 _FIRST_SEED = 1000
 # What the study searches; the rest is the built-in definition's.
 SPACE = (
-    'space.schedule.shape=["instant", "linear", "cosine", "step", "knee", "polynomial"]',
-    "space.schedule.fade={low=0.1, high=0.8}",
+    'space.schedule.shape=["instant", "linear", "knee"]',
+    "space.schedule.fade={low=0.05, high=0.5}",
     'space.blending.mode=["probability", "uniform", "convex"]',
-    "space.stages.count={low=1, high=3}",
-    "space.training.lr={low=0.01, high=0.2, log=true}",
-    "space.training.distillation=[0.0, 0.5]",
-    "space.training.label_smoothing=[0.0, 0.1]",
-    "space.training.weight_decay={low=1e-4, high=2e-3, log=true}",
+    "space.stages.count={low=1, high=2}",
+    'space.initialisation.method=["least-squares", "selection"]',
+    "space.training.lr={low=0.01, high=0.1, log=true}",
+    "space.training.augment=[false, true]",
 )
 
 
@@ -125,11 +139,13 @@ class Bench:
         return load_network(self.baseline_file).eval()
 
 
-def recipe_of(row: str, bench: Bench, lr: float) -> Recipe:
-    """The recipe of one of branchfold's own rows; the searched one has its own learning rate."""
+def recipe_of(row: str, bench: Bench, tried: Try) -> Recipe:
+    """The recipe of one of branchfold's own rows."""
     full = {group.name: group.width for group in bench.plain.costs.groups}
     sequence = tuple(narrowed(bench.widths, full, list(bench.widths)))
-    once = Recipe("instant", {}, 0.0, bench.widths, Training(lr=lr), Stages(sequence=sequence))
+    once = Recipe(
+        "instant", {}, 0.0, bench.widths, Training(lr=tried.lr, augment=tried.augment), Stages(sequence=sequence)
+    )
     if row == "report":
         # Over the whole trial, random branches, the report's small rate.
         return replace(once, shape="step", parameters={"steps": 10}, fade=1.0, method="kaiming")
@@ -141,16 +157,17 @@ def recipe_of(row: str, bench: Bench, lr: float) -> Recipe:
     return once
 
 
-def fine_tuned(network: nn.Module, bench: Bench, seed: int, lr: float) -> nn.Module:
+def fine_tuned(network: nn.Module, bench: Bench, seed: int, tried: Try) -> nn.Module:
     """A plain network trained with the compute of a trial."""
     torch.manual_seed(seed)
     task = bench.plain
     table = task.definition.trial
-    recipe = Recipe("instant", {}, 0.0, {}, Training(lr=lr))
+    recipe = Recipe("instant", {}, 0.0, {}, Training(lr=tried.lr))
     module = BranchTraining(
         network.train(), recipe, fold=lambda branched, groups: branched, meter=task.meter(), compute=table.compute
     )
-    fit(module, task.training_batches(table.batch_size, seed=seed), epochs=-1, callbacks=[])
+    batches = task.training_batches(table.batch_size, seed=seed, augment=tried.augment)
+    fit(module, batches, epochs=-1, callbacks=[])
     return delivered(module.network.cpu(), task)
 
 
@@ -200,7 +217,7 @@ def torch_pruned(bench: Bench, importance: str) -> nn.Module:
     return network
 
 
-def network_of(row: str, bench: Bench, seed: int, lr: float) -> nn.Module:
+def network_of(row: str, bench: Bench, seed: int, tried: Try) -> nn.Module:
     """One row's network, trained."""
     makers: dict[str, Callable[[], nn.Module]] = {
         "scratch": lambda: from_scratch(bench, seed),
@@ -208,18 +225,19 @@ def network_of(row: str, bench: Bench, seed: int, lr: float) -> nn.Module:
         "torch-pruning-group-norm": lambda: torch_pruned(bench, "group-norm"),
     }
     if row in makers:
-        return fine_tuned(makers[row](), bench, seed, lr)
-    recipe = recipe_of(row, bench, lr)
+        return fine_tuned(makers[row](), bench, seed, tried)
+    recipe = recipe_of(row, bench, tried)
     return run_trial(recipe, bench.baseline(), bench.plain, seed=seed, hear=lambda report: None).network
 
 
-def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, lr: float) -> dict[str, Any]:
-    """One row with one seed and learning rate, in its own process; kept in a file, so that it is not run twice."""
-    file = Path(options.work) / f"{setting}-{row}-{lr:g}-{seed}.json"
+def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, tried: Try) -> dict[str, Any]:
+    """One row with one seed, in its own process; kept in a file, so that it is not run twice."""
+    suffix = "augmented" if tried.augment else "plain"
+    file = Path(options.work) / f"{setting}-{row}-{tried.lr:g}-{suffix}-{seed}.json"
     if not file.exists():
         torch.set_num_threads(options.threads)
         bench, started = Bench(options, setting), time.monotonic()
-        network = network_of(row, bench, seed, lr)
+        network = network_of(row, bench, seed, tried)
         result = {
             "validation": accuracy_of(network, bench.plain.validation_batches()),
             "accuracy": None if seed == _TRYING_SEED else on_test(network, bench.plain),
@@ -227,18 +245,17 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, lr: 
             "seconds": time.monotonic() - started,
         }
         file.write_text(json.dumps(result))
-        print(setting, row, lr, seed, result, flush=True)
+        print(setting, row, *tried, seed, result, flush=True)
     found: dict[str, Any] = json.loads(file.read_text())
     return found
 
 
-def best_rate(pool: ProcessPoolExecutor, options: argparse.Namespace, setting: str, row: str) -> float:
-    """The learning rate of a row that does best on the validation split."""
-    rates = RATES.get(row, (0.0,))
-    if len(rates) == 1:
-        return rates[0]
-    tried = {lr: pool.submit(run_row, options, setting, row, _TRYING_SEED, lr) for lr in rates}
-    return max(rates, key=lambda lr: float(tried[lr].result()["validation"]))
+def best_try(pool: ProcessPoolExecutor, options: argparse.Namespace, setting: str, row: str) -> Try:
+    """Of what a person would try, that which does best on the validation split."""
+    if len(TRIES[row]) == 1:
+        return TRIES[row][0]
+    runs = {tried: pool.submit(run_row, options, setting, row, _TRYING_SEED, tried) for tried in TRIES[row]}
+    return max(runs, key=lambda tried: float(runs[tried].result()["validation"]))
 
 
 @cache
@@ -279,15 +296,15 @@ def run_setting(options: argparse.Namespace, setting: str) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     run_study(bench.definition, bench.storage, workers=options.workers, tell=lambda event: print(event, flush=True))
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
-        rates = {row: best_rate(pool, options, setting, row) for row in ROWS}
+        best = {row: best_try(pool, options, setting, row) for row in ROWS}
         seeds = range(_FIRST_SEED, _FIRST_SEED + options.seeds)
-        jobs = {row: [pool.submit(run_row, options, setting, row, seed, rates[row]) for seed in seeds] for row in ROWS}
+        jobs = {row: [pool.submit(run_row, options, setting, row, seed, best[row]) for seed in seeds] for row in ROWS}
         rows = {row: [job.result() for job in submitted] for row, submitted in jobs.items()}
     return {
         "macs_share": bench.share,
         "baseline": on_test(baseline, bench.plain),
         "search": search_cost(bench),
-        "rows": {row: {"lr": rates[row], **summary(results)} for row, results in rows.items()},
+        "rows": {row: {**best[row]._asdict(), **summary(results)} for row, results in rows.items()},
     }
 
 

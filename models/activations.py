@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,8 +10,9 @@ from torch import Tensor, fx, nn
 from ..errors import NetworkError
 from .groups import Analysis
 from .modes import preserving_modes
+from .readers import mean_is_restored, metric, readers_of
 from .reuse import blended_alike
-from .selection import gram, greedy_selection
+from .selection import by_channel, gram, greedy_selection
 from .tracing import ExampleInputs, as_inputs, copied
 
 _CHUNK = 256
@@ -22,9 +23,9 @@ def sensitivity(
 ) -> dict[str, Tensor]:
     """For every group that can be narrowed, the error at each width: (C + 1,), from 1 at width 0 to 0 at width C.
 
-    The error is the share of the activations' energy, where the group is read, that the best chosen channels leave
-    unexplained (see `greedy_selection`). Errors of different groups say how redundant each is, not what it costs the
-    network's accuracy.
+    The error is the share of what the group's readers make of its channels that the best chosen ones leave unexplained
+    (see `greedy_selection`; each output of a reader counts the same). Errors of different groups say how redundant each
+    is, not what it costs the network's accuracy.
 
     Args:
         model: any network that `torch.fx` can trace; it is not changed.
@@ -37,36 +38,54 @@ def sensitivity(
     analysis = Analysis.of(copy.deepcopy(model), example_inputs)
     batches = input_batches(analysis, [as_inputs(example_inputs)] if data is None else data)
     names = [group.name for group in analysis.groups if group.prunable]
-    grams = group_grams(analysis, names, batches)
-    return {name: greedy_selection(grams[name], len(grams[name])).errors for name in names}
+    activity = group_activity(analysis, names, batches)
+    return {name: greedy_selection(G, len(G), M).errors for name, (G, M) in activity.items()}
 
 
-def group_grams(analysis: Analysis, names: Iterable[str], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
-    """Each group's Gram matrix (C, C), float64: the sum over the tensors in which it is read, each of energy 1.
+class Activity(NamedTuple):
+    """How the channels of a group vary together where they are read, and what their readers make of it.
+
+    Attributes:
+        gram: G (C, C), float64: the sum over the tensors in which the group is read, each of energy 1.
+        metric: M (C, C), float64: how much an error counts in each direction (see `readers.metric`).
+    """
+
+    gram: Tensor
+    metric: Tensor
+
+
+def group_activity(analysis: Analysis, names: Iterable[str], batches: Iterable[tuple[Any, ...]]) -> dict[str, Activity]:
+    """How each group's channels vary, about their mean where the branches restore it, else about 0.
 
     Tensors that one layer reads in several calls count as one.
 
     Args:
         analysis: of the network to run, in evaluation mode.
-        names: the groups.
+        names: the groups that get a branch.
         batches: positional arguments of the forward.
     """
     wanted = set(names)
-    sums: dict[fx.Node, list[Tensor | None]] = {}
+    readers = readers_of(analysis)
+    centred = {node for node, reading in readers.items() if mean_is_restored(analysis, reading, wanted)}
+    sums: dict[fx.Node, list[_Sum | None]] = {}
     network = analysis.graph.traced.network
     with preserving_modes(network), torch.no_grad():
         network.eval()
         for batch in batches:
-            _Recorder(analysis, wanted, sums).run(*copied(batch))
-    grams: dict[str, Tensor] = {}
+            _Recorder(analysis, wanted, centred, sums).run(*copied(batch))
+    found: dict[str, Activity] = {}
     for node, parts in sums.items():
-        for name, G in zip(analysis.segment_groups(analysis.graph.layouts[node]), parts, strict=True):
-            if G is None or name is None:
+        layout = analysis.graph.layouts[node]
+        for i, (name, part) in enumerate(zip(analysis.segment_groups(layout), parts, strict=True)):
+            if part is None or name is None:
                 continue
+            G = part.gram()
             energy = G.diagonal().sum()
-            scaled = G / energy if energy != 0 else G  # also where it is not a number, for the selection to refuse
-            grams[name] = grams[name] + scaled if name in grams else scaled
-    return grams
+            G = G / energy if energy != 0 else G  # also where it is not a number, for the selection to refuse
+            M = metric(analysis, readers[node], layout, i, G)
+            known = found.get(name)
+            found[name] = Activity(G, M) if known is None else Activity(known.gram + G, known.metric + M)
+    return found
 
 
 def input_batches(analysis: Analysis, data: Tensor | Iterable[Any]) -> list[tuple[Any, ...]]:
@@ -107,13 +126,44 @@ def _placed(value: Any, like: Tensor) -> Any:
     return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
 
-class _Recorder(fx.Interpreter):
-    """Runs the network and adds up, where a layer reads, the Gram matrix of each segment."""
+class _Sum:
+    """The Gram matrix of rows (C, *) that come batch by batch, about their mean or about 0.
 
-    def __init__(self, analysis: Analysis, wanted: set[str], sums: dict[fx.Node, list[Tensor | None]]) -> None:
+    The first batch's mean is taken off before anything is multiplied: the rows' own precision may be low.
+    """
+
+    def __init__(self, rows: Tensor, *, centred: bool) -> None:
+        self.shift = rows.double().mean(1).to(rows.dtype)[:, None] if centred else None
+        self.products, self.totals, self.count = torch.zeros((), dtype=torch.float64), torch.zeros(()), 0
+        self.add(rows)
+
+    def add(self, rows: Tensor) -> None:
+        """Adds a batch."""
+        rows = rows if self.shift is None else rows - self.shift
+        self.products = self.products + gram(rows)
+        self.totals = self.totals + rows.double().sum(1)
+        self.count += rows.shape[1]
+
+    def gram(self) -> Tensor:
+        """Σ (a − mean) (a − mean)ᵀ, or Σ a aᵀ."""
+        if self.shift is None:
+            return self.products
+        return self.products - torch.outer(self.totals, self.totals) / self.count
+
+
+class _Recorder(fx.Interpreter):
+    """Runs the network and adds up, where a layer reads, the channels of each segment and their products."""
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        wanted: set[str],
+        centred: set[fx.Node],
+        sums: dict[fx.Node, list[_Sum | None]],
+    ) -> None:
         traced = analysis.graph.traced
         super().__init__(traced.network, garbage_collect_values=True, graph=traced.graph)
-        self.analysis, self.wanted, self.sums = analysis, wanted, sums
+        self.analysis, self.wanted, self.centred, self.sums = analysis, wanted, centred, sums
         self.alike = blended_alike(analysis.graph)
 
     def run_node(self, n: fx.Node) -> Any:
@@ -126,12 +176,11 @@ class _Recorder(fx.Interpreter):
         layout = self.analysis.graph.layouts[node]
         names = self.analysis.segment_groups(layout)
         slices = value.split([segment.size for segment in layout.segments], layout.dim)
-        known = self.sums.get(node, [None] * len(names))
-        added: list[Tensor | None] = []
-        for name, segment, x, G in zip(names, layout.segments, slices, known, strict=True):
-            if name not in self.wanted:
-                added.append(None)
-                continue
-            more = gram(x, layout.dim, segment.channels.width)
-            added.append(more if G is None else G + more)
-        self.sums[node] = added
+        known = self.sums.setdefault(node, [None] * len(names))
+        for i, (name, segment, x) in enumerate(zip(names, layout.segments, slices, strict=True)):
+            if name in self.wanted:
+                rows = by_channel(x, layout.dim, segment.channels.width)
+                if (before := known[i]) is None:
+                    known[i] = _Sum(rows, centred=node in self.centred)
+                else:
+                    before.add(rows)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .activations import group_grams
+from .activations import group_activity
 from .groups import Analysis
 from .narrowing import BATCH_NORMS, TRANSPOSED, own_tensor
 from .selection import greedy_selection
@@ -23,17 +23,17 @@ def choose_channels(
         analysis: of the network.
         widths: group → channels to choose.
         batches: data that "greedy" looks at.
-        choice: "greedy" takes the channel that explains most of what is left, again and again; "l1" those of the
-            writers' largest absolute weights (Li et al., "Pruning filters for efficient ConvNets", 2017); "bn-scale"
-            those that BatchNorms scale most (Liu et al., "Network slimming", 2017), "l1" where there are none;
-            "random" draws them.
+        choice: "greedy" takes the channel that explains most of what the readers still miss, again and again; "l1"
+            those of the writers' largest absolute weights (Li et al., "Pruning filters for efficient ConvNets", 2017);
+            "bn-scale" those that BatchNorms scale most (Liu et al., "Network slimming", 2017), "l1" where there are
+            none; "random" draws them.
 
     Raises:
         NetworkError: if activations are not finite.
     """
     if choice == "greedy":
-        grams = group_grams(analysis, widths, batches)
-        return {name: greedy_selection(grams[name], width).order for name, width in widths.items()}
+        activity = group_activity(analysis, widths, batches)
+        return {name: greedy_selection(G, widths[name], M).order for name, (G, M) in activity.items()}
     scores = _SCORES[choice](analysis, widths)
     return {name: scores[name].topk(width).indices for name, width in widths.items()}
 

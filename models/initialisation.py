@@ -15,6 +15,7 @@ from .groups import Analysis
 from .modes import preserving_modes
 from .narrowing import BATCH_NORMS, with_channels
 from .plan import kept_places, key_of, path_of
+from .readers import mean_is_restored, readers_of
 from .reuse import fitting_order, is_fitted
 from .selection import by_channel, ridge_least_squares
 from .tracing import copied
@@ -35,8 +36,8 @@ def initialise_from_data(
 
     In forward order: P selects the chosen channels (its bias restores their mean), narrow layers hold the chosen
     channels' parameters, narrow BatchNorms' statistics are those of the data that arrives, and E is ridge least squares
-    from the narrow tensor that is delivered to the original's tensor. All examples' activations at the current depth
-    are held at once.
+    from the narrow tensor that is delivered to the original's tensor, both about their means where the next branches
+    restore the mean. All examples' activations at the current depth are held at once.
 
     Args:
         branched: the network, changed in place.
@@ -84,6 +85,11 @@ class _Fit:
         self.arrived: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
         self.wide = self._wide_nodes()
         self.needed = self._needed_at_zero()
+        self.centred = {
+            key_of(node.name)
+            for node, readers in readers_of(analysis).items()
+            if mean_is_restored(analysis, readers, branched.plan.widths)
+        }
         self.last_call = {str(n.target): n for bundle in self.order for n in bundle if n in self.needed}
         self.interpreter = fx.Interpreter(branched, graph=branched.graph)
         self.original: dict[fx.Node, list[Any]] = {}
@@ -209,9 +215,11 @@ class _Fit:
                 continue
             ZZ = torch.zeros(part.kept, part.kept, dtype=torch.float64, device=self.branched.alphas.device)
             AZ = torch.zeros(part.width, part.kept, dtype=torch.float64, device=ZZ.device)
-            for a, z in zip(wide, thin, strict=True):
-                A = by_channel(a.split([full for full, _ in blend.sizes], blend.dim)[i], blend.dim, part.width)
-                Z = by_channel(z.split([kept for _, kept in blend.sizes], blend.dim)[i], blend.dim, part.kept)
+            As = [by_channel(a.split([s for s, _ in blend.sizes], blend.dim)[i], blend.dim, part.width) for a in wide]
+            Zs = [by_channel(z.split([s for _, s in blend.sizes], blend.dim)[i], blend.dim, part.kept) for z in thin]
+            if name in self.centred:
+                As, Zs = _centred(As), _centred(Zs)
+            for A, Z in zip(As, Zs, strict=True):
                 ZZ += Z @ Z.T
                 AZ += A @ Z.T
             blend.expand[str(i)].copy_(ridge_least_squares(ZZ, AZ, self.ridge))
@@ -219,6 +227,13 @@ class _Fit:
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:
     return values[node][i]
+
+
+def _centred(columns: list[Tensor]) -> list[Tensor]:
+    """Rows (C, *) without their mean over all columns of all batches."""
+    count = sum(rows.shape[1] for rows in columns)
+    mean = torch.stack([rows.double().sum(1) for rows in columns]).sum(0) / count
+    return [rows - mean[:, None].to(rows.dtype) for rows in columns]
 
 
 def _mean(values: list[Tensor], dim: int) -> Tensor:

@@ -16,17 +16,16 @@ class Selection(NamedTuple):
 
     Attributes:
         order: (k,) channel indices.
-        errors: (k + 1,) share of the energy Σ a² that the first 0, 1, … k channels leave unexplained.
+        errors: (k + 1,) share of the energy that the first 0, 1, … k channels leave unexplained.
     """
 
     order: Tensor
     errors: Tensor
 
 
-def gram(x: Tensor, dim: int, width: int) -> Tensor:
-    """G (C, C) of a tensor whose dimension `dim` holds `width` channels, each taking size/width consecutive places."""
-    channels = by_channel(x, dim, width)
-    return (channels @ channels.T).double()
+def gram(rows: Tensor) -> Tensor:
+    """G (C, C) of rows (C, examples and positions)."""
+    return (rows @ rows.T).double()
 
 
 def by_channel(x: Tensor, dim: int, width: int) -> Tensor:
@@ -35,16 +34,19 @@ def by_channel(x: Tensor, dim: int, width: int) -> Tensor:
     return rows.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def greedy_selection(G: Tensor, k: int) -> Selection:
+def greedy_selection(G: Tensor, k: int, M: Tensor | None = None) -> Selection:
     """Chooses k of C channels: each time the one that explains most of what is left.
 
-    Explaining channel j reduces the residual Gram R by R[:, j] R[:, j]ᵀ / R[j, j], the energy by ‖R[:, j]‖² / R[j, j]
-    (greedy column subset selection; Farahat, Ghodsi and Kamel, "An efficient greedy method for unsupervised feature
-    selection", ICDM 2011). Channels that others explain already follow in the order of their index.
+    Explaining channel j takes r rᵀ / R[j, j], with r = R[:, j], off the residual Gram R, and rᵀ M r / R[j, j] off the
+    energy tr(M R) (greedy column subset selection; Farahat, Ghodsi and Kamel, "An efficient greedy method for
+    unsupervised feature selection", ICDM 2011, where M = 1). Channels that others explain already follow in the order
+    of their index.
 
     Args:
         G: (C, C) Gram matrix.
         k: number of channels, 1 ≤ k ≤ C.
+        M: (C, C), symmetric and positive semidefinite: how much an error counts in each direction; by default all
+            alike.
 
     Raises:
         NetworkError: if G holds a value that is not finite.
@@ -52,21 +54,29 @@ def greedy_selection(G: Tensor, k: int) -> Selection:
     if not torch.isfinite(G).all():
         raise NetworkError("the network's activations are not finite on the data given: nothing can be fitted to them")
     R = G.double().clone()
-    energy = R.diagonal().sum()
+    M = torch.eye(len(R), dtype=R.dtype, device=R.device) if M is None else M.to(R)
+    total = float((M * R).sum())
     floor = torch.finfo(R.dtype).eps * R.diagonal().max() * R.shape[0]
     order, errors, free = [], [1.0], torch.ones(R.shape[0], dtype=torch.bool, device=R.device)
+    heard = ((R @ M) * R).sum(1)  # rᵀ M r of every channel
+    left = total
     for _ in range(k):
         diagonal = R.diagonal()
         usable = free & (diagonal > floor)
         if usable.any():
-            gain = torch.where(usable, R.square().sum(0) / diagonal.clamp(min=floor), -1.0)
+            gain = torch.where(usable, heard / diagonal.clamp(min=floor), -1.0)
             j = int(gain.argmax())
-            R -= torch.outer(R[:, j], R[:, j] / R[j, j])
+            r, share = R[:, j].clone(), R[:, j] / R[j, j]
+            Mr = M @ r
+            left -= float(r @ Mr / R[j, j])
+            heard = heard - 2 * share * (R @ Mr) + share.square() * (r @ Mr)
+            R -= torch.outer(r, share)
         else:
             j = int(free.nonzero()[0])
+            left = 0.0
         free[j] = False
         order.append(j)
-        errors.append(float(R.diagonal().clamp(min=0).sum() / energy) if energy > 0 else 0.0)
+        errors.append(max(left, 0.0) / total if total > 0 else 0.0)
     return Selection(torch.tensor(order, device=G.device), torch.tensor(errors, dtype=torch.float64))
 
 

@@ -63,7 +63,10 @@ class TrialReport:
 
 
 class TrialEnded(NamedTuple):
-    """A trial ended; `accuracy` is None where it failed, `state` is "complete", "pruned" or "fail"."""
+    """A trial ended; `accuracy` is None where it failed, `state` is "complete", "pruned" or "fail".
+
+    `within` is whether the network meets the study's budget.
+    """
 
     trial: int
     state: str
@@ -73,6 +76,7 @@ class TrialEnded(NamedTuple):
     shape: str
     seconds: float
     note: str = ""
+    within: bool = True
 
 
 @dataclass(frozen=True)

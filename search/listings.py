@@ -13,18 +13,24 @@ from ..models.activations import sensitivity
 from ..models.cost import CostModel
 from ..models.factories import build_network, default_input_shape
 from ..models.widths import rounded_width
+from ..studies.companions import KIND, SCREENING
 from ..studies.trials import trial_rows
 from .baseline import fill, read_weights
 from .progress import percent
+from .screening import WIDTHS, ranked
 
 
 def trials_values(study: optuna.Study) -> list[dict[str, Any]]:
-    """One dictionary a trial."""
+    """One dictionary a trial; of a screening, its candidates with the best first."""
+    if study.user_attrs.get(KIND) == SCREENING:
+        return [{"number": t.number, "loss": t.value, "widths": t.user_attrs[WIDTHS]} for t in ranked(study)]
     return [row._asdict() for row in trial_rows(study)]
 
 
 def trials_table(study: optuna.Study) -> Table:
     """A study's trials; accuracies are those on the validation split, at α = 0."""
+    if study.user_attrs.get(KIND) == SCREENING:
+        return _candidates_table(study)
     baseline = study.user_attrs.get("baseline")
     table = Table(title=f"study {study.study_name}", caption=_caption(study, baseline), title_justify="left")
     for column in ("trial", "state", "accuracy", "MACs", "parameters", "latency", "schedule", "compute", "seconds"):
@@ -41,6 +47,18 @@ def trials_table(study: optuna.Study) -> Table:
             "-" if row.compute is None else f"{row.compute:.2f}",
             "-" if row.seconds is None else f"{row.seconds:.1f}",
         )
+    return table
+
+
+def _candidates_table(study: optuna.Study) -> Table:
+    caption = "validation loss of the initialised, folded network, untrained; the best first"
+    table = Table(title=f"study {study.study_name}", caption=caption, title_justify="left", caption_justify="left")
+    table.add_column("candidate", justify="right")
+    table.add_column("loss", justify="right")
+    table.add_column("channels that stay", overflow="fold")
+    for trial in ranked(study):
+        widths = ", ".join(f"{name} {width}" for name, width in trial.user_attrs[WIDTHS].items())
+        table.add_row(str(trial.number), f"{trial.value:.4f}", widths)
     return table
 
 
@@ -100,7 +118,7 @@ def inspection(
 
 _INSPECTION_CAPTION = (
     "half saves: share of all MACs that go when the group keeps half of its channels; "
-    "error at N %: share of the activations' energy that the best N % of the channels leave unexplained"
+    "error at N %: share of what its readers make of the group that the best N % of the channels leave unexplained"
 )
 
 

@@ -139,6 +139,8 @@ def refined_lines(
         for trial in found
     ]
     best = max(found, key=lambda trial: float(trial.user_attrs["accuracy"]))
+    if best.user_attrs["accuracy"] < source.get("accuracy", 0.0):
+        lines.append(f"none is better than it was: `branchfold export {study.study_name} --trial {number}` exports it")
     evaluation = export_trial(refined, definition, url, best, path)
     return "\n".join([*lines, evaluation_lines(definition.data.name, evaluation), f"exported {path}"])
 

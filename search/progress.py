@@ -73,13 +73,15 @@ class Progress:
             self._lasting(f"{count} trial {event.trial}  {outcome}{note}  ({event.shape}, {event.seconds:.1f} s)")
             return
         share = event.macs_share or 0.0
-        same = f", {event.note}" if event.note else ""
-        if self.best is None or (event.accuracy, -share) > (self.best[1], -self.best[2]):
+        notes = [event.note] if event.note else []
+        if not event.within:
+            notes.append("over the budget")
+        elif self.best is None or (event.accuracy, -share) > (self.best[1], -self.best[2]):
             self.best = (event.trial, event.accuracy, share)
         self._lasting(
             f"{count} trial {event.trial}  {percent(event.accuracy)} at {percent(event.macs_share or 0)} of the MACs, "
             f"{percent(event.parameters_share or 0)} of the parameters  "
-            f"({event.shape}, {event.seconds:.1f} s{same}){self._best()}"
+            f"({', '.join([event.shape, f'{event.seconds:.1f} s', *notes])}){self._best()}"
         )
 
     def _best(self) -> str:

@@ -21,7 +21,7 @@ from ..models.factories import resolve_factory
 from ..studies.artifacts import artifact_store, load_baseline, save_baseline
 from ..studies.database import open_study, set_user_attrs
 from ..studies.dimensions import parse_dimension, plain
-from ..studies.trials import HISTORY, Measurement, measurement_of, release_interrupted
+from ..studies.trials import HISTORY, Measurement, measurement_of, meets_budget, release_interrupted
 from .baseline import make_baseline
 from .events import BaselineReady, Listener, TrialEnded, TrialStarted
 from .recording import Recorder, keep_result, record_recipe, repeat_result, same_trial
@@ -34,8 +34,14 @@ from .trial import Diverged, run_trial
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# A study's attribute: what screening found; set when the first trials are queued.
+# A study's attributes: what screening found, set when the first trials are queued; whether a grid has no more to try.
 PREPARED = "prepared"
+EXHAUSTED = "exhausted"
+
+
+def is_exhausted(study: optuna.Study) -> bool:
+    """Whether every combination of the study's grid was tried, and none is queued again."""
+    return EXHAUSTED in study.user_attrs and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
 class Interrupted(BaseException):
@@ -59,6 +65,7 @@ class Worker:
         self.study = open_study(storage, task.definition)
         self.study.pruner = make_pruner(task.definition)
         make_sampler(task.definition, self._space().dimensions(), seed=0)  # a sampler that cannot be had, told at once
+        self._check_screening()
         self._failures: list[str] = []
         self._current: int | None = None
 
@@ -122,8 +129,18 @@ class Worker:
                 if self._current is not None:
                     release_interrupted(self.study, self._current)
                 raise
+            if self.study._stop_flag:  # Optuna's grid asks to stop when it is through, which ends this one call alone
+                self.study.set_user_attr(EXHAUSTED, True)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
+
+    def _check_screening(self) -> None:
+        definition = self.task.definition
+        if definition.search.sampler == "grid" and definition.screening.candidates and self._space().searches_widths:
+            raise StudyError(
+                'search.sampler = "grid" cannot be screened: screening searches widths between the steps; '
+                "set screening.candidates = 0"
+            )
 
     def _space(self, baseline: nn.Module | None = None, shares: Mapping[str, Any] | None = None) -> SearchSpace:
         def errors() -> Mapping[str, Sequence[float]]:
@@ -152,6 +169,8 @@ class Worker:
 
     def _wanted(self, target: int) -> bool:
         counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        if is_exhausted(self.study):
+            return False
         return len(self.study.get_trials(deepcopy=False, states=counted)) < target
 
     def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
@@ -183,6 +202,7 @@ class Worker:
                 macs_share=measured.macs_share,
                 parameters_share=measured.parameters_share,
                 seconds=time.monotonic() - started,
+                within=meets_budget(measured, self.task.definition),
             )
         )
         return values

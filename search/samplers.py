@@ -5,16 +5,15 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import (
     BaseSampler,
+    BruteForceSampler,
     CmaEsSampler,
     GPSampler,
-    GridSampler,
     NSGAIIISampler,
     NSGAIISampler,
     RandomSampler,
@@ -24,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ..errors import StudyError
 from ..studies.definition import Definition
-from ..studies.dimensions import Choices, Dimension, Fixed, Range
+from ..studies.dimensions import Dimension, Range
 
 # Finished trials before their median says something about the next one.
 TRIALS_BEFORE_PRUNING = 5
@@ -63,7 +62,7 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
 
     Args:
         definition: the study.
-        dimensions: all parameters of its space, for the grid.
+        dimensions: all parameters of its space; a grid needs them to be finite.
         seed: of what it draws.
 
     Raises:
@@ -77,7 +76,7 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
         "nsga2": lambda: NSGAIISampler(seed=seed, population_size=_population(definition)),
         "nsga3": lambda: NSGAIIISampler(seed=seed, population_size=_population(definition)),
         "random": lambda: RandomSampler(seed=seed),
-        "grid": lambda: GridSampler(_grid(dimensions), seed=seed),
+        "grid": lambda: _grid(dimensions, seed),
     }
     name = definition.search.sampler
     try:
@@ -121,21 +120,16 @@ def _population(definition: Definition) -> int:
     return max(4, min(50, definition.study.trials // 5))
 
 
-def _grid(dimensions: Mapping[str, Dimension]) -> dict[str, list[Any]]:
-    return {name: _values(name, d) for name, d in dimensions.items() if not isinstance(d, Fixed)}
+def _grid(dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    """Each combination once, of the parameters that are proposed together: most depend on others."""
+    for name, dimension in dimensions.items():
+        if isinstance(dimension, Range) and not _is_finite(dimension):
+            raise StudyError(
+                f'search.sampler = "grid" needs steps, but space.{name} is a range without: give it a step, '
+                f"a list of values, or one value"
+            )
+    return BruteForceSampler(seed=seed)
 
 
-def _values(name: str, dimension: Choices | Range) -> list[Any]:
-    if isinstance(dimension, Choices):
-        return list(dimension.values)
-    if dimension.low == dimension.high:
-        return [dimension.low]
-    step = dimension.step or (1 if dimension.is_integer else None)
-    if step is None:
-        raise StudyError(
-            f'search.sampler = "grid" needs steps, but space.{name} is a range without: give it a step, '
-            f"a list of values, or one value"
-        )
-    count = round((dimension.high - dimension.low) / step)
-    # 0.1 + 3 × 0.2 is a little more than 0.7, and Optuna would not take it.
-    return [min(dimension.high, dimension.low + i * step) for i in range(count + 1)]
+def _is_finite(dimension: Range) -> bool:
+    return dimension.step is not None or dimension.is_integer or dimension.low == dimension.high

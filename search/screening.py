@@ -58,12 +58,11 @@ def screen(
     if not table.candidates or not space.searches_widths:
         return Screening({}, [])
     study = open_companion(storage, of, SCREENING, directions=[StudyDirection.MINIMIZE], metrics=["loss"])
-    judged = _complete(study)
+    judged = ranked(study)
     # A resumed screening must not draw its first candidates again.
     study.sampler = TPESampler(seed=task.definition.study.seed + len(judged), multivariate=True, n_startup_trials=20)
     if not judged and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         study.enqueue_trial(uniform_shares(space))
-    few = task.with_calibration(table.examples)
     losses = {_key(trial.user_attrs[WIDTHS]): trial.value for trial in judged}
 
     def loss(trial: optuna.Trial) -> float:
@@ -71,13 +70,13 @@ def screen(
         trial.set_user_attr(WIDTHS, widths)
         key = _key(widths)
         if (known := losses.get(key)) is None:
-            known = losses[key] = judge(widths, baseline, few)
+            known = losses[key] = judge(widths, baseline, task)
         return known
 
-    while (count := len(_complete(study))) < table.candidates:
+    while (count := len(ranked(study))) < table.candidates:
         study.optimize(loss, n_trials=1)
         tell(Screened(count + 1, table.candidates, study.best_value))
-    return summary(space, _complete(study), start=table.start, margin=table.margin)
+    return summary(space, ranked(study), start=table.start, margin=table.margin)
 
 
 def judge(widths: dict[str, int], baseline: nn.Module, task: Task) -> float:
@@ -99,8 +98,7 @@ def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, ma
         margin: share by which the ranges are wider than the best candidates'.
     """
     best: list[dict[str, float]] = []
-    ranked = sorted(trials, key=lambda trial: trial.value or 0.0)
-    for trial in ranked:
+    for trial in sorted(trials, key=_loss):
         values = space.shares_of(trial.user_attrs[WIDTHS]) if space.table.keep.per == "layer" else dict(trial.params)
         if values not in best:
             best.append(values)
@@ -121,8 +119,13 @@ def _spanned(dimension: Range, values: list[float], margin: float) -> Range:
     return replace(dimension, low=max(least, low - room), high=min(most, high + room), step=None)
 
 
-def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def ranked(study: optuna.Study) -> list[FrozenTrial]:
+    """The candidates that a screening has judged, the least loss first."""
+    return sorted(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)), key=_loss)
+
+
+def _loss(trial: FrozenTrial) -> float:
+    return trial.value or 0.0
 
 
 def _key(widths: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

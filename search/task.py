@@ -1,6 +1,6 @@
 """What all trials of a study share: its data, the network to prune, and what that network costs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -61,21 +61,18 @@ class Task:
         check_space(SearchSpace(definition, costs, errors=dict))
         return Task(definition, data, costs)
 
-    def training_batches(self, batch_size: int, *, seed: int) -> Batches:
-        """Shuffled, augmented batches of the train split; whole ones, because BatchNorm needs its two examples."""
+    def training_batches(self, batch_size: int, *, seed: int, augment: bool = True) -> Batches:
+        """Shuffled batches of the train split, augmented unless the study never does or this is not asked for.
+
+        Whole batches, because BatchNorm needs its two examples.
+        """
         whole = len(self.data.train) >= batch_size
-        return self._batches(
-            self.data.train, batch_size, seed=seed, shuffle=True, augment=self.definition.data.augment, drop_last=whole
-        )
+        augment = augment and self.definition.data.augment
+        return self._batches(self.data.train, batch_size, seed=seed, shuffle=True, augment=augment, drop_last=whole)
 
     def validation_batches(self) -> Batches:
         """The validation split."""
         return self._batches(self.data.validation, _EVALUATION_BATCH)
-
-    def with_calibration(self, examples: int) -> "Task":
-        """The same task, its branches initialised from so many examples."""
-        trial = self.definition.trial.model_copy(update={"calibration_examples": examples})
-        return replace(self, definition=self.definition.model_copy(update={"trial": trial}))
 
     def meter(self) -> Meter:
         """A new meter of compute, in epochs of the baseline's training."""

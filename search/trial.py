@@ -100,7 +100,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
     torch.manual_seed(seed)
     table = task.definition.trial
     start = initialised(recipe, baseline, task)
-    batches = task.training_batches(table.batch_size, seed=seed)
+    batches = task.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
     meter = task.meter()
     check = _FoldCheck(task.calibration_batches[0][0][:_COMPARED])
     milestones = _Milestones(task, meter, hear)

@@ -22,7 +22,7 @@ from ..studies.definition import Definition, parse_definition
 from ..studies.trials import end_abandoned, finished_trials
 from .baseline import from_checkpoint
 from .events import BaselineReady, Event, Listener, Notice
-from .runner import Interrupted, Worker
+from .runner import Interrupted, Worker, is_exhausted
 from .task import Task
 
 _POLL = 2.0  # seconds between looks at what other processes do
@@ -60,13 +60,15 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
         first = Worker(task, storage, tell)
         baseline = first.baseline()
         first.prepare(baseline)
-        while len(finished_trials(study)) < target:
+        while len(finished_trials(study)) < target and not is_exhausted(study):
             if workers == 1:
                 first.run(target, baseline)
             else:
                 _run_processes(definition, url, workers, target, tell)
             if not _others_end(study, target, tell):
                 break
+        if (finished := len(finished_trials(study))) < target and is_exhausted(study):
+            tell(Notice(f"the grid has no more than {_trials(finished)}"))
     return study
 
 

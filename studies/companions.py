@@ -15,6 +15,8 @@ from .database import DEFINITION
 
 SCREENING = "screening"
 REFINED = "refined"
+# Attribute of a companion: its kind.
+KIND = "companion"
 
 
 def companion_name(name: str, kind: str) -> str:
@@ -46,6 +48,7 @@ def open_companion(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         companion.set_metric_names(list(metrics))
+    companion.set_user_attr(KIND, kind)
     definition = study.user_attrs[DEFINITION]
     companion.set_user_attr(DEFINITION, {**definition, "study": {**definition["study"], "name": name}})
     if BASELINE in study.user_attrs:

@@ -126,7 +126,7 @@ class TrainingSpace(Table):
     `rates` is the course of the learning rate, `restarts` when it begins anew: at the end of each stage, or at every
     fall of a stepwise α too. `train_original` is whether the original's weights train while α > 0; `distillation` the
     weight of the baseline's logits in the loss, by their divergence at `temperature` or their squared error; `clip` the
-    largest norm of the gradient, 0 for none.
+    largest norm of the gradient, 0 for none; `augment` is whether trials augment their images where the baseline does.
     """
 
     lr: Annotated[DimensionField, AfterValidator(within(above=0))] = Range(0.005, 0.1, log=True)
@@ -140,6 +140,7 @@ class TrainingSpace(Table):
     label_smoothing: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=0.9))] = Fixed(0.0)
     clip: Annotated[DimensionField, AfterValidator(within(minimum=0))] = Fixed(0.0)
     precision: Annotated[DimensionField, AfterValidator(one_of("float32", "bfloat16"))] = Fixed("float32")
+    augment: Annotated[DimensionField, AfterValidator(one_of(True, False))] = Fixed(True)
 
 
 class Space(Table):

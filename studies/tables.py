@@ -145,14 +145,14 @@ class TrialTable(Table):
 class ScreeningTable(Table):
     """`[screening]`: before any training, widths are judged by the initialised network alone.
 
-    `candidates` are tried (0: none); the `start` best are the first trials' widths, and the ranges of the shares shrink
-    to those of the best candidates, `margin` wider. `examples` initialise the branches, the validation split judges.
+    `candidates` are tried (0: none), each initialised as a trial's network is and judged on the validation split; the
+    `start` best are the first trials' widths, and the ranges of the shares shrink to those of the best candidates,
+    `margin` wider.
     """
 
     candidates: Annotated[int, Field(ge=0)] = 0
     start: Count = 3
     margin: Annotated[float, Field(ge=0)] = 0.2
-    examples: Annotated[int, Field(ge=2)] = 256
 
 
 class SearchTable(Table):

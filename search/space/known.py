@@ -14,7 +14,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fold-at-once": {
         "schedule.shape": "instant",
         "initialisation.method": "least-squares",
-        "training.lr": 0.05,
+        "training.lr": 0.02,
         "training.distillation": 0.0,
     },
     # Each example hears the original or the branch, so that every branch learns to be heard alone.

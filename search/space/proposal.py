@@ -230,6 +230,12 @@ def check_space(space: SearchSpace) -> None:
     for name in schedule.parameters:
         if name not in SHAPES:
             raise StudyError(f"space.schedule.{name}: there is no such shape or key; shapes: {', '.join(SHAPES)}")
+    for name in map(str, extremes(schedule.shape)):
+        if name not in SHAPES:
+            known = ", ".join(SHAPES)
+            raise StudyError(
+                f"space.schedule.shape: there is no shape {name!r}{nearest(name, SHAPES)} (known: {known})"
+            )
     for name in [*map(str, extremes(schedule.shape)), *schedule.parameters]:
         for parameter, dimension in schedule.parameters.get(name, {}).items():
             for value in extremes(dimension):

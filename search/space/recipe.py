@@ -50,6 +50,7 @@ class Training:
     label_smoothing: float = 0.0
     clip: float = 0.0
     precision: str = "float32"
+    augment: bool = True
 
 
 @with_config(_STRICT)

@@ -10,7 +10,6 @@ from branchfold.models import add_branches, fold
 from branchfold.models.groups import Analysis
 from branchfold.models.initialisation import initialise_from_data
 from branchfold.models.narrowing import with_channels
-from branchfold.models.selection import greedy_selection
 from branchfold.models.statistics import recompute_batch_norm
 
 RIDGE = 1e-4
@@ -129,14 +128,24 @@ def test_a_copy_with_some_channels_has_their_values(randomise):
         assert torch.equal(narrow(x[:, chosen]), layer(x)[:, chosen])
 
 
-def selected(A, k):
-    """Reference for the selection: torch's least squares on the activations (channels, examples)."""
+def centred(A):
+    return A - A.mean(1, keepdim=True)
+
+
+def hearing(weight, A):
+    """The rows of a linear reader's weight, each scaled to yield energy 1 of activations (channels, examples)."""
+    weight = weight.detach()
+    return weight / (weight @ A).norm(dim=1, keepdim=True)
+
+
+def selected(A, W, k):
+    """Reference for the selection: torch's least squares on the activations (channels, examples), W of what is left."""
     chosen = []
     for _ in range(k):
         left = {}
         for j in set(range(len(A))) - set(chosen):
             Z = A[[*chosen, j]].T
-            left[j] = float((A.T - Z @ torch.linalg.lstsq(Z, A.T).solution).square().sum())
+            left[j] = float((W @ (A.T - Z @ torch.linalg.lstsq(Z, A.T).solution).T).square().sum())
         chosen.append(min(left, key=left.get))
     return chosen
 
@@ -150,19 +159,25 @@ def ridge_fit(A, Z):
 
 
 def test_two_layers_by_hand_each_on_what_the_one_before_delivers(randomise):
-    network = randomise(nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 2)))
+    layers = nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Sigmoid(), nn.Linear(4, 2)
+    network = randomise(nn.Sequential(*layers))
     x = 1.5 * normal(80, 6)
     branched = add_branches(network, x, keep={"0": 3, "2": 2}, data=[x[:50], x[50:]])
     y1 = network[0](x).T.detach()
     a1 = torch.tanh(y1)
-    first = selected(a1, 3)
-    E1 = ridge_fit(a1, a1[first])
+    # The BatchNorm behind the layer that reads a1 restores its mean; the last layer has no branch.
+    c1 = centred(a1)
+    first = selected(c1, hearing(network[2].weight, c1), 3)
+    E1 = ridge_fit(c1, c1[first])
     y2 = network[2](a1.T).T.detach()
     arriving = network[2]((E1 @ a1[first]).T).T.detach()
-    a2 = torch.sigmoid(y2)
-    second = selected(a2, 2)
+    norm = network[3]
+    a2 = torch.sigmoid(norm(y2.T).T.detach())
+    second = selected(a2, hearing(network[5].weight, a2), 2)
     p2 = (y2.mean(1) - arriving.mean(1))[second]
-    z2 = torch.sigmoid(arriving[second] + p2[:, None])
+    u = arriving[second] + p2[:, None]
+    u = centred(u) / (u.var(1, keepdim=True) + norm.eps).sqrt()
+    z2 = torch.sigmoid(norm.weight[second, None] * u + norm.bias[second, None]).detach()
     E2 = ridge_fit(a2, z2)
     assert branched.compress["0"].weight.argmax(1).tolist() == first
     assert branched.compress["2"].weight.argmax(1).tolist() == second
@@ -170,13 +185,25 @@ def test_two_layers_by_hand_each_on_what_the_one_before_delivers(randomise):
     torch.testing.assert_close(branched.compress["0"].bias.detach(), torch.zeros(3).double(), **close)
     torch.testing.assert_close(branched.blend["_1"].expand["0"].detach(), E1, **close)
     torch.testing.assert_close(branched.compress["2"].bias.detach(), p2, **close)
-    torch.testing.assert_close(branched.blend["_3"].expand["0"].detach(), E2, **close)
+    torch.testing.assert_close(branched.blend["_4"].expand["0"].detach(), E2, **close)
     # Fitted to the original's own activations it would be another E.
     assert not torch.allclose(E2, ridge_fit(a2, a2[second]), rtol=1e-3)
+    assert not torch.allclose(E1, ridge_fit(a1, a1[first]), rtol=1e-3)
+    branched.set_alpha(0)
+    torch.testing.assert_close(branched(x), network[5]((E2 @ z2).T), **close)
+
+
+def test_the_mean_that_is_left_out_is_that_of_all_batches(make_example):
+    for name in ("chain", "conv1d", "linear", "residual"):
+        _, network, inputs = make_example(name)
+        drift = torch.linspace(0, 1.5, 31, dtype=torch.float64).view(-1, *(1,) * (inputs.dim() - 1))
+        data = normal(31, *inputs.shape[1:], seed=3) + drift
+        states = [add_branches(network, inputs, keep=0.5, data=d).state_dict() for d in (data, data.split([20, 4, 7]))]
+        torch.testing.assert_close(*states, rtol=1e-6, atol=1e-9)
 
 
 def test_a_group_read_at_two_places_is_chosen_for_both(functional, randomise):
-    """Each place's energy counts the same: G = Σ G_place / tr G_place."""
+    """Each place's energy counts the same: G = Σ G_place / tr G_place. Nothing behind it restores a mean."""
     network = randomise(
         functional(
             lambda net, x: net.a(torch.tanh(y := net.first(x))) + net.b(100 * torch.relu(y)),
@@ -187,13 +214,15 @@ def test_a_group_read_at_two_places_is_chosen_for_both(functional, randomise):
     )
     x = normal(50, 6)
     branched = add_branches(network, x, keep={"first": 3})
-    y = network.first(x).detach()
-    grams = [z.T @ z for z in (torch.tanh(y), 100 * torch.relu(y))]
-    expected = greedy_selection(sum(G / G.trace() for G in grams), 3).order
-    assert branched.compress["first"].weight.argmax(1).tolist() == expected.tolist()
+    y = network.first(x).detach().T
+    places = [torch.tanh(y), 100 * torch.relu(y)]
+    scaled = [z / z.norm() for z in places]
+    heard = [hearing(layer.weight, z) for layer, z in zip((network.a, network.b), scaled, strict=True)]
+    expected = selected(torch.cat(scaled, 1), torch.cat(heard), 3)
+    assert branched.compress["first"].weight.argmax(1).tolist() == expected
     assert len(branched.blend) == 2
-    for blend, z in zip(branched.blend.children(), (torch.tanh(y), 100 * torch.relu(y)), strict=True):
-        E = ridge_fit(z.T, z.T[expected])
+    for blend, z in zip(branched.blend.children(), places, strict=True):
+        E = ridge_fit(z, z[expected])
         torch.testing.assert_close(blend.expand["0"].detach(), E, rtol=1e-8, atol=1e-10)
 
 

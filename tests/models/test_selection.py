@@ -17,26 +17,54 @@ def activations(channels, examples=60, seed=0):
     return (normal(channels, channels, seed=seed) @ normal(channels, examples, seed=seed + 1)) * scale[:, None]
 
 
-def residual_share(A, chosen):
-    """Share of Σ a² that least squares from the chosen rows leave, by torch's QR-based solver on the data itself."""
+def residual_share(A, chosen, W=None):
+    """Share of ‖W A‖² that least squares from the chosen rows leave, by torch's QR-based solver on the data itself."""
     if not chosen:
         return 1.0
     Z = A[list(chosen)].T
+    W = torch.eye(len(A), dtype=A.dtype) if W is None else W
     residual = A.T - Z @ torch.linalg.lstsq(Z, A.T).solution
-    return float(residual.square().sum() / A.square().sum())
+    return float((W @ residual.T).square().sum() / (W @ A).square().sum())
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_each_channel_chosen_explains_most_of_what_is_left(seed):
+@pytest.mark.parametrize("outputs", [None, 1, 3, 20])
+def test_each_channel_chosen_explains_most_of_what_is_left(seed, outputs):
     A = activations(7, seed=10 * seed)
-    order, errors = greedy_selection(A @ A.T, 7)
+    W = None if outputs is None else normal(outputs, 7, seed=100 + seed)
+    order, errors = greedy_selection(A @ A.T, 7, None if W is None else W.T @ W)
     chosen = []
     for j in order.tolist():
-        shares = {i: residual_share(A, [*chosen, i]) for i in range(7) if i not in chosen}
+        shares = {i: residual_share(A, [*chosen, i], W) for i in range(7) if i not in chosen}
         assert j == min(shares, key=shares.get)
         chosen.append(j)
-    expected = [residual_share(A, chosen[:i]) for i in range(8)]
+    expected = [residual_share(A, chosen[:i], W) for i in range(8)]
     torch.testing.assert_close(errors, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-12)
+
+
+def test_channels_that_nobody_hears_come_last_however_loud():
+    A = torch.linalg.qr(normal(40, 6)).Q.T * torch.tensor([1, 90, 2, 80, 70, 3.0]).double()[:, None]
+    W = normal(4, 6, seed=3)
+    W[:, [1, 3, 4]] = 0
+    order, errors = greedy_selection(A @ A.T, 6, W.T @ W)
+    assert set(order[:3].tolist()) == {0, 2, 5}
+    assert errors[2] > 1e-3
+    assert (errors[3:] < 1e-12).all()
+    assert greedy_selection(A @ A.T, 3).order.tolist() == [1, 3, 4]
+
+
+def test_a_channel_that_nobody_hears_is_chosen_for_those_that_it_explains():
+    cause, noise = normal(1, 50), normal(4, 50, seed=1)
+    A = torch.cat([noise[:2] + 3 * cause, cause, noise[2:] + 3 * cause])
+    W = torch.diag(torch.tensor([1.0, 1, 0, 1, 1])).double()
+    assert greedy_selection(A @ A.T, 1, W).order.tolist() == [2]
+
+
+def test_readers_that_hear_nothing_need_no_channels():
+    G = activations(4) @ activations(4).T
+    order, errors = greedy_selection(G, 3, torch.zeros(4, 4))
+    assert len(set(order.tolist())) == 3
+    assert errors.tolist() == [1, 0, 0, 0]
 
 
 def test_a_channel_that_stands_for_many_comes_before_a_stronger_one_on_its_own():
@@ -49,8 +77,9 @@ def test_a_channel_that_stands_for_many_comes_before_a_stronger_one_on_its_own()
 
 def test_greedy_is_close_to_the_best_of_all_subsets():
     A = activations(7)
-    best = min(residual_share(A, subset) for subset in combinations(range(7), 3))
-    assert best <= greedy_selection(A @ A.T, 3).errors[-1] <= 1.5 * best
+    for W in (torch.eye(7, dtype=torch.float64), normal(4, 7, seed=5)):
+        best = min(residual_share(A, subset, W) for subset in combinations(range(7), 3))
+        assert best * (1 - 1e-9) <= greedy_selection(A @ A.T, 3, W.T @ W).errors[-1] <= 1.5 * best
 
 
 def test_errors_fall_from_one_to_zero():
@@ -69,11 +98,12 @@ def test_a_shorter_selection_is_the_beginning_of_a_longer_one():
     assert torch.equal(long.errors[:4], short.errors)
 
 
-def test_the_gram_given_is_not_changed():
-    G = activations(4) @ activations(4).T
-    before = G.clone()
-    greedy_selection(G, 4)
-    assert torch.equal(G, before)
+def test_the_matrices_given_are_not_changed():
+    G, M = activations(4) @ activations(4).T, activations(4, seed=7) @ activations(4, seed=7).T
+    before = G.clone(), M.clone()
+    greedy_selection(G, 4, M)
+    assert torch.equal(G, before[0])
+    assert torch.equal(M, before[1])
 
 
 def test_duplicates_and_dead_channels_come_last_in_order_of_index():
@@ -89,8 +119,8 @@ def test_duplicates_and_dead_channels_come_last_in_order_of_index():
 
 def test_channels_of_any_scale_are_chosen():
     for scale in (1e-12, 1e12):
-        A = activations(5) * scale
-        order, errors = greedy_selection(A @ A.T, 5)
+        A, M = activations(5) * scale, torch.eye(5) / scale
+        order, errors = greedy_selection(A @ A.T, 5, M)
         torch.testing.assert_close(errors, greedy_selection(activations(5) @ activations(5).T, 5).errors)
         assert len(set(order.tolist())) == 5
 
@@ -115,12 +145,12 @@ def test_the_gram_of_a_tensor_is_the_sum_of_outer_products(dim):
     expected = torch.zeros(3, 3, dtype=torch.float64)
     for rows in x.movedim(dim, 1).reshape(2, 3, 2, 36).permute(0, 2, 3, 1).reshape(-1, 3):
         expected += torch.outer(rows, rows)
-    torch.testing.assert_close(gram(x, dim, 3), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gram(by_channel(x, dim, 3)), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_half_precision_is_summed_in_float32():
     x = (1 + normal(50, 4, 9, 11).abs()).to(torch.bfloat16)
-    G = gram(x, 1, 4)
+    G = gram(by_channel(x, 1, 4))
     rows = x.double().movedim(1, 0).flatten(1)
     assert G.dtype == torch.float64
     assert ((G - rows @ rows.T).abs() < 1e-5 * G).all()

@@ -27,6 +27,7 @@ EVENTS = [
     TrialEnded(3, "complete", 0.8, 0.35, 0.4, "step", 5.0),
     TrialEnded(4, "complete", 0.9, 0.35, 0.4, "step", 5.0),
     TrialReport(5, "report", 0, 4, 0.0, 1.0, 0.9, 0.4),
+    TrialEnded(6, "complete", 0.95, 0.35, 0.4, "step", 5.0, "same as trial 1", within=False),
     Notice("waiting"),
 ]
 
@@ -54,6 +55,8 @@ def test_plain_lines_where_there_is_no_terminal():
         "[3/10] trial 3  80.0 % at 35.0 % of the MACs, 40.0 % of the parameters  (step, 5.0 s)  best: 85.0 % (trial 0)",
         "[4/10] trial 4  90.0 % at 35.0 % of the MACs, 40.0 % of the parameters  (step, 5.0 s)  best: 90.0 % (trial 4)",
         "trial 5  report 0/4  α 1.000  validation 90.0 %, at α = 0 40.0 %  best: 90.0 % (trial 4)",
+        "[5/10] trial 6  95.0 % at 35.0 % of the MACs, 40.0 % of the parameters  "
+        "(step, 5.0 s, same as trial 1, over the budget)  best: 90.0 % (trial 4)",
         "waiting",
     ]
 

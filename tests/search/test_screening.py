@@ -1,23 +1,26 @@
 """Widths judged before any training, and what a study makes of them."""
 
 import dataclasses
+import io
 
 import optuna
 import pytest
 import torch
 import torch.nn.functional as F
 from optuna.trial import create_trial
+from rich.console import Console
 
 from branchfold.models import add_branches, fold
 from branchfold.search import runner, screening
 from branchfold.search.events import Screened
+from branchfold.search.listings import trials_table, trials_values
 from branchfold.search.screening import WIDTHS, judge, screen, summary
 from branchfold.search.space import SearchSpace
 from branchfold.search.task import Task
 from branchfold.studies.database import load_study, open_storage, open_study
 from branchfold.studies.dimensions import Range
 
-CANDIDATES = {"screening": {"candidates": 6, "start": 2, "examples": 64}, "search": {"recipes": ["fold-at-once"]}}
+CANDIDATES = {"screening": {"candidates": 6, "start": 2}, "search": {"recipes": ["fold-at-once"]}}
 
 
 @pytest.fixture
@@ -72,12 +75,23 @@ def test_candidates_are_a_study_beside_the_study_and_the_best_come_first(prepare
     prepared = study.user_attrs["prepared"]
     assert [{k: v for k, v in values.items() if k.startswith("keep")} for values in queued] == prepared["starts"]
     assert len(queued) == 2
-    assert (queued[0]["schedule.shape"], queued[0]["training.lr"]) == ("instant", 0.05)
+    assert (queued[0]["schedule.shape"], queued[0]["training.lr"]) == ("instant", 0.02)
     assert list(queued[1]) == list(prepared["starts"][1])
     best = min(trials, key=lambda trial: trial.value)
     full = {"features.0": 8, "features.3": 8}
     for name, width in full.items():
         assert prepared["starts"][0][f"keep.{name}"] == best.user_attrs[WIDTHS][name] / width
+
+
+def test_candidates_are_listed_with_the_best_first(prepare):
+    _, companion, _, _ = prepare()
+    rows = trials_values(companion)
+    assert [row["loss"] for row in rows] == sorted(trial.value for trial in companion.trials)
+    assert rows[0]["number"] == companion.best_trial.number
+    assert rows[0]["widths"] == companion.best_trial.user_attrs[WIDTHS]
+    out = io.StringIO()
+    Console(file=out, width=120).print(trials_table(companion))
+    assert f"{companion.best_value:.4f}" in out.getvalue()
 
 
 def test_is_done_once_for_a_study(prepare):

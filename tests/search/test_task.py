@@ -59,6 +59,18 @@ class TestBatches:
         assert not torch.equal(first, second)
         assert torch.equal(first.bincount(), second.bincount())
 
+    def test_images_are_augmented_where_both_the_study_and_the_trial_do(self, task, define):
+        never = Task.of(define(data={"augment": False}))
+        plain = next(iter(never.training_batches(32, seed=5)))
+        for batches, same in (
+            (task.training_batches(32, seed=5), False),
+            (task.training_batches(32, seed=5, augment=False), True),
+            (never.training_batches(32, seed=5, augment=True), True),
+        ):
+            images, labels = next(iter(batches))
+            assert torch.equal(labels, plain[1])
+            assert torch.equal(images, plain[0]) == same
+
     def test_fewer_examples_than_a_batch_are_one_batch(self, task):
         assert [len(labels) for _, labels in task.training_batches(1000, seed=0)] == [320]
 

@@ -14,6 +14,7 @@ from branchfold.search.recording import Recorder
 from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training
+from branchfold.search.task import Task
 from branchfold.search.trial import FOLDING_TOLERANCE, Diverged, run_trial, save_result
 
 WIDTHS = {
@@ -163,6 +164,15 @@ class TestResult:
         assert [report.to_dict() for report in again.reports] == [report.to_dict() for report in ran[0].reports]
         assert all(torch.equal(value, first[name]) for name, value in again.network.state_dict().items())
         assert not torch.equal(other.network.classifier.weight, first["classifier.weight"])
+
+    def test_a_recipe_may_leave_the_augmentation_out(self, task, baseline, define):
+        never = Task.of(define(data={"augment": False}))
+        weights = [
+            run(of, baseline, **changes)[0].network.classifier.weight
+            for of, changes in ((task, {"augment": False}), (never, {}), (task, {}))
+        ]
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[0], weights[2])
 
     def test_random_branches_depend_on_the_seed(self, task, baseline):
         first, again, other = (run(task, baseline, seed=seed, method="kaiming", lr=1e-9)[0] for seed in (3, 3, 4))

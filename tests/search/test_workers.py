@@ -95,6 +95,31 @@ class TestOneProcess:
         assert [trial.value for trial in first.trials] == [trial.value for trial in again.trials]
         assert other.trials[0].params != first.trials[0].params
 
+    def test_a_grid_ends_when_it_is_through(self, study_run):
+        small = {
+            "search": {"sampler": "grid"},
+            "space__schedule": {"shape": ["instant", "linear"], "fade": [0.25, 0.5], "defaults": True},
+            "space__keep": {"per": "network", "range": 0.5},
+            "space__training": {"lr": 0.02, "restarts": "none"},
+            "space__blending": {"mode": "probability"},
+            "space__stages": {"order": "forward"},
+        }
+        study, url, events = study_run(study={"trials": 9}, **small)
+        assert sorted(t.params.get("schedule.fade", 0.0) for t in study.trials) == [0.0, 0.25, 0.5]
+        assert events[-1] == Notice("the grid has no more than 3 trials")
+        again, _, _ = study_run(url=url, study={"trials": 9}, **small)
+        assert len(again.trials) == 3
+
+    def test_a_grid_is_not_screened(self, study_run):
+        with pytest.raises(StudyError, match=r'"grid" cannot be screened: .*; set screening.candidates = 0'):
+            study_run(
+                search={"sampler": "grid"},
+                space__keep={"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
+                space__training={"lr": 0.1},
+                space__schedule={"shape": "instant", "fade": 0.5},
+                screening={"candidates": 5},
+            )
+
     def test_never_sees_the_test_split(self, study_run, monkeypatch):
         def refuse(*args, **kwargs):
             raise AssertionError("the search asked for the test split")

@@ -33,7 +33,7 @@ def test_a_wide_space_has_them_as_they_are(space_of):
     found = known_recipes(space, ALL)
     assert list(found) == list(ALL) == list(RECIPES)
     once, probability, report = (proposed(space, found[name]) for name in ALL)
-    assert (once.shape, once.method, once.training.lr) == ("instant", "least-squares", 0.05)
+    assert (once.shape, once.method, once.training.lr) == ("instant", "least-squares", 0.02)
     assert (probability.shape, probability.fade, probability.blending) == ("linear", 0.5, "probability")
     assert (report.shape, report.parameters, report.fade) == ("step", {"steps": 10}, 1.0)
     assert (report.blending, report.method, report.training.restarts) == ("convex", "kaiming", "none")
