@@ -338,7 +338,7 @@ class TestCheck:
 
     @pytest.mark.parametrize("schedule", ["cosin", {"shape": ["linear", "cosin"]}], ids=str)
     def test_refuses_an_unknown_shape(self, define, task, schedule):
-        with pytest.raises(StudyError, match="unknown schedule: 'cosin'; did you mean 'cosine'"):
+        with pytest.raises(StudyError, match=r"there is no shape 'cosin'; did you mean cosine\?"):
             check_space(SearchSpace(define(space={"schedule": schedule}), task.costs, not_asked))
 
     def test_refuses_a_budget_that_no_widths_meet(self, space_of):
