@@ -77,12 +77,21 @@ def own_tensor(module: nn.Module, name: str) -> Tensor | None:
     return None if parameter is None else parameter.detach()
 
 
+def _memory_format(tensor: Tensor) -> torch.memory_format:
+    """Whether the channels of a weight come last in memory, as `network.to(memory_format=…)` lays them."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    last = formats.get(tensor.dim())
+    if last is None or tensor.is_contiguous() or not tensor.is_contiguous(memory_format=last):
+        return torch.contiguous_format
+    return last
+
+
 def set_weight(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
-    """Puts a weight and a bias of another size in place; dtype, device and `requires_grad` stay the layer's own."""
+    """Puts a weight and a bias of another size in place; dtype, device, memory format and `requires_grad` stay."""
     for name, value in (("weight", weight), ("bias", bias)):
         old = module._parameters.get(name)
         if old is not None and value is not None and value is not old:
-            new = value.detach().to(old.dtype).to(old.device).contiguous()
+            new = value.detach().to(old.dtype).to(old.device).contiguous(memory_format=_memory_format(old))
             module._parameters[name] = nn.Parameter(new, old.requires_grad)
     declare_width(module)
 

@@ -1,6 +1,7 @@
 """A network as a `torch.fx` graph whose nodes know the shapes that flow through them."""
 
 import copy
+import inspect
 import operator
 import os
 import traceback
@@ -112,8 +113,8 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     network, twin = copy.copy(network), copy.copy(network)
     with preserving_modes(network):
         with recorded_sizes(network) as sized:
-            graph = _trace_mode(network.train())
-            evaluation = _merge_modes(graph, _trace_mode(twin.eval()))
+            graph = _trace_mode(network.train(), inputs)
+            evaluation = _merge_modes(graph, _trace_mode(twin.eval(), inputs))
         network.eval()
         modules = dict(network.named_modules(remove_duplicate=False))
         try:
@@ -162,13 +163,19 @@ class _Tracer(fx.Tracer):
         return super().create_arg(a)
 
 
-def _trace_mode(network: nn.Module) -> fx.Graph:
+def _trace_mode(network: nn.Module, inputs: Sequence[Any]) -> fx.Graph:
     try:
-        return _Tracer().trace(network)
+        return _Tracer().trace(network, concrete_args=_left_out(network, len(inputs)) or None)
     except Exception as error:
         place = _user_line(error)
         reason = _first_line(error)
         raise NetworkError(f"{type(network).__name__} cannot be traced{place}: {reason}") from error
+
+
+def _left_out(network: nn.Module, given: int) -> dict[str, Any]:
+    """Arguments of `forward` that no input is given for and whose default decides its way; the graph insists on it."""
+    parameters = list(inspect.signature(network.forward).parameters.values())[given:]
+    return {p.name: p.default for p in parameters if p.default is None or isinstance(p.default, bool | str)}
 
 
 def _merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> Any:

@@ -362,3 +362,14 @@ def test_a_shared_slope_behind_a_concatenation_stays_the_originals(functional, r
     for keep in ({"a": 0.5}, {"b": 0.5}, 0.5):
         branched = add_branches(randomise(network), x, keep=keep, init="kaiming")
         torch.testing.assert_close(branched(x), network(x), rtol=1e-9, atol=1e-12)
+
+
+def test_the_memory_format_of_the_weights_stays(make_example):
+    for name in ("residual", "conv3d"):
+        _, network, inputs = make_example(name)
+        last = {4: torch.channels_last, 5: torch.channels_last_3d}[inputs.dim()]
+        small = fold(add_branches(network.to(memory_format=last), inputs, keep=0.5))
+        spatial = [p for p in small.parameters() if p.dim() > 3 and p.shape[1] > 1 and p[0, 0].numel() > 1]
+        assert all(p.is_contiguous(memory_format=last) for p in spatial)
+        plain = fold(add_branches(network.to(memory_format=torch.contiguous_format), inputs, keep=0.5))
+        assert all(p.is_contiguous() for p in plain.parameters())

@@ -193,6 +193,29 @@ def test_optional_arguments_of_the_forward_keep_their_defaults():
         assert torch.equal(branch, other)
 
 
+def test_optional_arguments_decide_the_way_through_the_forward():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+
+        def forward(self, x, mask=None, *, deep=False, pooling="mean"):
+            y = self.first(x) if mask is None else self.first(x) * mask
+            z = self.second(y)
+            z = z.mean((2, 3)) if pooling == "mean" else z.amax((2, 3))
+            return (z, y) if deep else z
+
+    network, x = Masked().double(), X.double()
+    mask = torch.rand(len(x), 1, x.shape[2] - 2, x.shape[3] - 2).double()
+    for inputs in ((x,), (x, mask)):
+        branched = add_branches(network, inputs, keep=0.5)
+        assert torch.equal(branched(*inputs), network(*inputs))
+        branched.set_alpha(0)
+        torch.testing.assert_close(fold(branched)(*inputs), branched(*inputs))
+    with pytest.raises(AssertionError, match="mask has been specialized to have value None"):
+        add_branches(network, x, keep=0.5)(x, mask)
+
+
 def test_several_inputs_are_given_as_a_sequence():
     class Two(nn.Module):
         def __init__(self):
