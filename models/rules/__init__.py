@@ -1,0 +1,10 @@
+"""What each kind of operation does to channels: one short rule an operation.
+
+A rule calls `ChannelGraph.write`, `carry` or `fix`. Whatever has no rule is fixed, with its name as the reason; a new
+kind of layer is one new rule.
+"""
+
+from . import layers, pointwise, positions, shapes  # noqa: F401  each enters its rules
+from .registry import follow
+
+__all__ = ["follow"]
