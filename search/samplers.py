@@ -29,13 +29,15 @@ from ..studies.dimensions import Dimension, Range
 TRIALS_BEFORE_PRUNING = 5
 # Share of the median accuracy from which an initialised network is worth training.
 HOPEFUL = 0.5
+# Initialised networks are compared where these are the same: a selection of channels begins lower than fitted branches.
+_COMPARABLE = ("initialisation.method", "initialisation.channels")
 
 
 class UntrainedOrMedianPruner(BasePruner):
     """Ends a trial whose initialised network is without hope, and after some reports one below the median.
 
-    Without hope is less than half of the accuracy that other trials' initialised networks have at the median: such
-    widths or branches end before any training.
+    Without hope is less than half of the accuracy that other trials' networks, initialised in the same way, have at the
+    median: such widths end before any training.
 
     Args:
         warm_up: reports before the median counts.
@@ -52,6 +54,7 @@ class UntrainedOrMedianPruner(BasePruner):
             other.intermediate_values[0]
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
             if 0 in other.intermediate_values
+            and all(other.params.get(name) == trial.params.get(name) for name in _COMPARABLE)
         ]
         enough = len(others) >= TRIALS_BEFORE_PRUNING
         return enough and trial.intermediate_values[0] < HOPEFUL * statistics.median(others)

@@ -156,13 +156,28 @@ class TestUntrainedOrMedian:
         ],
     )
     def test_ends(self, reports, ends):
+        assert self.ended(reports, "least-squares") is ends
+
+    def test_initialised_networks_are_compared_with_their_like(self):
+        assert self.ended({0: 0.27}, "least-squares")
+        assert not self.ended({0: 0.27}, "selection")
+        assert not self.ended({0: 0.4, 1: 0.1}, "selection")
+        assert self.ended({0: 0.4, 5: 0.4}, "selection")  # trained ones with all
+
+    @staticmethod
+    def ended(reports, method):
         study = optuna.create_study(direction="maximize", pruner=UntrainedOrMedianPruner(warm_up=3))
+        methods = ["least-squares", "selection"]
         for i in range(1, 11):
+            study.enqueue_trial({"initialisation.method": methods[0]})
             trial = study.ask()
+            trial.suggest_categorical("initialisation.method", methods)
             for step in (0, 1, 5):
                 trial.report(i / 10, step)
             study.tell(trial, i / 10)
+        study.enqueue_trial({"initialisation.method": method})
         trial = study.ask()
+        trial.suggest_categorical("initialisation.method", methods)
         for step, value in reports.items():
             trial.report(value, step)
-        assert bool(trial.should_prune()) is ends
+        return bool(trial.should_prune())
