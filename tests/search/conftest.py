@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -144,3 +145,20 @@ def finished(tmp_path_factory):
         answer = _call("run", "tiny.toml")
     assert answer.status == 0, answer
     return folder, answer
+
+
+@pytest.fixture
+def here(tmp_path, toml):
+    """A working directory with the tiny study's definition."""
+    (tmp_path / "tiny.toml").write_text(toml)
+    with contextlib.chdir(tmp_path):
+        yield tmp_path
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A working directory with the finished study."""
+    folder = tmp_path / "copy"
+    shutil.copytree(finished[0], folder)
+    with contextlib.chdir(folder):
+        yield folder

@@ -1,34 +1,25 @@
-"""The command line: what it prints, its files, and one line for every mistake."""
+"""The command line: its help, running and resuming studies, inspecting networks."""
 
-import contextlib
 import json
-import os
-import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import click
-import optuna
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from branchfold.models import add_branches, fold
-from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
+from branchfold.models.checkpoints import load_network, read_description
 from branchfold.models.factories import build_network
-from branchfold.search import delivery, workers
-from branchfold.search.commands import as_arguments, as_shape, cli
+from branchfold.search import commands, workers
+from branchfold.search.commands import cli
 from branchfold.search.data import load_test
-from branchfold.search.delivery import evaluate_file
 from branchfold.search.runner import Interrupted
 from branchfold.studies.database import load_study, open_storage
 
 COMMANDS = sorted(cli.commands)
-URL = "sqlite:///studies/branchfold.db"
-ROOT = Path(delivery.__file__).parents[1]
+ROOT = Path(commands.__file__).parents[1]
 
 OWN = """
 from models.blocks import Block
@@ -57,38 +48,6 @@ class Block(nn.Sequential):
             nn.Conv2d(1, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3)
         )
 """
-
-
-@pytest.fixture
-def here(tmp_path, toml):
-    """A working directory with the tiny study's definition."""
-    (tmp_path / "tiny.toml").write_text(toml)
-    with contextlib.chdir(tmp_path):
-        yield tmp_path
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    """A working directory with the finished study."""
-    folder = tmp_path / "copy"
-    shutil.copytree(finished[0], folder)
-    with contextlib.chdir(folder):
-        yield folder
-
-
-@pytest.fixture
-def refused(branchfold):
-    """The one line of a command that is refused."""
-
-    def call(*arguments):
-        answer = branchfold(*arguments)
-        assert answer.status == 2, answer
-        assert answer.err.startswith("error: ")
-        assert answer.err.count("\n") == 1
-        assert answer.err.endswith("\n")
-        return answer.err.removeprefix("error: ").strip()
-
-    return call
 
 
 def plain_test_accuracy(network, description):
@@ -140,15 +99,6 @@ class TestHelp:
 
     def test_usage_errors_of_a_number(self, branchfold):
         assert "--trials" in branchfold("run", "digits", "--trials", "none").err
-
-
-class TestParsing:
-    def test_arguments(self):
-        assert as_arguments(("width=0.5", "num_classes=7", "name=x")) == {"width": 0.5, "num_classes": 7, "name": "x"}
-
-    @pytest.mark.parametrize(("text", "shape"), [("3x224x224", (3, 224, 224)), ("1,8,9", (1, 8, 9)), (None, None)])
-    def test_shape(self, text, shape):
-        assert as_shape(text) == shape
 
 
 class TestRun:
@@ -242,90 +192,7 @@ class TestRun:
         assert "baseline  epoch" not in done.out
 
 
-class TestExportAndEvaluate:
-    def test_a_new_process_gives_the_accuracy_that_run_reported(self, finished, command_line):
-        folder, (_, out, _) = finished
-        command, environment = command_line
-        done = subprocess.run(
-            [*command, "evaluate", "tiny.safetensors"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=120,
-        )
-        reported = [line for line in out.splitlines() if line.startswith(("accuracy: ", "MACs: "))]
-        assert done.stdout.splitlines()[:2] == reported
-        assert done.stdout.splitlines()[2].startswith("latency: ")
-        assert done.stderr == ""
-
-    @pytest.mark.usefixtures("quick_latency")
-    def test_evaluate_as_json(self, finished, branchfold):
-        with contextlib.chdir(finished[0]):
-            found = json.loads(branchfold("evaluate", "tiny.safetensors", "--json").out)
-            network = load_network("tiny.safetensors")
-        assert found["data"] == "digits"
-        assert found["full_macs"] == 153344
-        assert found["parameters"] == sum(p.numel() for p in network.parameters())
-        assert found["examples"] == 359
-        assert found["milliseconds"] == 1.0
-
-    @pytest.mark.usefixtures("quick_latency")
-    def test_export_of_one_trial_as_a_plain_state_dict(self, copy, branchfold):
-        done = branchfold("export", "tiny", "--trial", "1", "--format", "state-dict")
-        assert done.status == 0, done
-        assert done.out.splitlines()[-1] == "exported trial 1 to tiny-trial-1.pt"
-        weights = torch.load("tiny-trial-1.pt", weights_only=True)
-        assert branchfold("export", "tiny.toml", "--trial", "1", "--output", "deep/one.safetensors").status == 0
-        network = load_network("deep/one.safetensors")
-        assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
-        assert weights.keys() == network.state_dict().keys()
-        widths = read_description("deep/one.safetensors").widths
-        assert {name: len(weights[f"{name}.weight"]) for name in widths} == widths
-        assert not list(copy.glob(".*"))
-
-    @pytest.mark.usefixtures("quick_latency")
-    def test_export_takes_the_best_within_the_budget(self, copy, branchfold):
-        done = branchfold("export", "tiny")
-        rows = json.loads(branchfold("show", "tiny", "--json").out)
-        best = max(rows, key=lambda row: row["accuracy"])["number"]
-        assert done.out.splitlines()[-1] == f"exported trial {best} to tiny-trial-{best}.safetensors"
-        assert Path(f"tiny-trial-{best}.safetensors").read_bytes() == Path("tiny.safetensors").read_bytes()
-
-    @pytest.mark.usefixtures("quick_latency")
-    def test_double_precision_networks(self, tmp_path):
-        network = build_network("vgg_digits", {"width": 0.25}).double().eval()
-        small = fold(add_branches(network, torch.zeros(2, 1, 8, 8).double(), keep=0.5, init="kaiming"))
-        widths = {n: m.out_channels for n, m in small.named_modules() if hasattr(m, "out_channels")}
-        description = NetworkDescription(
-            factory="vgg_digits",
-            arguments={"width": 0.25},
-            input_shape=[1, 8, 8],
-            widths=widths,
-            data={"name": "digits", "mean": [0.3], "std": [0.4]},
-            dtype="float64",
-        )
-        save_network(small, tmp_path / "d.safetensors", description)
-        evaluation = evaluate_file(tmp_path / "d.safetensors", "data", None)[1]
-        split = load_test("digits")
-        with torch.no_grad():
-            found = small.eval()(((split.images / 255 - 0.3) / 0.4).double()).argmax(1)
-        assert evaluation.accuracy == pytest.approx(float((found == split.labels).double().mean()), abs=1e-9)
-        assert evaluation.seed is None
-
-
-class TestShowAndInspect:
-    def test_show(self, finished, branchfold):
-        with contextlib.chdir(finished[0]):
-            text = " ".join(branchfold("show", "tiny").out.split())
-            rows = json.loads(branchfold("show", "tiny.toml", "--json").out)
-        assert "study tiny" in text
-        assert "accuracy at α = 0 on the 288 validation examples" in text
-        for row in rows:
-            assert row["state"] == "complete"
-            assert f"{100 * row['accuracy']:.1f} %" in text
-
+class TestInspect:
     @pytest.mark.parametrize(
         ("arguments", "shape", "parameters"),
         [
@@ -350,152 +217,3 @@ class TestShowAndInspect:
         text = branchfold("inspect", "net.py:make", "--set", "width=6", "--input", "2x7x9").out
         macs = 5 * 7 * (2 * 6 * 9 + 6 * 3)
         assert f"net.py:make: input 2×7×9, {macs:,} MACs, {2 * 6 * 9 + 6 + 18 + 3} parameters" in text
-
-
-class TestMistakes:
-    """Each is one line on stderr, exit status 2, and leaves nothing half-written."""
-
-    @pytest.mark.parametrize(
-        ("arguments", "words"),
-        [
-            (["run", "digit"], ["unknown study 'digit'", "did you mean digits"]),
-            (["run", "none.toml"], ["no study definition at none.toml"]),
-            (["run", "tiny.toml", "--set", "trial.epoch=3"], ["unknown key trial.epoch", "trial.epochs", "--set"]),
-            (["run", "tiny.toml", "--set", "trial.epochs=0"], ["trial.epochs", "but got 0"]),
-            (["run", "tiny.toml", "--set", "study.budget.macs=1.5"], ["study.budget.macs", "but got 1.5"]),
-            (["run", "tiny.toml", "--set", "trials"], ["--set trials", "section.key=value"]),
-            (["run", "tiny.toml", "--set", "data.name=cifar"], ["unknown data set 'cifar'", "cifar10"]),
-            (["run", "tiny.toml", "--set", "model.widht=1"], ["no argument 'widht'", "width"]),
-            (["run", "tiny.toml", "--set", "model.width=-1"], ["width", "-1"]),
-            (["run", "tiny.toml", "--set", "data.limit=5"], ["limit=5 is too small"]),
-            (["run", "tiny.toml", "--storage", "nonsense"], ["not a database URL", "sqlite:///"]),
-            (["run", "tiny.toml", "--storage", "mongo://x/y"], ["unknown kind of database 'mongo'"]),
-            (["run", "tiny.toml", "--storage", "sqlite:////proc/x/y.db"], ["cannot use the study database"]),
-            (["run", "tiny.toml", "--storage", "sqlite:///tiny.toml"], ["not a database"]),
-            (["run", "tiny.toml", "--output", "/proc/x/y.safetensors"], ["cannot write /proc/x/y", "--output"]),
-            (["run", "tiny.toml", "--output", "tiny.toml/y"], ["cannot write tiny.toml/y", "tiny.toml is no folder"]),
-            (["run", "tiny.toml", "--output", "."], ["cannot write .", "it is a folder"]),
-            (["show", "tiny"], ["no study database", "branchfold run"]),
-            (["export", "tiny"], ["no study database"]),
-            (["dashboard"], ["no study database"]),
-            (["dashboard", "--storage", "x"], ["not a database URL"]),
-            (["evaluate", "none.safetensors"], ["there is no checkpoint none.safetensors"]),
-            (["evaluate", "tiny.toml"], ["tiny.toml is not a whole safetensors file"]),
-            (["inspect", "resnet21"], ["unknown network 'resnet21'", "resnet20"]),
-            (["inspect", "torchvision:resnet"], ["torchvision has no network 'resnet'"]),
-            (["inspect", "none.py:make"], ["no such file: 'none.py'"]),
-            (["inspect", "vgg16", "--input", "3x32"], ["does not accept inputs of shape (1, 3, 32)"]),
-            (["inspect", "vgg16", "--input", "3xax3"], ["--input 3xax3", "3x224x224"]),
-            (["inspect", "vgg16", "--set", "width"], ["--set width", "width=0.25"]),
-        ],
-        ids=" ".join,
-    )
-    def test_without_a_study(self, here, refused, arguments, words):
-        message = refused(*arguments)
-        assert [word for word in words if word not in message] == []
-        left = {path.name for path in here.rglob("*")} - {"tiny.toml"}
-        database = {f"branchfold.db{suffix}" for suffix in ("", "-wal", "-shm")}
-        assert left <= {"studies", "artifacts", *database}
-        if "branchfold.db" in left:
-            assert optuna.get_all_study_names(storage=open_storage(URL, create=False)) == []
-
-    @pytest.mark.parametrize(
-        ("arguments", "words"),
-        [
-            (["show", "tine"], ["no study 'tine'", "did you mean tiny"]),
-            (["export", "tine"], ["no study 'tine'"]),
-            (["export", "tiny", "--trial", "9"], ["has no trial 9, only 0 to 2"]),
-            (["export", "tiny", "--output", "tiny.toml/x"], ["tiny.toml is no folder"]),
-            (["export", "tiny", "--output", "tiny.toml/x", "--format", "state-dict"], ["tiny.toml is no folder"]),
-            (["export", "tiny", "--output", "studies"], ["it is a folder"]),
-            (["run", "tiny.toml", "--set", "trial.epochs=3"], ["another definition: trial.epochs was 2 and is now 3"]),
-            (["run", "tiny.toml", "--set", "study.seed=4"], ["study.seed was 0 and is now 4", "study.name=tiny-2"]),
-        ],
-        ids=" ".join,
-    )
-    def test_beside_a_study_nothing_is_lost(self, copy, branchfold, refused, arguments, words):
-        before = branchfold("show", "tiny", "--json").out
-        network = (copy / "tiny.safetensors").read_bytes()
-        message = refused(*arguments)
-        assert [word for word in words if word not in message] == []
-        assert branchfold("show", "tiny", "--json").out == before
-        assert (copy / "tiny.safetensors").read_bytes() == network
-        assert not [path for path in copy.rglob("*") if path.name.startswith(".")]
-
-    def test_study_without_a_finished_trial(self, here, branchfold, refused):
-        diverging = ["--set", "space.training.lr=1e12", "--trials", "1"]
-        message = refused("run", "tiny.toml", *diverging)
-        assert message.startswith("study 'tiny' has no finished trial yet (1 stopped early)")
-        assert refused("export", "tiny") == message
-        assert "trial 0 of 'tiny' (pruned) kept no network" in refused("export", "tiny", "--trial", "0")
-        assert branchfold("show", "tiny").status == 0
-
-    def test_network_of_a_trial_that_is_gone(self, copy, refused):
-        for file in (copy / "studies" / "artifacts").iterdir():
-            file.unlink()
-        assert "is missing: no artifact" in refused("export", "tiny")
-        assert not list(copy.glob("tiny-trial*"))
-
-    def test_damaged_checkpoints(self, copy, refused):
-        content = Path("tiny.safetensors").read_bytes()
-        for size in (0, 4, 200, len(content) - 8):
-            Path("cut.safetensors").write_bytes(content[:size])
-            assert "cut.safetensors is not a whole safetensors file" in refused("evaluate", "cut.safetensors")
-        save_file(load_file("tiny.safetensors"), "bare.safetensors")
-        assert "bare.safetensors holds no description" in refused("evaluate", "bare.safetensors")
-        save_file(load_file("tiny.safetensors"), "odd.safetensors", metadata={"branchfold": "{"})
-        assert "the description in odd.safetensors is damaged" in refused("evaluate", "odd.safetensors")
-        weights = load_file("tiny.safetensors")
-        weights["classifier.bias"] = torch.zeros(3)
-        described = {"branchfold": json.dumps(read_description("tiny.safetensors").__dict__)}
-        save_file(weights, "other.safetensors", metadata=described)
-        assert "does not fit the network that vgg_digits builds" in refused("evaluate", "other.safetensors")
-
-    def test_checkpoint_of_unknown_data(self, copy, refused):
-        described = read_description("tiny.safetensors").__dict__
-        weights = load_file("tiny.safetensors")
-        for data, words in (
-            ({}, "does not say which data"),
-            ("digits", "does not say which data"),
-            ({"name": "svhn", "mean": [0.5], "std": [0.5]}, "unknown data set 'svhn'"),
-            ({"name": "digits", "mean": [0.5], "std": [0.0]}, "mean and std are damaged"),
-            ({"name": "digits", "mean": ["a"], "std": [0.5]}, "mean and std are damaged"),
-            ({"name": "digits", "mean": [0.5, 0.5], "std": [0.5]}, "mean and std must have 1 values"),
-        ):
-            save_file(weights, "x.safetensors", metadata={"branchfold": json.dumps({**described, "data": data})})
-            assert words in refused("evaluate", "x.safetensors")
-        save_file(weights, "x.safetensors", metadata={"branchfold": json.dumps({**described, "accuracies": [3]})})
-        assert "accuracies are damaged" in refused("evaluate", "x.safetensors")
-
-    def test_missing_data_of_a_checkpoint(self, copy, refused, monkeypatch):
-        def refuse(*args, **kwargs):
-            raise OSError("no route to host")
-
-        monkeypatch.setattr("urllib.request.urlopen", refuse)
-        described = read_description("tiny.safetensors").__dict__
-        described = {**described, "data": {**described["data"], "name": "mnist"}}
-        save_file(load_file("tiny.safetensors"), "m.safetensors", metadata={"branchfold": json.dumps(described)})
-        message = refused("evaluate", "m.safetensors", "--data-root", "none")
-        assert "mnist is not in" in message
-        assert "--data-root" in message
-
-    def test_untraceable_network_names_its_line(self, here, refused):
-        (here / "net.py").write_text(
-            "from torch import nn\n"
-            "class Net(nn.Module):\n"
-            "    def forward(self, x):\n"
-            "        return x if x.sum() > 0 else -x\n"
-        )
-        assert "net.py:4 (`return x if x.sum() > 0 else -x`)" in refused("inspect", "net.py:Net", "--input", "1x8x8")
-
-    def test_port_taken(self, finished, refused):
-        with contextlib.chdir(finished[0]), socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-            message = refused("dashboard", "--port", str(port))
-        assert message.startswith(f"cannot listen on 127.0.0.1:{port}: ")
-        assert "another --port" in message
-
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-    def test_unwritable_folder(self, here, refused):
-        (here / "locked").mkdir(mode=0o500)
-        assert "Permission denied" in refused("run", "tiny.toml", "--output", "locked/x.safetensors")

@@ -1,0 +1,266 @@
+"""Groups that cannot be pruned, each with its reason."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from branchfold.models import channel_groups
+
+X = torch.randn(2, 3, 8, 11, generator=torch.Generator().manual_seed(0))
+
+
+def reasons(network, inputs=X):
+    return {group.name: group.reason for group in channel_groups(network, inputs)}
+
+
+@pytest.fixture
+def pair(functional):
+    """Two convolutions around what a test puts between them."""
+
+    def make(between, **layers):
+        layers = {"first": nn.Conv2d(3, 8, 3, padding=1), "second": nn.Conv2d(8, 4, 3), **layers}
+        return functional(lambda net, x: net.second(between(net, net.first(x))), **layers)
+
+    return make
+
+
+def test_outputs_are_fixed_wherever_they_leave(functional):
+    network = functional(
+        lambda net, x: {"features": (y := net.first(x)), "logits": [net.second(F.relu(y))]},
+        first=nn.Conv2d(3, 8, 3),
+        second=nn.Conv2d(8, 4, 3),
+    )
+    assert reasons(network) == dict.fromkeys(("first", "second"), "it is the network's output")
+
+
+FIXED = {
+    "grouped convolution": (
+        lambda net, x: net.grouped(x),
+        {"grouped": nn.Conv2d(8, 8, 3, padding=1, groups=2)},
+        "grouped is a convolution in 2 groups",
+    ),
+    "depthwise with a multiplier": (
+        lambda net, x: net.grouped(x)[:, :8],
+        {"grouped": nn.Conv2d(8, 16, 3, padding=1, groups=8)},
+        "grouped is a convolution in 8 groups",
+    ),
+    "softmax": (
+        lambda net, x: torch.softmax(x, 1),
+        {},
+        "softmax mixes channels",
+    ),
+    "softmax module": (
+        lambda net, x: net.softmax(x),
+        {"softmax": nn.Softmax(1)},
+        "Softmax mixes channels",
+    ),
+    "layer norm": (
+        lambda net, x: net.norm(x),
+        {"norm": nn.LayerNorm([8, 8, 11])},
+        "LayerNorm mixes channels",
+    ),
+    "channel shuffle": (
+        lambda net, x: net.shuffle(x),
+        {"shuffle": nn.ChannelShuffle(2)},
+        "ChannelShuffle is not known to treat each channel on its own",
+    ),
+    "transposed convolution in groups": (
+        lambda net, x: net.up(x),
+        {"up": nn.ConvTranspose2d(8, 8, 3, groups=2)},
+        "up is a convolution in 2 groups",
+    ),
+    "batch moved": (
+        lambda net, x: x.transpose(0, 1).transpose(0, 1),
+        {},
+        "transpose moves the batch dimension",
+    ),
+    "channel slice": (
+        lambda net, x: torch.cat([x[:, 4:], x[:, :4]], 1),
+        {},
+        "getitem is not known to treat each channel on its own",
+    ),
+    "channel count": (lambda net, x: x / x.shape[1], {}, "the code reads its number of channels"),
+    "channel count by size": (lambda net, x: x / x.size(1), {}, "the code reads its number of channels"),
+    "negative index": (lambda net, x: x / x.shape[-3], {}, "the code reads its number of channels"),
+    "shape slice": (lambda net, x: x / x.shape[1:3][0], {}, "the code reads its number of channels"),
+    "channels padded": (lambda net, x: F.pad(x, (0, 0, 0, 0, 1, 0))[:, 1:], {}, "its channels are padded"),
+    "mean over channels": (
+        lambda net, x: x - x.mean(1, keepdim=True),
+        {},
+        "mean reduces over its channels or the batch",
+    ),
+    "spread over channels": (
+        lambda net, x: x * net.gate(x),
+        {"gate": nn.Conv2d(8, 1, 1)},
+        "",
+    ),
+    "a value for each channel": (
+        lambda net, x: x * net.scale.weight,
+        {"scale": nn.Conv2d(8, 1, 1)},
+        "mul combines it with scale.weight, which no layer writes",
+    ),
+    "weight that the code reads": (
+        lambda net, x: x * net.first.weight.norm(),
+        {},
+        "the code reads first's tensors",
+    ),
+    "in place while in use": (
+        lambda net, x: F.relu(x, inplace=True) + x.sigmoid(),
+        {},
+        "relu changes it in place while it is still in use",
+    ),
+    "in place by a module while in use": (
+        lambda net, x: net.relu(x) + x.sigmoid(),
+        {"relu": nn.ReLU(inplace=True)},
+        "relu changes it in place while it is still in use",
+    ),
+    "in place through a view": (
+        lambda net, x: x.detach().mul_(0.3) + x,
+        {},
+        "mul_ changes it in place while it is still in use",
+    ),
+    "in place through a view nobody knows": (
+        lambda net, x: x[:, :4].mul_(0.3).sum() + x,
+        {},
+        "getitem is not known",
+    ),
+    "an operation nobody knows": (
+        lambda net, x: torch.cumsum(x, 1),
+        {},
+        "cumsum is not known to treat each channel on its own",
+    ),
+    "a module nobody knows": (
+        lambda net, x: net.norm(x),
+        {"norm": nn.LocalResponseNorm(3)},
+        "LocalResponseNorm",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(FIXED))
+def test_what_depends_on_the_channels_is_fixed_with_its_reason(pair, kind):
+    between, layers, expected = FIXED[kind]
+    found = reasons(pair(between, **layers))
+    if not expected:
+        assert found["gate"] == "mul spreads it over all channels of another tensor"
+        assert found["first"] == ""
+    else:
+        assert found["first"].startswith(expected)
+    assert not any("<function" in reason or "0x" in reason for reason in found.values())
+
+
+def test_a_weight_that_is_a_tensor_of_the_network_is_fixed(pair):
+    network = pair(lambda net, x: x + net.offset)
+    network.offset = nn.Parameter(torch.randn(8, 8, 11))
+    assert reasons(network)["first"] == "add combines it with offset, which no layer writes"
+    network.offset = nn.Parameter(torch.randn(()))
+    assert reasons(network)["first"] == ""
+
+
+def test_a_concat_along_a_keyword_that_is_no_dim_is_not_misread(functional):
+    layers = {name: nn.Conv2d(3, 8, 3) for name in ("left", "right")}
+    for join in (lambda a, b: torch.cat([a, b], axis=1), lambda a, b: torch.cat(tensors=[a, b], dim=1)):
+        network = functional(
+            lambda net, x, join=join: net.last(join(net.left(x), net.right(x))), **layers, last=nn.Conv2d(16, 4, 1)
+        )
+        assert all(not group.prunable for group in channel_groups(network, X))
+
+
+def test_a_sum_with_fixed_channels_is_fixed_for_its_reason(functional):
+    def counts(x):
+        return x / x.shape[1]
+
+    for forward in (
+        lambda net, x: net.last(counts(net.left(x)) + net.right(x)),
+        lambda net, x: net.last(net.left(x) + counts(net.right(x))),
+    ):
+        network = functional(forward, left=nn.Conv2d(3, 8, 3), right=nn.Conv2d(3, 8, 3), last=nn.Conv2d(8, 4, 1))
+        assert reasons(network)["left"] == "the code reads its number of channels"
+
+
+def test_tied_weights_are_fixed(pair):
+    network = pair(lambda net, x: F.relu(net.third(F.relu(x))), third=nn.Conv2d(8, 8, 3, padding=1))
+    network.spare = nn.Conv2d(8, 8, 3, padding=1)
+    assert reasons(network)["third"] == ""
+    network.spare.weight = network.third.weight
+    assert reasons(network)["third"] == "third shares weights with spare"
+    assert reasons(network)["first"] == "third shares weights with spare"
+
+
+def test_a_weight_registered_again_on_the_network_is_fixed(pair):
+    network = pair(lambda net, x: F.relu(x))
+    network.again = network.first.weight
+    assert reasons(network)["first"] == "first shares weights with the network itself"
+
+
+def test_parametrized_modules_and_hooks_are_fixed(pair):
+    network = pair(lambda net, x: net.relu(x), relu=nn.ReLU())
+    assert reasons(network)["first"] == ""
+    handle = network.relu.register_forward_hook(lambda module, inputs, output: output)
+    assert reasons(network)["first"] == "relu has forward hooks"
+    handle.remove()
+    handle = network.second.register_forward_pre_hook(lambda module, inputs: inputs)
+    assert reasons(network)["first"] == "second has forward hooks"
+    handle.remove()
+    assert reasons(network)["first"] == ""
+    parametrizations.weight_norm(network.first)
+    assert reasons(network)["first"] == "first is parametrized"
+
+
+def test_a_tensor_used_along_another_dimension_is_fixed(functional):
+    network = functional(
+        lambda net, x: net.mix(F.relu(net.conv(x))), conv=nn.Conv2d(3, 8, 3, padding=1), mix=nn.Linear(11, 5)
+    )
+    assert reasons(network)["conv"].startswith("its channels are used along another dimension")
+
+
+def test_a_batch_norm_over_positions_is_not_taken_for_one_over_features(functional):
+    network = functional(
+        lambda net, x: net.b(net.norm(net.a(x))), a=nn.Linear(5, 6), norm=nn.BatchNorm1d(6), b=nn.Linear(6, 2)
+    )
+    assert reasons(network, torch.randn(3, 6, 5))["a"].startswith("its channels are used along another dimension")
+
+
+def test_a_convolution_without_a_batch_dimension_is_fixed():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+    assert channel_groups(network, torch.randn(3, 8, 9)) == ()
+
+
+def test_what_nothing_reads_is_fixed(functional):
+    network = functional(
+        lambda net, x: (net.unused(x), net.conv(x))[1], conv=nn.Conv2d(3, 8, 3), unused=nn.Conv2d(3, 8, 3)
+    )
+    assert reasons(network) == {"unused": "nothing reads it", "conv": "it is the network's output"}
+
+
+def test_pooling_over_what_has_no_positions_is_fixed(functional):
+    # MaxPool2d takes (N, C, L) for one image without a batch: it would pool over the channels.
+    layers = {"first": nn.Conv1d(3, 8, 3), "pool": nn.MaxPool2d(3, 1, 1), "second": nn.Conv1d(8, 4, 3)}
+    network = functional(lambda net, x: net.second(net.pool(net.first(x))), **layers)
+    groups = {group.name: group for group in channel_groups(network, torch.randn(2, 3, 12))}
+    assert groups["first"].reason == "pool is called without a batch dimension"
+
+
+def test_padding_that_shifts_the_channels_is_fixed(functional):
+    layers = {"first": nn.Conv2d(3, 8, 3), "second": nn.Conv2d(8, 4, 3)}
+    network = functional(lambda net, x: net.second(F.pad(net.first(x), (0, 0, 0, 0, 1, -1))), **layers)
+    groups = {group.name: group for group in channel_groups(network, torch.randn(2, 3, 9, 12))}
+    assert groups["first"].reason == "its channels are padded"
+
+
+def test_what_is_added_to_lost_channels_is_told_what_became_of_them(functional):
+    """As in ConvNeXt, whose layer norm fixes the whole stream of residual sums."""
+
+    def stream(net, x):
+        y = F.layer_norm(net.stem(x), [8, 8, 11]).transpose(2, 3)
+        y = net.other(x).transpose(2, 3) + y
+        return net.last(y + net.wide(net.inner(y)))
+
+    layers = {"stem": nn.Conv2d(3, 8, 1), "other": nn.Conv2d(3, 8, 1), "inner": nn.Conv2d(8, 12, 1)}
+    layers |= {"wide": nn.Conv2d(12, 8, 1), "last": nn.Conv2d(8, 2, 1)}
+    found = reasons(functional(stream, **layers))
+    assert found.pop("inner") == ""
+    assert found.pop("last") == "it is the network's output"
+    assert found == dict.fromkeys(("stem", "other", "wide"), "layer_norm mixes channels")
