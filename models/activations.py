@@ -9,11 +9,11 @@ from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
 from .groups import Analysis
+from .inputs import ExampleInputs, as_inputs, copied
 from .modes import preserving_modes
 from .readers import mean_is_restored, metric, readers_of
 from .reuse import blended_alike
 from .selection import by_channel, gram, greedy_selection
-from .tracing import ExampleInputs, as_inputs, copied
 
 _CHUNK = 256
 

@@ -12,8 +12,8 @@ from .choices import CHOICES, choose_channels
 from .copying import deep_copy
 from .groups import Analysis
 from .initialisation import initialise_from_data
+from .inputs import ExampleInputs, as_inputs
 from .plan import key_of
-from .tracing import ExampleInputs, as_inputs
 from .unfitted import initialise_at_random, initialise_by_selection
 from .widths import Keep, kept_widths
 

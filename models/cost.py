@@ -14,10 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import NetworkError
 from .groups import Analysis, ChannelGroup
+from .inputs import ExampleInputs, copied
 from .layouts import Layout
 from .modes import preserving_modes
 from .narrowing import CONVOLUTIONS, TRANSPOSED, has_channel_parameters
-from .tracing import ExampleInputs, copied, shape_of
+from .tracing import shape_of
 
 
 class Cost(NamedTuple):

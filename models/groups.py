@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from torch import fx, nn
 
 from .channels import ChannelGraph
+from .inputs import ExampleInputs
 from .layouts import Channels, Layout
 from .rules import follow
-from .tracing import ExampleInputs, shape_of, trace
+from .tracing import shape_of, trace
 
 
 @dataclass(frozen=True)

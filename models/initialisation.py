@@ -12,13 +12,13 @@ from .branched import BranchedNetwork
 from .branches import Blend, Compress
 from .choices import choose_channels
 from .groups import Analysis
+from .inputs import copied
 from .modes import preserving_modes
 from .narrowing import BATCH_NORMS, with_channels
 from .plan import kept_places, key_of, path_of
 from .readers import mean_is_restored, readers_of
 from .reuse import fitting_order, is_fitted
 from .selection import by_channel, ridge_least_squares
-from .tracing import copied
 from .values import narrowed
 
 _RIDGE = 1e-4
