@@ -1,6 +1,5 @@
 """The original's activations where each group is read, as Gram matrices, and what they say of every width."""
 
-import copy
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import NetworkError
+from .copying import deep_copy
 from .groups import Analysis
 from .inputs import ExampleInputs, as_inputs, copied
 from .modes import preserving_modes
@@ -35,7 +35,7 @@ def sensitivity(
     Raises:
         NetworkError: if the network cannot be traced, or its activations are not finite.
     """
-    analysis = Analysis.of(copy.deepcopy(model), example_inputs)
+    analysis = Analysis.of(deep_copy(model), example_inputs)
     batches = input_batches(analysis, [as_inputs(example_inputs)] if data is None else data)
     names = [group.name for group in analysis.groups if group.prunable]
     activity = group_activity(analysis, names, batches)

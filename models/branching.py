@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError
@@ -20,6 +21,7 @@ from .widths import Keep, kept_widths
 INITIALISATIONS = ("least-squares", "selection", "kaiming")
 
 
+@torch.inference_mode(False)  # branches are to be trained
 def add_branches(
     model: nn.Module,
     example_inputs: ExampleInputs,

@@ -90,6 +90,8 @@ def read_description(path: str | Path) -> NetworkDescription:
     Raises:
         NetworkError: if the file is missing, damaged, or holds no description of branchfold's.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise NetworkError(f"path must be a file's, but got {path!r:.80}")
     path = Path(path)
     if not path.is_file():
         raise NetworkError(f"there is no checkpoint {path}")

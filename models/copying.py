@@ -1,10 +1,12 @@
-"""Deep copies of networks: quick for torch's own layers, and without what is to be replaced anyway."""
+"""Deep copies of networks: quick for torch's own layers, without what is replaced anyway or is left of a forward."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
+
+from ..errors import NetworkError
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -14,15 +16,32 @@ _ATOMS = (bool, int, float, str, type(None))
 def deep_copy(network: _Module, instead: Mapping[Tensor | nn.Module, Tensor | nn.Module] | None = None) -> _Module:
     """What `copy.deepcopy` gives, but for what stands `instead` of some of its tensors and layers.
 
+    Results of an earlier forward that a module holds, which deepcopy refuses, are copied without their history.
+
     Args:
         network: any module.
         instead: tensor or layer of `network` → what the copy holds in its place; itself, if the caller replaces it.
+
+    Raises:
+        NetworkError: if a part of the network cannot be copied.
     """
     memo: dict[int, Any] = {id(original): other for original, other in (instead or {}).items()}
-    for module in reversed(list(network.modules())):  # children before their parents
-        if id(module) not in memo and _is_plain(type(module)):
-            _copy_plain(module, memo)
-    return copy.deepcopy(network, memo)
+    memo |= {id(result): result.detach().clone() for module in network.modules() for result in _results(module)}
+    try:
+        for module in reversed(list(network.modules())):  # children before their parents
+            if id(module) not in memo and _is_plain(type(module)):
+                _copy_plain(module, memo)
+        return copy.deepcopy(network, memo)
+    except (RuntimeError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise NetworkError(f"{type(network).__name__} cannot be copied: {reason:.200}") from error
+
+
+def _results(module: nn.Module) -> Iterator[Tensor]:
+    """Tensors with a history that a module keeps as attributes, or in their lists and dicts."""
+    for value in module.__dict__.values():
+        held = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else (value,)
+        yield from (x for x in held if isinstance(x, Tensor) and not x.is_leaf)
 
 
 def _is_plain(kind: type[nn.Module]) -> bool:

@@ -90,6 +90,7 @@ def _precision(weight: Tensor) -> torch.dtype:
 def fold(branched: BranchedNetwork) -> nn.Module: ...
 @overload
 def fold(branched: BranchedNetwork, groups: Collection[str]) -> nn.Module | BranchedNetwork: ...
+@torch.inference_mode(False)  # what is folded may be trained on
 def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn.Module | BranchedNetwork:
     """The network at α = 0 as a plain module: the user's own class and module names, narrower weights.
 

@@ -1,6 +1,5 @@
 """A network as a `torch.fx` graph whose nodes know the shapes that flow through them."""
 
-import copy
 import inspect
 import operator
 import os
@@ -87,7 +86,7 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     """
     inputs = as_inputs(example_inputs)
     # The tracer hangs the constants that it meets on the root module: on shallow copies, so not on the user's.
-    network, twin = copy.copy(network), copy.copy(network)
+    network, twin = _shallow_copy(network), _shallow_copy(network)
     with preserving_modes(network):
         with recorded_sizes(network) as sized:
             graph = _trace_mode(network.train(), inputs)
@@ -106,6 +105,13 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
             f"example inputs (an operation with `out=`, or Python state that changes from call to call?)"
         )
     return TracedNetwork(network, graph, modules, inputs, evaluation, frozenset(sized))
+
+
+def _shallow_copy(network: nn.Module) -> nn.Module:
+    """What `copy.copy` gives, of a module with parametrized tensors of its own too."""
+    twin = object.__new__(type(network))
+    twin.__dict__ = {**network.__dict__}
+    return twin
 
 
 class _Proxy(fx.Proxy):

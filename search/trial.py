@@ -14,6 +14,7 @@ from ..errors import BranchfoldError, NetworkError
 from ..models.branched import BranchedNetwork
 from ..models.branching import add_branches
 from ..models.checkpoints import save_network
+from ..models.copying import deep_copy
 from ..models.folding import fold
 from ..models.statistics import recompute_batch_norm
 from ..studies.trials import Measurement
@@ -144,7 +145,7 @@ def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
 
 def delivered(network: nn.Module, task: Task) -> nn.Module:
     """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
-    folded = fold(network) if isinstance(network, BranchedNetwork) else copy.deepcopy(network)
+    folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
     device = next(folded.parameters()).device
     recompute_batch_norm(folded, [images.to(device) for images, _ in task.recalibration_batches])
     return folded.eval()

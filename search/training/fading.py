@@ -1,6 +1,5 @@
 """Training a branched network with Lightning: α falls group by group, and what has reached 0 is folded."""
 
-import copy
 import math
 import weakref
 from collections.abc import Callable, Collection
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.branched import BranchedNetwork
+from ...models.copying import deep_copy
 from ...models.optimizers import carry_optimizer_state
 from ..schedules import Schedule
 from ..space.recipe import Recipe
@@ -62,7 +62,7 @@ class BranchTraining(pl.LightningModule):
         self.validation_loss, self.after_step = validation_loss, after_step
         distils = recipe.training.distillation > 0
         # In a list: the baseline is no part of what trains.
-        self._teacher = [copy.deepcopy(teacher).eval()] if distils and teacher is not None else []
+        self._teacher = [deep_copy(teacher).eval()] if distils and teacher is not None else []
         self._windows = recipe.windows()
         self._schedules: dict[Any, Schedule] = {window: recipe.schedule() for window in self._windows.values()}
         restarts = restart_points(recipe.training.restarts, recipe.schedule(), self._schedules)

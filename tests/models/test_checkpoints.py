@@ -171,6 +171,7 @@ def test_a_new_process_computes_the_same(saved, tmp_path):
 def test_a_missing_file_is_told(tmp_path):
     assert message_of(load_network, tmp_path / "none.safetensors").startswith("there is no checkpoint")
     assert message_of(load_network, tmp_path).startswith("there is no checkpoint")
+    assert message_of(load_network, 3) == "path must be a file's, but got 3"
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.9999])

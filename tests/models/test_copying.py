@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from branchfold.errors import NetworkError
+from branchfold.models import add_branches, fold
 from branchfold.models.copying import deep_copy
 
 
@@ -79,3 +81,55 @@ def test_another_layer_stands_instead_wherever_the_copy_refers_to_it():
     mine = deep_copy(network, {network.body[0]: other})
     assert mine.body[0] is mine.alias is other
     assert mine.body(torch.ones(1, 3, 2, 2)).shape == (1, 4, 2, 2)
+
+
+class Keeping(nn.Module):
+    """Keeps what its layers gave, as a forward that is to be looked into does."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1)
+        self.last, self.seen = None, {}
+
+    def forward(self, x):
+        self.last = self.seen["first"] = self.first(x)
+        return self.second(self.last)
+
+
+def test_what_a_forward_left_is_copied_without_its_history():
+    network, x = Keeping(), torch.randn(2, 3, 5, 5)
+    network(x)
+    mine = deep_copy(network)
+    assert torch.equal(mine.last, network.last)
+    assert mine.last is mine.seen["first"]
+    assert mine.last.grad_fn is None
+    assert network.last.grad_fn is not None
+    small = fold(add_branches(network, x, keep=0.5))
+    small(x).sum().backward()
+    assert small.last.shape[1] == 4
+
+
+def test_what_cannot_be_copied_is_told():
+    network = Keeping()
+    network.last = (x for x in range(3))
+    with pytest.raises(NetworkError, match="Keeping cannot be copied: cannot pickle 'generator' object"):
+        add_branches(network, torch.randn(2, 3, 5, 5), keep=0.5)
+
+
+def test_a_network_with_a_parametrized_tensor_of_its_own():
+    network = Keeping()
+    network.scale = nn.Parameter(torch.ones(4))
+    parametrize.register_parametrization(network, "scale", Doubled())
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(add_branches(network, x, keep=0.5)(x), network(x))
+
+
+def test_branches_can_be_trained_that_were_made_for_inference():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 1))
+    with torch.inference_mode():
+        x = torch.randn(2, 3, 5, 5)
+        branched = add_branches(network, x, keep=0.5)
+        small = fold(branched)
+    branched.set_alpha(0.5)
+    for trained in (branched, small):
+        trained.train()(torch.randn(2, 3, 5, 5)).sum().backward()
