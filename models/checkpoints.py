@@ -23,7 +23,7 @@ from .groups import Analysis
 from .networks import REFERENCE_NETWORKS
 from .widths import kept_widths
 
-FORMAT = 1
+FORMAT = 2
 _KEY = "branchfold"
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
@@ -42,7 +42,8 @@ class NetworkDescription:
         origin: the study and trial that it comes from.
         versions: of what it was made with.
         dtype: of its parameters.
-        digest: SHA-256 of the tensors, to find a file that was changed; written by `save_network`.
+        digest: SHA-256 of the tensors and of all else said here, to find a file that was changed; `save_network`
+            writes it.
         format: of this description.
     """
 
@@ -71,7 +72,7 @@ def save_network(network: nn.Module, path: str | Path, description: NetworkDescr
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         os.close(handle)
         try:
-            described = replace(description, digest=digest_of(network))
+            described = replace(description, digest=digest_of(network, description))
             save_model(network, partial, metadata={_KEY: json.dumps(asdict(described))})
             # mkstemp makes files private: give this one the mode that any new file has.
             umask = os.umask(0)
@@ -145,14 +146,15 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
         raise NetworkError(
             f"{path} does not fit the network that {_name_of(factory, description)} builds: {reason:.300}"
         ) from error
-    if digest_of(network) != description.digest:
-        raise NetworkError(f"{path} is damaged: its tensors are not those that were saved (SHA-256 differs)")
+    if digest_of(network, description) != description.digest:
+        raise NetworkError(f"{path} is damaged: it does not hold what was saved (SHA-256 differs)")
     return network.eval()
 
 
-def digest_of(network: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of a network's parameters and buffers."""
-    digest = hashlib.sha256()
+def digest_of(network: nn.Module, description: NetworkDescription) -> str:
+    """SHA-256 over names, types, shapes and bytes of a network's parameters and buffers, and over its description."""
+    told = json.dumps({**asdict(description), "digest": ""}, sort_keys=True)
+    digest = hashlib.sha256(told.encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

@@ -84,6 +84,8 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
         NetworkError: if the network cannot be traced (the message names the line that stopped it), computes something
             in evaluation that it does not compute in training, or does not accept the example inputs.
     """
+    if not isinstance(network, nn.Module):
+        raise NetworkError(f"model must be a network, but got {network!r:.80}")
     inputs = as_inputs(example_inputs)
     # The tracer hangs the constants that it meets on the root module: on shallow copies, so not on the user's.
     network, twin = _shallow_copy(network), _shallow_copy(network)
@@ -147,8 +149,13 @@ class _Tracer(fx.Tracer):
 
 
 def _trace_mode(network: nn.Module, inputs: Sequence[Any]) -> fx.Graph:
+    left_out = _left_out(network, len(inputs))
     try:
-        return _Tracer().trace(network, concrete_args=_left_out(network, len(inputs)) or None)
+        graph = _Tracer().trace(network, concrete_args=left_out or None)
+        for node in graph.nodes:
+            if node.op == "placeholder" and (name := str(node.target).rpartition("_")[0]) in left_out:
+                node.target = name  # torch numbers them, but callers know them by their own name
+        return graph
     except Exception as error:
         place = _user_line(error)
         reason = _first_line(error)

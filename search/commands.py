@@ -141,7 +141,11 @@ def main() -> None:
     # processes want the same cores (839 against 30 ms a step of the digits' network, measured on two busy cores).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
-        cli()
-    except BranchfoldError as error:
-        click.echo(f"error: {error}", err=True)
+        cli(standalone_mode=False)
+    except (BranchfoldError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else error
+        click.echo(f"error: {message}", err=True)
         sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):  # before or after what winds up by itself
+        click.echo("stopped")
+        sys.exit(130)

@@ -13,7 +13,7 @@ from ..models.activations import sensitivity
 from ..models.cost import CostModel
 from ..models.factories import build_network, default_input_shape
 from ..models.widths import rounded_width
-from ..studies.companions import KIND, SCREENING
+from ..studies.companions import is_screening
 from ..studies.trials import trial_rows
 from .baseline import fill, read_weights
 from .progress import percent
@@ -22,14 +22,14 @@ from .screening import WIDTHS, ranked
 
 def trials_values(study: optuna.Study) -> list[dict[str, Any]]:
     """One dictionary a trial; of a screening, its candidates with the best first."""
-    if study.user_attrs.get(KIND) == SCREENING:
+    if is_screening(study):
         return [{"number": t.number, "loss": t.value, "widths": t.user_attrs[WIDTHS]} for t in ranked(study)]
     return [row._asdict() for row in trial_rows(study)]
 
 
 def trials_table(study: optuna.Study) -> Table:
     """A study's trials; accuracies are those on the validation split, at α = 0."""
-    if study.user_attrs.get(KIND) == SCREENING:
+    if is_screening(study):
         return _candidates_table(study)
     baseline = study.user_attrs.get("baseline")
     table = Table(title=f"study {study.study_name}", caption=_caption(study, baseline), title_justify="left")

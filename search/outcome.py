@@ -15,7 +15,7 @@ from ..models.factories import resolve_factory
 from ..studies.artifacts import artifact_store, load_baseline
 from ..studies.database import load_study, open_storage
 from ..studies.definition import Definition
-from ..studies.trials import best_trial, finished_trials, measurement_of, meets_budget, shape_of
+from ..studies.trials import best_trial, finished_trials, measurement_of, meets_budget, shape_of, trial_of
 from .delivery import Evaluation, accuracy_on_test, export_trial
 from .progress import percent
 from .repetition import Again
@@ -88,13 +88,7 @@ def export(
         StudyError: if there is no such finished trial.
         BranchfoldError: if the network cannot be exported.
     """
-    if number is None:
-        trial = best_trial(study, definition)
-    else:
-        trials = study.get_trials(deepcopy=False)
-        if number >= len(trials):
-            raise StudyError(f"study {study.study_name!r} has no trial {number}, only 0 to {len(trials) - 1}")
-        trial = trials[number]
+    trial = best_trial(study, definition) if number is None else trial_of(study, number)
     suffix = "safetensors" if form == "safetensors" else "pt"
     path = output or Path(f"{study.study_name}-trial-{trial.number}.{suffix}")
     check_output(path)
@@ -168,9 +162,13 @@ def _front(study: optuna.Study, definition: Definition) -> list[str]:
         return []
     measured = [(trial.number, measurement_of(trial)) for trial in study.best_trials]
     inside = [(number, found) for number, found in measured if found is not None and meets_budget(found, definition)]
-    inside.sort(key=lambda pair: pair[1].macs)
-    points = ", ".join(f"{n}: {percent(m.accuracy)} at {percent(m.macs_share)}" for n, m in inside)
-    return [f"Pareto front (trial: validation accuracy at share of the MACs): {points}"]
+    costs = [objective for objective in definition.study.objectives if objective != "accuracy"]
+    inside.sort(key=lambda pair: -pair[1].accuracy)
+    points = "; ".join(
+        f"{number}: " + ", ".join(percent(x) for x in (m.accuracy, *(getattr(m, f"{cost}_share") for cost in costs)))
+        for number, m in inside
+    )
+    return [f"Pareto front (trial: validation accuracy, {', '.join(costs)}): {points}"]
 
 
 def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> tuple[dict[str, Any], float]:

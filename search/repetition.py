@@ -20,7 +20,7 @@ from ..models.factories import resolve_factory
 from ..studies.artifacts import artifact_store, load_baseline
 from ..studies.companions import REFINED, open_companion
 from ..studies.database import stored_definition
-from ..studies.trials import HISTORY, RECIPE, finished_trials
+from ..studies.trials import HISTORY, RECIPE, finished_trials, trial_of
 from .events import Listener
 from .recording import SEED, Recorder, as_event, keep_result, record_recipe, versions
 from .space import Recipe
@@ -129,18 +129,6 @@ def refine(
                 assert known is not None
             found.append(known)
     return refined, found
-
-
-def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
-    """The study's trial of this number.
-
-    Raises:
-        StudyError: if there is none.
-    """
-    trials = study.get_trials(deepcopy=False)
-    if number >= len(trials):
-        raise StudyError(f"study {study.study_name!r} has no trial {number}, only 0 to {len(trials) - 1}")
-    return trials[number]
 
 
 def recipe_of(study: optuna.Study, trial: FrozenTrial) -> Recipe:

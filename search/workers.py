@@ -43,13 +43,13 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
         Interrupted: if asked to stop; nothing that was finished is lost.
     """
     with quiet_optuna(), stopping_on_signals():
-        storage = open_storage(url, create=True)
         task = None
-        if definition.study.name not in optuna.get_all_study_names(storage):
-            # A mistake that only the data, the network or a checkpoint shows must leave no study behind.
+        if not _has_study(url, definition.study.name):
+            # A mistake that only the data, the network or a checkpoint shows must leave no study or database behind.
             task = Task.of(definition)
             if definition.baseline.checkpoint is not None:
                 from_checkpoint(definition, definition.baseline.checkpoint)
+        storage = open_storage(url, create=True)
         study = open_study(storage, definition)
         target = definition.study.trials
         if finished := len(finished_trials(study)):
@@ -70,6 +70,13 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
         if (finished := len(finished_trials(study))) < target and is_exhausted(study):
             tell(Notice(f"the grid has no more than {_trials(finished)}"))
     return study
+
+
+def _has_study(url: str, name: str) -> bool:
+    try:
+        return name in optuna.get_all_study_names(open_storage(url, create=False))
+    except StudyError:  # there is no such database, or it cannot be opened, which the caller is told when it is to be
+        return False
 
 
 @contextmanager

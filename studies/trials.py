@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import text
 
 from ..errors import StudyError
+from .companions import check_trained
 from .database import GRACE_PERIOD, engine_of
 from .definition import Definition
 from .tables import Budget
@@ -100,12 +101,29 @@ def meets_budget(measurement: Measurement, definition: Definition) -> bool:
     return all(getattr(measurement, f"{name}_share") <= limit * (1 + BUDGET_TOLERANCE) for name, limit in limits)
 
 
+def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
+    """Returns the study's trial of this number.
+
+    Raises:
+        StudyError: If there is none, or the study screens widths and trains nothing.
+    """
+    check_trained(study)
+    trials = study.get_trials(deepcopy=False)
+    if number >= len(trials):
+        known = f"only 0 to {len(trials) - 1}" if trials else "and no other yet"
+        raise StudyError(f"study {study.study_name!r} has no trial {number}, {known}")
+    return trials[number]
+
+
 def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
-    """Returns the completed trial of the highest accuracy within the budget; of equal ones, that of fewest MACs.
+    """Returns the completed trial of the highest accuracy within the budget; of equal ones, the cheapest.
+
+    Cheap is by the study's other objectives, then by MACs: with several objectives the trial is on their front.
 
     Raises:
         StudyError: If no trial has completed, or none that did is within the budget.
     """
+    check_trained(study)
     name = study.study_name
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     measured = [(trial, result) for trial in complete if (result := measurement_of(trial)) is not None]
@@ -119,7 +137,8 @@ def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
             f"no trial of {name!r} meets its budget ({_limits(definition)}): the smallest, trial {trial.number}, has "
             f"{shares}; run more trials with `branchfold run {name} --trials N`"
         )
-    return max(within, key=lambda pair: (pair[1].accuracy, -pair[1].macs))[0]
+    costs = [*(objective for objective in definition.study.objectives if objective != "accuracy"), "macs"]
+    return max(within, key=lambda pair: (pair[1].accuracy, *(-getattr(pair[1], cost) for cost in costs)))[0]
 
 
 def release_interrupted(study: optuna.Study, trial_number: int) -> bool:

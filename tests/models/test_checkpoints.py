@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from branchfold.errors import NetworkError
@@ -234,8 +234,8 @@ def test_a_damaged_description_is_refused(saved, text):
         {"dtype": "int8"},
         {"dtype": ["float32"]},
         {"dtype": None},
-        {"format": 2},
-        {"format": "1"},
+        {"format": 1},
+        {"format": "2"},
     ],
     ids=str,
 )
@@ -390,4 +390,14 @@ def test_a_changed_byte_of_a_weight_is_found(saved):
     content = bytearray(path.read_bytes())
     content[-3] ^= 0x10
     path.write_bytes(bytes(content))
-    assert "is damaged: its tensors are not those that were saved" in message_of(load_network, path)
+    assert "is damaged: it does not hold what was saved" in message_of(load_network, path)
+
+
+def test_a_changed_description_is_found(saved):
+    _, _, path = saved()
+    described = read_description(path).__dict__
+    save_file(load_file(path), path, metadata={"branchfold": json.dumps(described)})
+    load_network(path)
+    changed = {**described, "accuracies": [{"split": "test", "accuracy": 1.0, "examples": 9, "seed": 0}]}
+    save_file(load_file(path), path, metadata={"branchfold": json.dumps(changed)})
+    assert "is damaged: it does not hold what was saved" in message_of(load_network, path)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -11,8 +12,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from branchfold.models.checkpoints import read_description
-from branchfold.studies.database import open_storage
+from branchfold.models.checkpoints import load_network, read_description, save_network
+from branchfold.search import commands
+from branchfold.studies.companions import SCREENING, open_companion
+from branchfold.studies.database import load_study, open_storage
 
 URL = "sqlite:///studies/branchfold.db"
 
@@ -130,8 +133,7 @@ class TestMistakes:
         assert "does not fit the network that vgg_digits builds" in refused("evaluate", "other.safetensors")
 
     def test_checkpoint_of_unknown_data(self, copy, refused):
-        described = read_description("tiny.safetensors").__dict__
-        weights = load_file("tiny.safetensors")
+        description, network = read_description("tiny.safetensors"), load_network("tiny.safetensors")
         for data, words in (
             ({}, "does not say which data"),
             ("digits", "does not say which data"),
@@ -140,9 +142,9 @@ class TestMistakes:
             ({"name": "digits", "mean": ["a"], "std": [0.5]}, "mean and std are damaged"),
             ({"name": "digits", "mean": [0.5, 0.5], "std": [0.5]}, "mean and std must have 1 values"),
         ):
-            save_file(weights, "x.safetensors", metadata={"branchfold": json.dumps({**described, "data": data})})
+            save_network(network, "x.safetensors", replace(description, data=data))
             assert words in refused("evaluate", "x.safetensors")
-        save_file(weights, "x.safetensors", metadata={"branchfold": json.dumps({**described, "accuracies": [3]})})
+        save_network(network, "x.safetensors", replace(description, accuracies=[3]))
         assert "accuracies are damaged" in refused("evaluate", "x.safetensors")
 
     def test_missing_data_of_a_checkpoint(self, copy, refused, monkeypatch):
@@ -150,9 +152,9 @@ class TestMistakes:
             raise OSError("no route to host")
 
         monkeypatch.setattr("urllib.request.urlopen", refuse)
-        described = read_description("tiny.safetensors").__dict__
-        described = {**described, "data": {**described["data"], "name": "mnist"}}
-        save_file(load_file("tiny.safetensors"), "m.safetensors", metadata={"branchfold": json.dumps(described)})
+        description = read_description("tiny.safetensors")
+        description = replace(description, data={**description.data, "name": "mnist"})
+        save_network(load_network("tiny.safetensors"), "m.safetensors", description)
         message = refused("evaluate", "m.safetensors", "--data-root", "none")
         assert "mnist is not in" in message
         assert "--data-root" in message
@@ -165,6 +167,30 @@ class TestMistakes:
             "        return x if x.sum() > 0 else -x\n"
         )
         assert "net.py:4 (`return x if x.sum() > 0 else -x`)" in refused("inspect", "net.py:Net", "--input", "1x8x8")
+
+    @pytest.mark.parametrize("arguments", [["run"], ["nope"], ["run", "digits", "--trials", "0"], ["show", "x", "--y"]])
+    def test_usage_is_one_line_too(self, here, refused, arguments):
+        assert refused(*arguments)
+
+    def test_a_mistake_in_the_definition_leaves_no_database(self, here, refused):
+        for change in ("study.budget={macs=1e-4}", "model.factory='none'", "data.name='none'", "model.num_classes=3"):
+            refused("run", "tiny.toml", "--set", change)
+        assert not list(here.rglob("*.db"))
+
+    def test_an_interrupt_before_the_work_is_told_and_no_traceback(self, branchfold, monkeypatch):
+        def interrupted(*args, **kwargs):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(commands.cli, "main", interrupted)
+        assert branchfold("run", "digits") == (130, "stopped\n", "")
+
+    def test_a_screening_has_no_trials_to_export(self, copy, refused):
+        storage = open_storage(URL, create=False)
+        minimise = [optuna.study.StudyDirection.MINIMIZE]
+        open_companion(storage, load_study(storage, "tiny"), SCREENING, directions=minimise, metrics=["loss"])
+        for command in (["export"], ["export", "--trial", "0"], ["rerun", "--trial", "0"], ["refine", "--epochs", "1"]):
+            message = refused(command[0], "tiny-screening", *command[1:])
+            assert message.endswith("holds widths that were judged untrained; the trials are those of 'tiny'")
 
     def test_port_taken(self, finished, refused):
         with contextlib.chdir(finished[0]), socket.create_server(("127.0.0.1", 0)) as server:

@@ -149,7 +149,7 @@ class TestRun:
         study = load_study(open_storage(f"sqlite:///{here}/studies/branchfold.db", create=False), "tiny")
         for trial in study.best_trials:
             share = trial.user_attrs["macs_share"]
-            assert f"{trial.number}: {100 * trial.values[0]:.1f} % at {100 * share:.1f} %" in front
+            assert f"{trial.number}: {100 * trial.values[0]:.1f} %, {100 * share:.1f} %" in front
         rows = json.loads(branchfold("show", "tiny", "--json").out)
         assert [row["reports"] for row in rows] == [2, 2, 2]
 
