@@ -1,7 +1,7 @@
 """What the search finds beside what a person would do by hand: one baseline, the same compute for every recipe.
 
     pip install -e '.[benchmark]'
-    python benchmarks/recipes.py --data-root ../shared/data --output benchmarks/recipes.json
+    python benchmarks/recipes.py --data-root ../shared/data --settings macs50 --output benchmarks/recipes-macs50.json
 
 Quarter-width VGG-16 on CIFAR-10 (`--study` takes another definition). Every row trains with the same batches, course of
 the learning rate and final BatchNorm statistics, until it has spent the same compute; what fits branches or chooses
