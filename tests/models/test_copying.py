@@ -133,3 +133,4 @@ def test_branches_can_be_trained_that_were_made_for_inference():
     branched.set_alpha(0.5)
     for trained in (branched, small):
         trained.train()(torch.randn(2, 3, 5, 5)).sum().backward()
+        assert all(p.grad is not None and not p.is_inference() for p in trained.parameters())
