@@ -1,6 +1,7 @@
 """Follows channels through a traced network: which layers write them, which carry them on, which read them."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,8 +9,10 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from ..layers.narrowing import has_channel_parameters, has_hooks
+from ..tracing.attributes import Attribute, TracedNumber
 from ..tracing.graph import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
 from .layouts import Channels, Layout, Segment
+from .numbers import Form, make_equal
 
 Role = Literal["write", "carry"]
 
@@ -23,14 +26,20 @@ class ChannelGraph:
         layouts: node → layout of the tensor it yields.
         roles: "write" for a layer that reads its input's channels and produces new ones, "carry" for an operation that
             treats each channel on its own and so works at any width. A node without a role touches fixed channels only.
-        shapes: nodes that yield a tensor's shape → that tensor's layout.
+        pieces: nodes that yield several tensors → the layout of each.
+        numbers: nodes that yield a whole number which follows from widths → how.
+        sizes: nodes that yield several numbers, a shape for example → each of them.
+        attributes: numbers that the network's modules hold and that follow from widths → how.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
     """
 
     traced: TracedNetwork
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
     roles: dict[fx.Node, Role] = field(default_factory=dict)
-    shapes: dict[fx.Node, Layout] = field(default_factory=dict)
+    pieces: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
+    numbers: dict[fx.Node, Form] = field(default_factory=dict)
+    sizes: dict[fx.Node, tuple[Form, ...]] = field(default_factory=dict)
+    attributes: dict[Attribute, Form] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,6 +52,7 @@ class ChannelGraph:
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
+        self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
     def layout(self, value: object, dim: int = 1) -> Layout:
@@ -102,12 +112,89 @@ class ChannelGraph:
         if any(source in self.layouts or source in self.lost for source in sources):
             self.lost[node] = next((self.lost[source] for source in sources if source in self.lost), reason)
         for source in sources:
-            for known in (self.layouts.get(source), self.shapes.get(source)):
-                if known is not None:
-                    known.fix(reason)
+            for layout in self.layouts_of(source):
+                layout.fix(reason)
+            self.fix_numbers(source, reason)
         self.roles.pop(node, None)
         if self.calls(node) > 1:
             self._refuse(str(node.target), reason)
+
+    def layouts_of(self, node: fx.Node) -> tuple[Layout, ...]:
+        """The layouts of all tensors that a node yields."""
+        layout = self.layouts.get(node)
+        return self.pieces.get(node, ()) if layout is None else (layout,)
+
+    def fix_numbers(self, node: fx.Node, reason: str) -> None:
+        """Fixes the channels that the numbers follow from which a node yields."""
+        for form in (self.numbers.get(node, Form()), *self.sizes.get(node, ())):
+            for channels in form.resolved(self.attributes).channels():
+                channels.fix(reason)
+
+    def form(self, value: object) -> Form | None:
+        """How a number in a node's arguments follows from widths; None for what is no number."""
+        if isinstance(value, fx.Node):
+            if value in self.numbers:
+                return self.numbers[value]
+            value = value.meta.get("value")
+        return Form.of_number(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def depends(self, value: object) -> bool:
+        """Whether a number follows from widths."""
+        form = self.form(value)
+        return form is not None and any(True for _ in form.resolved(self.attributes).channels())
+
+    def demand(self, node: fx.Node, value: object, form: Form) -> bool:
+        """Makes a number in a node's arguments equal to `form` at any width, if that can be done."""
+        given = self.form(value)
+        if given is None or not make_equal(given, form, self.attributes):
+            return False
+        self.explain(node, value)
+        return True
+
+    def keep_number(self, node: fx.Node, form: Form) -> None:
+        """`node` yields this number."""
+        self.explain(node, *node.all_input_nodes)
+        if form.terms:
+            self.numbers[node] = form
+
+    def keep_sizes(self, node: fx.Node, forms: tuple[Form, ...]) -> None:
+        """`node` yields these numbers."""
+        self.explain(node, *node.all_input_nodes)
+        if any(form.terms for form in forms):
+            self.sizes[node] = forms
+
+    def follow_sizes(self, node: fx.Node, sizes: tuple[Form, ...], index: object) -> None:
+        """`node` takes one or several of these numbers."""
+        if isinstance(index, slice) and all(x is None or isinstance(x, int) for x in (index.start, index.stop)):
+            self.keep_sizes(node, sizes[index])
+        elif isinstance(index, int):
+            self.keep_number(node, sizes[index])
+
+    def carry_pieces(self, node: fx.Node, layouts: Sequence[Layout]) -> None:
+        """`node` yields several tensors, of these channels."""
+        self.pieces[node] = tuple(layouts)
+        self.roles[node] = "carry"
+
+    def explain(self, node: fx.Node, *values: object) -> None:
+        """The rule of `node` understands what these of its arguments are for."""
+        self._explained |= {(node, value if isinstance(value, fx.Node) else id(value)) for value in values}
+
+    def fix_unexplained(self, node: fx.Node) -> None:
+        """Fixes the channels that numbers follow from which `node` uses, but its rule does not understand."""
+        for source in node.all_input_nodes:
+            if (source in self.numbers or source in self.sizes) and (node, source) not in self._explained:
+                self.fix_numbers(source, "the code reads its number of channels")
+
+    def fix_constants(self) -> None:
+        """Fixes what depends on attributes that the code uses for something else, too."""
+        for node in self.traced.graph.nodes:
+            found: list[TracedNumber] = []
+            fx.node.map_aggregate((node.args, node.kwargs), lambda x: _collect(x, found))
+            for number in found:
+                for attribute in number.terms:
+                    if attribute in self.attributes and (node, id(number)) not in self._explained:
+                        for channels in self.attributes[attribute].resolved(self.attributes).channels():
+                            channels.fix(f"{node.name} uses {attribute}, its number of channels")
 
     def calls(self, node: fx.Node) -> int:
         """How often the module is called that `node` calls."""
@@ -184,6 +271,19 @@ class ChannelGraph:
         if len(node.args) != 1 or node.kwargs:
             return f"{name} is called in an unusual way"
         return ""
+
+
+def _traced_numbers(node: fx.Node) -> list[TracedNumber]:
+    """The numbers among a node's arguments that say of which attributes they were made."""
+    found: list[TracedNumber] = []
+
+    def collect(value: object) -> object:
+        if isinstance(value, TracedNumber):
+            found.append(value)
+        return value
+
+    fx.node.map_aggregate((node.args, node.kwargs), collect)  # type: ignore[arg-type]
+    return found
 
 
 def label(node: fx.Node) -> str:

@@ -17,7 +17,7 @@ class ChannelGroup:
     """One width that can be chosen.
 
     Attributes:
-        name: the first writer's module path.
+        name: the first writer's module path; where code takes what it writes apart, "#2" and so on for later parts.
         width: number of channels.
         writers: module paths of the layers that produce the channels, in forward order.
         readers: module paths of the layers that consume them, in forward order.
@@ -74,14 +74,16 @@ class Analysis:
         graph = ChannelGraph(trace(model, example_inputs))
         for node in graph.traced.graph.nodes:
             follow(node, graph)
+        graph.fix_constants()
         roots: dict[Channels, int] = {}
         for node, role in graph.roles.items():
             if role == "write":
-                roots.setdefault(graph.layouts[node].roots()[0], graph.layouts[node].dim)
+                for root in graph.layouts[node].roots():
+                    roots.setdefault(root, graph.layouts[node].dim)
         order = {node: i for i, node in enumerate(graph.traced.graph.nodes)}
         groups, names = [], {}
         for root, dim in roots.items():
-            group = _group(root, dim, order)
+            group = _group(root, dim, order, graph)
             groups.append(group)
             names[root] = group.name
         return Analysis(graph, tuple(groups), names)
@@ -95,13 +97,15 @@ class Analysis:
         return next((group for group in self.groups if group.name == name), None)
 
 
-def _group(root: Channels, dim: int, order: dict[fx.Node, int]) -> ChannelGroup:
+def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGraph) -> ChannelGroup:
     writers = _paths(root.writers, order)
     readers = _paths(root.readers, order)
     reason = root.reason or ("" if readers else "nothing reads it")
     first = min(root.writers, key=order.__getitem__)
     resolution = (shape_of(first) or ())[2:] if dim == 1 else ()
-    return ChannelGroup(writers[0], root.width, writers, readers, reason, resolution)
+    number = list(dict.fromkeys(graph.layouts[first].roots())).index(root) + 1
+    name = writers[0] if number == 1 else f"{writers[0]}#{number}"
+    return ChannelGroup(name, root.width, writers, readers, reason, resolution)
 
 
 def _paths(nodes: Sequence[fx.Node], order: dict[fx.Node, int]) -> tuple[str, ...]:

@@ -25,13 +25,18 @@ _OUTPUT = "it is the network's output"
 
 
 def follow(node: fx.Node, graph: ChannelGraph) -> None:
-    """Applies the rule of one node."""
+    """Applies the rule of one node; numbers that it uses without understanding them fix what they follow from."""
+    _apply(node, graph)
+    graph.fix_unexplained(node)
+
+
+def _apply(node: fx.Node, graph: ChannelGraph) -> None:
     if node.op == "output":
         sources = list(node.all_input_nodes)
         fx.map_arg(graph.traced.evaluation, sources.append)
         for source in sources:
-            if source in graph.layouts:
-                graph.layouts[source].fix(_OUTPUT)
+            for layout in graph.layouts_of(source):
+                layout.fix(_OUTPUT)
     elif node.op == "get_attr":
         follow_values(node, graph)
     elif node.op == "call_module":
