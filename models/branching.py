@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ..errors import NetworkError
 from .branches.keep import Keep, kept_widths
 from .branches.network import BranchedNetwork
-from .branches.plan import key_of
 from .channels.groups import Analysis
 from .fitting.activations import input_batches
 from .fitting.choice import CHOICES, choose_channels
@@ -62,7 +61,7 @@ def add_branches(
     if choice not in CHOICES:
         raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
     analysis = Analysis.of(deep_copy(model), example_inputs)
-    branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep, multiple))
+    branched = BranchedNetwork.at(analysis, kept_widths(analysis.groups, keep, multiple))
     examples = [as_inputs(example_inputs)] if data is None else data
     if init == "kaiming":
         initialise_at_random(branched)
@@ -90,5 +89,4 @@ def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
         for module in container.modules():
             module.training = model.training
     for path in branched.plan.carriers:
-        narrow, original = branched.narrow.get_submodule(key_of(path)), branched.network.get_submodule(path)
-        narrow.train(original.training)
+        branched.narrow.at(path).train(branched.network.get_submodule(path).training)

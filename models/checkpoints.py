@@ -186,7 +186,7 @@ def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]
     analysis = Analysis.of(network, example)
     sizes = {group.name: group.width for group in analysis.groups}
     shares = {name: width / sizes[name] if name in sizes else width for name, width in widths.items()}
-    return fold(BranchedNetwork(analysis, kept_widths(analysis.groups, shares)))
+    return fold(BranchedNetwork.at(analysis, kept_widths(analysis.groups, shares)))
 
 
 def _trusted(description: NetworkDescription, factory: str | None, path: str | Path) -> str:

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..branches.modules import Blend, Compress
 from ..branches.network import BranchedNetwork
-from ..branches.plan import Part, kept_places, key_of, path_of
+from ..branches.plan import Part, kept_places
 from ..channels.parameters import narrowed
 from ..layers.narrowing import has_channel_parameters, reset, with_channels
 
@@ -19,8 +18,8 @@ def initialise_at_random(branched: BranchedNetwork) -> None:
             nn.init.kaiming_normal_(parameter, nonlinearity="linear")
         else:
             nn.init.zeros_(parameter)
-    for key, layer in branched.narrow.named_children():
-        _reset(layer, branched.plan.carriers[path_of(key)])
+    for path, parts in branched.plan.carriers.items():
+        _reset(branched.narrow.at(path), parts)
 
 
 def _reset(layer: nn.Module, parts: tuple[Part, ...]) -> None:
@@ -49,23 +48,20 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
     """
     with torch.no_grad():
         for path, group in branched.plan.writers.items():
-            compress = branched.compress.get_submodule(key_of(path))
-            assert isinstance(compress, Compress)
-            compress.weight.copy_(_selector(chosen[group], compress.weight))
+            P = branched.compress.at(path).weight
+            P.copy_(_selector(chosen[group], P))
         for name, parts in branched.plan.blends.items():
-            blend = branched.blend.get_submodule(name)
-            assert isinstance(blend, Blend)
             for i, part in enumerate(parts):
                 if part.branched:
-                    E = blend.expand[str(i)]
+                    E = branched.blend.at(name).expand[str(i)]
                     E.copy_(_selector(chosen[str(part.group)], E.T).T)
     for path, parts in branched.plan.carriers.items():
         layer = branched.network.get_submodule(path)
         places = kept_places(parts, chosen).to(branched.alphas.device)
-        branched.narrow[key_of(path)] = with_channels(layer, places)
+        branched.narrow.put(path, with_channels(layer, places))
     for path, part in branched.plan.values.items():
         parameter = branched.network.get_parameter(path)
-        branched.values[key_of(path)] = narrowed(parameter, kept_places((part,), chosen))
+        branched.values.put(path, narrowed(parameter, kept_places((part,), chosen)))
 
 
 def _selector(chosen: Tensor, like: Tensor) -> Tensor:
