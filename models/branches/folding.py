@@ -15,6 +15,8 @@ from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..layers.copying import deep_copy
 from ..layers.narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from ..tracing.attributes import write
+from .modules import compress_of
 from .network import BranchedNetwork
 from .plan import Part
 
@@ -22,26 +24,30 @@ from .plan import Part
 _MANY_POSITIONS = 16
 
 
-def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """P after a writer: W'[a] = Σ_b P[a,b] W[b] and b' = P b + p.
+def fold_compress(
+    weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None, span: int = 1
+) -> tuple[Tensor, Tensor | None]:
+    """P after a writer: W'[a] = Σ_b P[a,b] W[b] and b' = P b + p; likewise for each of a channel's S places.
 
     Args:
-        weight: (C, in, *kernel) of the writer.
-        bias: (C,), or None for a writer without one.
+        weight: (C·S, in, *kernel) of the writer.
+        bias: (C·S,), or None for a writer without one.
         P: (k, C).
-        p: (k,), or None.
+        p: (k·S,), or None.
+        span: S, places that each channel takes in what is written.
 
     Returns:
-        The weight (k, in, *kernel) and the bias (k,), None where there is neither `bias` nor `p`.
+        The weight (k·S, in, *kernel) and the bias (k·S,), None where there is neither `bias` nor `p`.
     """
     dtype = _precision(weight)
     P = P.to(dtype)
-    folded = _mixed(P, weight.to(dtype)).to(weight.dtype)
+    by_channel = weight.to(dtype).unflatten(0, (-1, span))
+    folded = _mixed(P, by_channel).flatten(0, 1).to(weight.dtype)
     if bias is None and p is None:
         return folded, None
-    shift = torch.zeros(P.shape[0], dtype=dtype, device=P.device) if p is None else p.to(dtype)
+    shift = torch.zeros(P.shape[0] * span, dtype=dtype, device=P.device) if p is None else p.to(dtype)
     if bias is not None:
-        shift = shift + P @ bias.to(dtype)
+        shift = shift + (P @ bias.to(dtype).view(-1, span)).flatten()
     return folded, shift.to(weight.dtype)
 
 
@@ -121,8 +127,17 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
         if part.group in chosen:
             owner, _, name = path.rpartition(".")
             network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values.at(path))
+    _rewrite_attributes(branched, network, chosen)
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
+
+
+def _rewrite_attributes(branched: BranchedNetwork, network: nn.Module, chosen: set[str]) -> None:
+    """Numbers that the network's modules hold become what they are at the new widths."""
+    narrow = {name: width for name, width in branched.plan.widths.items() if name in chosen}
+    widths = {**{group.name: group.width for group in branched.groups}, **narrow}
+    for attribute, form in branched.plan.attributes.items():
+        write(attribute, network, form.at(widths))
 
 
 def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
@@ -140,7 +155,8 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
     plan = branched.plan
     blends = {name for name, parts in plan.blends.items() if any(p.branched and p.group in chosen for p in parts)}
     reading = [path for path, blend in plan.readers.items() if blend in blends]
-    return list(dict.fromkeys((*reading, *(path for path, group in plan.writers.items() if group in chosen))))
+    writing = [path for path, parts in plan.writers.items() if any(p.branched and p.group in chosen for p in parts)]
+    return list(dict.fromkeys((*reading, *writing)))
 
 
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
@@ -148,24 +164,44 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
     assert weight is not None
     transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
     weight = weight.transpose(0, 1) if transposed else weight
-    parts = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
-    compress = branched.compress.at(path) if branched.plan.writers.get(path) in chosen else None
-    compress_first = compress is not None and _is_cheaper_first(compress.weight, parts)
-    if compress is not None and compress_first:
-        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
-    if parts:
+    read = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
+    written = branched.plan.writers.get(path, ())
+    compress_first = _is_cheaper_first(written, read)
+    if written and compress_first:
+        weight, bias = _fold_parts(weight, bias, branched, path, chosen)
+    if read:
         weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
-    if compress is not None and not compress_first:
-        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
+    if written and not compress_first:
+        weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
 
 
-def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
+def _fold_parts(
+    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, path: str, chosen: set[str]
+) -> tuple[Tensor, Tensor | None]:
+    """A writer's weight and bias with the P of each part whose group is folded."""
+    parts, module = branched.plan.writers[path], branched.compress.at(path)
+    sizes = [part.width * part.span for part in parts]
+    biases = [None] * len(parts) if bias is None else bias.split(sizes)
+    folded = []
+    for i, (part, w, b) in enumerate(zip(parts, weight.split(sizes), biases, strict=True)):
+        if part.branched and part.group in chosen:
+            compress = compress_of(module, i)
+            w, b = fold_compress(w, b, compress.weight, compress.bias, part.span)
+        folded.append((w, b))
+    if len(folded) == 1:
+        return folded[0]
+    shifts = [b for _, b in folded if b is not None]
+    return torch.cat([w for w, _ in folded]), torch.cat(shifts) if shifts else None
+
+
+def _is_cheaper_first(written: tuple[Part, ...], read: tuple[Part, ...]) -> bool:
     """Whether P before the expands takes fewer multiplications than P after them."""
-    kept, out = P.shape
-    wide = sum(part.width * part.span for part in parts)
-    narrow = sum(part.kept * part.span for part in parts)
-    expand = sum(part.width * part.kept * part.span for part in parts if part.branched)  # for each row of the weight
+    out = sum(part.width * part.span for part in written)
+    kept = sum(part.kept * part.span for part in written)
+    wide = sum(part.width * part.span for part in read)
+    narrow = sum(part.kept * part.span for part in read)
+    expand = sum(part.width * part.kept * part.span for part in read if part.branched)  # for each row of the weight
     return kept * (out * wide + expand) <= out * (expand + kept * narrow)
 
 

@@ -188,9 +188,7 @@ class ChannelGraph:
     def fix_constants(self) -> None:
         """Fixes what depends on attributes that the code uses for something else, too."""
         for node in self.traced.graph.nodes:
-            found: list[TracedNumber] = []
-            fx.node.map_aggregate((node.args, node.kwargs), lambda x: _collect(x, found))
-            for number in found:
+            for number in _traced_numbers(node):
                 for attribute in number.terms:
                     if attribute in self.attributes and (node, id(number)) not in self._explained:
                         for channels in self.attributes[attribute].resolved(self.attributes).channels():

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch import fx, nn
 
@@ -9,6 +10,7 @@ from ..tracing.graph import shape_of, trace
 from ..tracing.inputs import ExampleInputs
 from .graph import ChannelGraph
 from .layouts import Channels, Layout
+from .numbers import Form, full_value
 from .rules import follow
 
 
@@ -91,6 +93,18 @@ class Analysis:
     def segment_groups(self, layout: Layout) -> tuple[str | None, ...]:
         """For each segment of a layout the name of its group, None if no layer writes it."""
         return tuple(self._names.get(root) for root in layout.roots())
+
+    def form_by_group(self, form: Form) -> tuple[Fraction, dict[str, Fraction]]:
+        """A number that follows from widths as a constant and the factor of each group's width."""
+        resolved = form.resolved(self.graph.attributes)
+        constant, factors = resolved.constant, {}
+        for atom, factor in resolved.terms:
+            name = self._names.get(atom) if isinstance(atom, Channels) else None
+            if name is None:
+                constant += factor * full_value(atom)
+            else:
+                factors[name] = factor
+        return constant, factors
 
     def group(self, name: str) -> ChannelGroup | None:
         """The group of that name."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from ..branches.calls import BranchCall, Kind, blends, branch_call, is_fitted
+from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import kept_places
 from ..channels.groups import Analysis
@@ -163,13 +164,19 @@ class _Fit:
             del self.arrived[call]
 
     def _select(self, path: str, wide: list[Tensor], thin: list[Tensor]) -> None:
-        compress = self.branched.compress.at(path)
-        chosen = self.chosen[self.branched.plan.writers[path]].to(compress.weight.device)
-        compress.weight.zero_()
-        compress.weight[torch.arange(len(chosen)), chosen] = 1
-        if compress.bias is not None:
-            shift = _mean(wide, compress.dim) - _mean(thin, compress.dim)
-            compress.bias.copy_(shift[chosen])
+        module, parts = self.branched.compress.at(path), self.branched.plan.writers[path]
+        start = 0
+        for i, part in enumerate(parts):
+            size = part.width * part.span
+            if part.branched:
+                compress = compress_of(module, i)
+                chosen = self.chosen[str(part.group)].to(compress.weight.device)
+                compress.weight.zero_()
+                compress.weight[torch.arange(len(chosen)), chosen] = 1
+                if compress.bias is not None:
+                    shift = (_mean(wide, module.dim) - _mean(thin, module.dim))[start : start + size]
+                    compress.bias.copy_(shift.view(-1, part.span)[chosen].flatten())
+            start += size
 
     def _narrow(self, path: str, thin: list[Tensor]) -> None:
         parts = self.branched.plan.carriers[path]

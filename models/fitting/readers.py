@@ -40,8 +40,8 @@ def mean_is_restored(analysis: Analysis, readers: Iterable[fx.Node], branched: C
 def _restores_mean(analysis: Analysis, reader: fx.Node, branched: Container[str]) -> bool:
     graph = analysis.graph
     layer = graph.traced.module(reader)
-    (group,) = analysis.segment_groups(graph.layouts[reader])
-    if group not in branched or isinstance(layer, TRANSPOSED) or not reader.users:
+    groups = analysis.segment_groups(graph.layouts[reader])
+    if any(group not in branched for group in groups) or isinstance(layer, TRANSPOSED) or not reader.users:
         return False
     return all(user.op == "call_module" and isinstance(graph.traced.module(user), BATCH_NORMS) for user in reader.users)
 

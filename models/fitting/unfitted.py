@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import Part, kept_places
 from ..channels.parameters import narrowed
@@ -47,9 +48,11 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
         chosen: group → indices (k,) of its channels.
     """
     with torch.no_grad():
-        for path, group in branched.plan.writers.items():
-            P = branched.compress.at(path).weight
-            P.copy_(_selector(chosen[group], P))
+        for path, parts in branched.plan.writers.items():
+            for i, part in enumerate(parts):
+                if part.branched:
+                    P = compress_of(branched.compress.at(path), i).weight
+                    P.copy_(_selector(chosen[str(part.group)], P))
         for name, parts in branched.plan.blends.items():
             for i, part in enumerate(parts):
                 if part.branched:

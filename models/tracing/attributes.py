@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from torch import nn
 
+HOLD_NUMBERS = (int, list, tuple)
+
 
 @dataclass(frozen=True)
 class Attribute:
@@ -117,6 +119,17 @@ def _traced(path: str, name: str, index: int | None, value: int) -> TracedNumber
     number = TracedNumber(value)
     number.terms, number.constant = {Attribute(path, name, index, value): Fraction(1)}, Fraction(0)
     return number
+
+
+def write(attribute: Attribute, network: nn.Module, value: int) -> None:
+    """Gives a network's attribute another value, in place; lists that it may share with others are copied."""
+    module = network.get_submodule(attribute.path)
+    if attribute.index is None:
+        setattr(module, attribute.name, value)
+    else:
+        held = getattr(module, attribute.name)
+        items = [value if i == attribute.index else item for i, item in enumerate(held)]
+        setattr(module, attribute.name, type(held)(items))
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from .attributes import HOLD_NUMBERS, plain_attributes, traced_value
+
 _SIZES = {
     "in_channels",
     "out_channels",
@@ -24,18 +26,24 @@ _SIZES = {
 def recorded_sizes(network: nn.Module) -> Iterator[set[str]]:
     """Collects the paths of torch's own layers whose size is read meanwhile, as an attribute or from `parameters()`.
 
-    Their forwards do not run while a network is traced: what reads a size is the user's code.
+    Their forwards do not run while a network is traced: what reads a size is the user's code. Whole numbers that the
+    user's own modules hold are numbers that know so meanwhile.
     """
     paths = {id(layer): path for path, layer in network.named_modules()}
     read: set[str] = set()
 
     def recorded(self: nn.Module, name: str) -> Any:
-        if name in _SIZES and type(self).__module__.startswith("torch.nn.") and id(self) in paths:
-            read.add(paths[id(self)])
-        return object.__getattribute__(self, name)
+        value = object.__getattribute__(self, name)
+        if type(self).__module__.startswith("torch.nn."):
+            if name in _SIZES and id(self) in paths:
+                read.add(paths[id(self)])
+        elif type(value) in HOLD_NUMBERS and id(self) in paths:
+            return traced_value(paths[id(self)], name, value)
+        return value
 
     nn.Module.__getattribute__ = recorded  # type: ignore[method-assign,assignment]
     try:
-        yield read
+        with plain_attributes(network):
+            yield read
     finally:
         del nn.Module.__getattribute__

@@ -142,7 +142,9 @@ def _pixels(node: fx.Node, graph: ChannelGraph) -> None:
     if shape[1] > out[1]:
         blocks = layout.in_blocks(shape[1] // out[1])
         if blocks is None:
-            return graph.fix(node, f"{node.name} takes blocks of {shape[1] // out[1]} channels, which are not of one group")
+            return graph.fix(
+                node, f"{node.name} takes blocks of {shape[1] // out[1]} channels, which are not of one group"
+            )
         return graph.carry(node, blocks)
     return graph.carry(node, layout.spread(out[1] // shape[1]))
 
