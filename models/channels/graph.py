@@ -132,6 +132,8 @@ class ChannelGraph:
 
     def form(self, value: object) -> Form | None:
         """How a number in a node's arguments follows from widths; None for what is no number."""
+        if isinstance(value, Form):
+            return value
         if isinstance(value, fx.Node):
             if value in self.numbers:
                 return self.numbers[value]

@@ -181,7 +181,7 @@ def _cut(segments: Sequence[Segment], place: int) -> bool:
 
 
 def unite(mine: Sequence[Segment], theirs: Sequence[Segment]) -> bool:
-    """Makes the channels at equal places one, taking sets apart where those of the other side end; False if it can't."""
+    """Makes the channels at equal places one, taking sets apart where the others end; False where they cannot be."""
     while True:
         pairs = list(zip(resolved(mine), resolved(theirs), strict=False))
         first = next(((a, b) for a, b in pairs if a.channels is not b.channels or a.span != b.span), None)

@@ -1,5 +1,7 @@
 """Layers with weights, and what mixes channels."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
@@ -7,7 +9,7 @@ from torch import fx, nn
 from ...layers.narrowing import BATCH_NORMS, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORMS
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph, label
-from .registry import functions, rule_for, types
+from .registry import functions, known_layout, rule_for, source_of, types
 
 
 @rule_for(modules=CONVOLUTIONS)
@@ -51,7 +53,7 @@ def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
 
 
 @rule_for(
-    modules=types("LayerNorm GroupNorm LocalResponseNorm RMSNorm Softmax Softmax2d LogSoftmax MultiheadAttention")
+    modules=types("LayerNorm GroupNorm LocalResponseNorm RMSNorm Softmax2d MultiheadAttention")
 )
 def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
@@ -59,10 +61,25 @@ def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
 
 @rule_for(
     functions=(
-        *functions(F, "layer_norm group_norm softmax log_softmax normalize scaled_dot_product_attention"),
-        *functions(torch, "softmax log_softmax"),
+        *functions(F, "layer_norm group_norm normalize scaled_dot_product_attention"),
     ),
-    methods="softmax log_softmax",
 )
 def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{label(node)} mixes channels")
+
+
+@rule_for(
+    modules=types("Softmax LogSoftmax Softmin"),
+    functions=(*functions(F, "softmax log_softmax softmin"), *functions(torch, "softmax log_softmax")),
+    methods="softmax log_softmax",
+)
+def _softmax(node: fx.Node, graph: ChannelGraph) -> None:
+    """Along another dimension than the channels' it treats each channel on its own."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    if node.op == "call_module":
+        dim = graph.traced.module(node).dim
+    if layout is None or shape is None or type(dim) is not int or dim % len(shape) in (0, layout.dim):
+        return graph.fix(node, f"{graph.operation(node)} mixes channels")
+    return graph.carry(node, layout)

@@ -45,14 +45,36 @@ def _pad(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.fix(node, "its channels are padded")
 
 
-@rule_for(functions=(torch.mean, torch.sum, torch.amax), methods="mean sum amax")
-def _spatial_reduction(node: fx.Node, graph: ChannelGraph) -> None:
+_REDUCTIONS = "mean sum amax amin std var logsumexp"
+
+
+@rule_for(functions=functions(torch, _REDUCTIONS), methods=_REDUCTIONS)
+def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
+    """One value of all along some dimensions, which stay as dimensions of size 1 or go."""
+    source = source_of(node)
+    layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
+    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    dims = dims if isinstance(dims, list | tuple) else (dims,)
+    if layout is None or shape is None or out is None or not all(type(dim) is int for dim in dims):
+        return not_known(node, graph)
+    axes = {axis % len(shape) for axis in dims}
+    if axes & {0, layout.dim}:
+        return graph.fix(node, f"{node.name} reduces over its channels or the batch")
+    gone = 0 if len(out) == len(shape) else sum(axis < layout.dim for axis in axes)
+    return graph.carry(node, layout.at(layout.dim - gone))
+
+
+@rule_for(functions=(torch.max, torch.min), methods="max min")
+def _maximum(node: fx.Node, graph: ChannelGraph) -> None:
+    """The largest value of each channel along one dimension, and where it was; or of two tensors."""
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
-    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    if layout is None or shape is None or layout.dim != 1 or dims is None:
+    dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    shapes = node.meta.get("shapes")
+    if layout is None or shape is None or type(dim) is not int or shapes is None:
         return not_known(node, graph)
-    axes = {axis % len(shape) for axis in (dims if isinstance(dims, list | tuple) else (dims,))}
-    if axes & {0, 1}:
+    dim %= len(shape)
+    if dim in (0, layout.dim):
         return graph.fix(node, f"{node.name} reduces over its channels or the batch")
-    return graph.carry(node, layout)
+    gone = len(shapes[0]) < len(shape) and dim < layout.dim
+    return graph.carry_pieces(node, [layout.at(layout.dim - gone)] * 2)

@@ -8,6 +8,7 @@ from torch import fx
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph
 from ..layouts import Layout
+from ..numbers import Form
 from ..parameters import reshaped
 from .registry import known_layout, not_known, rule_for, source_of
 
@@ -92,3 +93,34 @@ def _singletons(node: fx.Node, graph: ChannelGraph) -> None:
     if first:
         return graph.fix(node, f"{node.name} moves the batch dimension")
     return graph.carry(node, layout.at(moved))
+
+
+@rule_for(methods="expand expand_as")
+def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
+    """Dimensions of size 1 made larger; the channels stay what they are."""
+    source = source_of(node)
+    layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
+    if layout is None or shape is None or out is None:
+        return not_known(node, graph)
+    ahead = len(out) - len(shape)
+    moved = layout.at(layout.dim + ahead)
+    if ahead and shape[0] != 1:
+        return graph.fix(node, f"{node.name} moves the batch dimension")
+    if shape[layout.dim] != out[moved.dim]:
+        return graph.fix(node, f"{node.name} spreads it over all channels of another tensor")
+    if node.target == "expand_as":
+        like = node.args[1]
+        other = graph.layouts.get(like) if isinstance(like, fx.Node) else None
+        lines_up = other is not None and moved.unite(other)
+        return graph.carry(node, moved) if lines_up else graph.fix(node, f"{node.name} spreads it over other channels")
+    sizes: Any = node.args[1:]
+    if len(sizes) == 1 and isinstance(sizes[0], list | tuple):
+        sizes = sizes[0]
+    if len(sizes) != len(out) or node.kwargs:
+        return not_known(node, graph)
+    asked = sizes[moved.dim]
+    kept = asked == -1 or graph.demand(node, asked, Form.of_layout(moved))
+    others = [size for dim, size in enumerate(sizes) if dim != moved.dim]
+    if not kept or any(map(graph.depends, others)):
+        return graph.fix(node, f"{node.name} hard-codes its number of channels")
+    return graph.carry(node, moved)
