@@ -101,7 +101,7 @@ class _Builder:
         # What the plan will say.
         self.writers: dict[str, tuple[Part, ...]] = {}
         self.carriers: dict[str, tuple[Part, ...]] = {}
-        self.values: dict[str, Part] = {}
+        self.values: dict[str, tuple[Part, ...]] = {}
         self.readers: dict[str, str] = {}
         self.blends: dict[str, tuple[Part, ...]] = {}
 
@@ -211,7 +211,7 @@ class _Builder:
         if node.op == "get_attr":
             parameter = self.channels.traced.network.get_parameter(path)
             self.branches.values.put(path, narrowed(parameter, kept_places(parts)))
-            self.values[path] = parts[0]
+            self.values[path] = parts
             return Kind.VALUES
         if node.op != "call_module":
             return Kind.SHARED

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis
+from ..channels.parameters import value_dim
 from ..layers.copying import deep_copy
 from ..layers.narrowing import TRANSPOSED, joined, own_tensor, set_weight
 from ..tracing.attributes import write
@@ -123,10 +124,10 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
     with torch.no_grad():
         for path in _layers_of(branched, chosen):
             _fold_layer(branched, path, network.get_submodule(path), chosen)
-    for path, part in branched.plan.values.items():
-        if part.group in chosen:
+    for path, parts in branched.plan.values.items():
+        if any(part.branched and part.group in chosen for part in parts):
             owner, _, name = path.rpartition(".")
-            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values.at(path))
+            network.get_submodule(owner)._parameters[name] = _folded_values(branched, path, parts, chosen)
     _rewrite_attributes(branched, network, chosen)
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
@@ -230,6 +231,23 @@ def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...
         wide_start += part.width * part.span
         narrow_start += part.kept * part.span
     return joined(pieces)
+
+
+def _folded_values(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Parameter:
+    """The narrow values; where branches remain, the original's."""
+    narrow = branched.values.at(path)
+    if all(part.group in chosen or not part.branched for part in parts):
+        return copy.deepcopy(narrow)
+    whole = branched.network.get_parameter(path)
+    dim = value_dim(tuple(whole.shape))
+    assert dim is not None
+    wide_pieces = whole.detach().split([part.width * part.span for part in parts], dim)
+    narrow_pieces = narrow.detach().split([part.kept * part.span for part in parts], dim)
+    pieces = [
+        wide if part.branched and part.group not in chosen else kept
+        for part, wide, kept in zip(parts, wide_pieces, narrow_pieces, strict=True)
+    ]
+    return nn.Parameter(torch.cat(pieces, dim), narrow.requires_grad)
 
 
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:

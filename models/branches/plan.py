@@ -54,7 +54,7 @@ class Plan:
         widths: group → channels kept, for the groups with a branch; the order is that of the vector α.
         writers: module path → parts of the channels that it writes, for writers with a compress.
         carriers: module path → parts of the channels that it treats, for channelwise layers with a narrow copy.
-        values: parameter's path → the part of the channels that it holds a value for.
+        values: parameter's path → parts of the channels that it holds a value for.
         readers: module path → name of the blend it reads.
         blends: name → parts of the tensor that is blended.
         attributes: numbers that modules of the network hold and that follow from widths → how.
@@ -63,7 +63,7 @@ class Plan:
     widths: dict[str, int]
     writers: dict[str, tuple[Part, ...]]
     carriers: dict[str, tuple[Part, ...]]
-    values: dict[str, Part]
+    values: dict[str, tuple[Part, ...]]
     readers: dict[str, str]
     blends: dict[str, tuple[Part, ...]]
     attributes: dict[Attribute, WidthForm]

@@ -86,9 +86,9 @@ class _Fit:
 
     def run(self) -> None:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
-        for path, part in self.branched.plan.values.items():
+        for path, parts in self.branched.plan.values.items():
             parameter = self.branched.network.get_parameter(path)
-            self.branched.values.put(path, narrowed(parameter, kept_places((part,), self.chosen)))
+            self.branched.values.put(path, narrowed(parameter, kept_places(parts, self.chosen)))
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:

@@ -62,9 +62,9 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
         layer = branched.network.get_submodule(path)
         places = kept_places(parts, chosen).to(branched.alphas.device)
         branched.narrow.put(path, with_channels(layer, places))
-    for path, part in branched.plan.values.items():
+    for path, parts in branched.plan.values.items():
         parameter = branched.network.get_parameter(path)
-        branched.values.put(path, narrowed(parameter, kept_places((part,), chosen)))
+        branched.values.put(path, narrowed(parameter, kept_places(parts, chosen)))
 
 
 def _selector(chosen: Tensor, like: Tensor) -> Tensor:
