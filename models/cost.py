@@ -88,6 +88,10 @@ class CostModel:
         one = np.zeros_like(width)
         one[0] = 1
         source = node.all_input_nodes[0]
+        if graph.roles[node] == "carry" and _mixes_positions(layer, graph.layouts[node]):
+            positions = prod(shape) / shape[graph.layouts[node].dim] / batch_size(graph.traced.inputs)
+            self._macs += runs * positions * layer.weight[0].numel() * np.outer(width, one)  # type: ignore[index,union-attr]
+            return
         if graph.roles[node] == "write":
             reads = self._form(graph.layouts[source], analysis)
         elif isinstance(layer, CONVOLUTIONS):
@@ -110,6 +114,11 @@ class CostModel:
                 self._parameters += (layer.bias is not None) * np.outer(width, one)
             else:
                 self._parameters += len(list(layer.parameters())) * np.outer(width, one)
+
+
+def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:
+    """Whether a layer has one weight for all channels, which are its positions or have such."""
+    return isinstance(layer, nn.Linear) or (isinstance(layer, CONVOLUTIONS) and layout.dim != 1)
 
 
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from ..channels.graph import is_in_place_method
 from ..channels.groups import Analysis
+from ..channels.in_place import is_in_place_method
 from ..channels.parameters import narrowed
 from ..channels.reuse import blended_alike
-from ..layers.narrowing import has_channel_parameters, own_tensor, with_channels
+from ..layers.narrowing import CONVOLUTIONS, has_channel_parameters, own_tensor, with_channels
 from ..tracing.attributes import TracedNumber
 from ..tracing.graph import IN_PLACE_FUNCTIONS
 from .calls import Kind, mark
@@ -216,6 +216,8 @@ class _Builder:
         if node.op != "call_module":
             return Kind.SHARED
         layer = self.channels.traced.module(node)
+        if isinstance(layer, CONVOLUTIONS) and self.channels.layouts[node].dim != 1:
+            return Kind.SHARED  # it slides along the channels
         # A value for all channels alike that several groups may use stays one: the layer's own.
         alone = next(layer.parameters(), None) is not None and self.channels.calls(node) == 1
         if not alone and not has_channel_parameters(layer):

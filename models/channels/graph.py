@@ -10,7 +10,8 @@ from torch.nn.utils import parametrize
 
 from ..layers.narrowing import has_channel_parameters, has_hooks
 from ..tracing.attributes import Attribute, TracedNumber
-from ..tracing.graph import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
+from ..tracing.graph import TracedNetwork, shape_of
+from .in_place import is_in_place, reading_results
 from .layouts import Channels, Layout, Segment
 from .numbers import Form, make_equal
 
@@ -43,6 +44,7 @@ class ChannelGraph:
     lost: dict[fx.Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.traced = reading_results(self.traced)
         self._order = {node: i for i, node in enumerate(self.traced.graph.nodes)}
         called = [node for node in self.traced.graph.nodes if node.op == "call_module"]
         self._calls = Counter(str(node.target) for node in called)
@@ -52,6 +54,7 @@ class ChannelGraph:
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
+        self._mixed: list[fx.Node] = []
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
@@ -105,6 +108,21 @@ class ChannelGraph:
         self.layouts[node] = layout
         self.roles[node] = "carry"
         return None
+
+    def carry_mixed(self, node: fx.Node, layout: Layout) -> None:
+        """`node` yields the same channels, at any width, but each of them depends on others of the layout, too.
+
+        Groups can be folded one after the other only where the original's channels of one do not depend on another's.
+        """
+        self.carry(node, layout)
+        self._mixed.append(node)
+
+    def fix_mixed(self) -> None:
+        """Fixes the groups whose channels are mixed with those of another."""
+        for node in self._mixed:
+            layout = self.layouts.get(node)
+            if layout is not None and len(set(layout.roots())) > 1:
+                layout.fix(f"{label(node)} mixes the channels of several groups")
 
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
@@ -237,11 +255,7 @@ class ChannelGraph:
 
     def is_in_place(self, node: fx.Node) -> bool:
         """Whether `node` changes its first argument."""
-        if node.op == "call_module":
-            return bool(getattr(self.traced.module(node), "inplace", False))
-        if node.op == "call_method":
-            return is_in_place_method(str(node.target))
-        return node.target in IN_PLACE_FUNCTIONS or node.kwargs.get("inplace") is True
+        return is_in_place(node, self.traced)
 
     def operation(self, node: fx.Node) -> str:
         """The name of what a node calls: a module's type, a function's or method's name."""
@@ -289,11 +303,6 @@ def _traced_numbers(node: fx.Node) -> list[TracedNumber]:
 def label(node: fx.Node) -> str:
     """How a message names a node: its path or method, or the name of a call's result."""
     return node.target if isinstance(node.target, str) else node.name
-
-
-def is_in_place_method(name: str) -> bool:
-    """Whether a tensor method follows torch's convention for changing its tensor (`relu_`, not `__add__`)."""
-    return name.endswith("_") and not name.endswith("__")
 
 
 def _parameter_owners(network: nn.Module) -> dict[int, set[str]]:

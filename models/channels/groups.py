@@ -77,6 +77,7 @@ class Analysis:
         for node in graph.traced.graph.nodes:
             follow(node, graph)
         graph.fix_constants()
+        graph.fix_mixed()
         roots: dict[Channels, int] = {}
         for node, role in graph.roles.items():
             if role == "write":

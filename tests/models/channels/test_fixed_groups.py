@@ -80,7 +80,12 @@ FIXED = {
     "channel count by size": (lambda net, x: x / x.size(1), {}, "the code reads its number of channels"),
     "negative index": (lambda net, x: x / x.shape[-3], {}, "the code reads its number of channels"),
     "shape slice": (lambda net, x: x / x.shape[1:3][0], {}, "the code reads its number of channels"),
-    "channels padded": (lambda net, x: F.pad(x, (0, 0, 0, 0, 1, 0))[:, 1:], {}, "its channels are padded"),
+    "channels padded": (lambda net, x: F.pad(x, (0, 0, 0, 0, 1, -1)), {}, "its channels are padded"),
+    "channels padded by reflection": (
+        lambda net, x: F.pad(x.transpose(1, 3), (1, 0, 0, 0), mode="reflect").transpose(1, 3)[:, 1:],
+        {},
+        "its channels are padded",
+    ),
     "mean over channels": (
         lambda net, x: x - x.mean(1, keepdim=True),
         {},
@@ -106,13 +111,8 @@ FIXED = {
         {},
         "the code reads first's tensors",
     ),
-    "in place while in use": (
-        lambda net, x: F.relu(x, inplace=True) + x.sigmoid(),
-        {},
-        "relu changes it in place while it is still in use",
-    ),
-    "in place by a module while in use": (
-        lambda net, x: net.relu(x) + x.sigmoid(),
+    "in place by a module while a view is in use": (
+        lambda net, x: (y := x.detach(), net.relu(x) + y)[1],
         {"relu": nn.ReLU(inplace=True)},
         "relu changes it in place while it is still in use",
     ),
@@ -211,7 +211,9 @@ def test_parametrized_modules_and_hooks_are_fixed(pair):
 
 def test_a_tensor_used_along_another_dimension_is_fixed(functional):
     network = functional(
-        lambda net, x: net.mix(F.relu(net.conv(x))), conv=nn.Conv2d(3, 8, 3, padding=1), mix=nn.Linear(11, 5)
+        lambda net, x: net.norm(F.relu(net.conv(x)).transpose(1, 2)),
+        conv=nn.Conv2d(3, 8, 3, padding=1),
+        norm=nn.BatchNorm2d(8),
     )
     assert reasons(network)["conv"].startswith("its channels are used along another dimension")
 
