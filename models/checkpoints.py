@@ -17,7 +17,7 @@ from torch import nn
 
 from ..errors import NetworkError
 from .branches.folding import fold
-from .branches.keep import kept_widths
+from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
 from .networks import REFERENCE_NETWORKS
@@ -184,9 +184,7 @@ def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]
     like = next(network.parameters())
     example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
     analysis = Analysis.of(network, example)
-    sizes = {group.name: group.width for group in analysis.groups}
-    shares = {name: width / sizes[name] if name in sizes else width for name, width in widths.items()}
-    return fold(BranchedNetwork.at(analysis, kept_widths(analysis.groups, shares)))
+    return fold(BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths)))
 
 
 def _trusted(description: NetworkDescription, factory: str | None, path: str | Path) -> str:
