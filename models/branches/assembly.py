@@ -9,7 +9,8 @@ from ..channels.graph import is_in_place_method
 from ..channels.groups import Analysis
 from ..channels.parameters import narrowed
 from ..channels.reuse import blended_alike
-from ..layers.narrowing import has_channel_parameters, own_tensor, with_channels
+from ..layers.kinds import has_channel_parameters
+from ..layers.narrowing import own_tensor, with_channels
 from ..tracing.graph import IN_PLACE_FUNCTIONS
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..layers.copying import deep_copy
-from ..layers.narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from ..layers.kinds import by_output
+from ..layers.narrowing import joined, own_tensor, set_weight
 from .network import BranchedNetwork
 from .plan import Part
 
@@ -146,8 +147,7 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
-    transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
-    weight = weight.transpose(0, 1) if transposed else weight
+    weight = by_output(layer, weight)
     parts = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
     compress = branched.compress.at(path) if branched.plan.writers.get(path) in chosen else None
     compress_first = compress is not None and _is_cheaper_first(compress.weight, parts)
@@ -157,7 +157,7 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
         weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
     if compress is not None and not compress_first:
         weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
-    set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
+    set_weight(layer, by_output(layer, weight), bias)
 
 
 def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
@@ -185,6 +185,8 @@ def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...
     if all(part.group in chosen or not part.branched for part in parts):
         return deep_copy(narrow)
     whole = branched.network.get_submodule(path)
+    if not any(part.group in chosen for part in parts):
+        return deep_copy(whole)
     pieces, wide_start, narrow_start = [], 0, 0
     for part in parts:
         stays = part.branched and part.group not in chosen

@@ -7,7 +7,8 @@ from typing import Literal
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ..layers.narrowing import has_channel_parameters, has_hooks
+from ..layers.kinds import behaves_as, has_channel_parameters
+from ..layers.narrowing import has_hooks
 from ..tracing.graph import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
 from .layouts import Channels, Layout, Segment
 
@@ -157,9 +158,9 @@ class ChannelGraph:
         return node.target in IN_PLACE_FUNCTIONS or node.kwargs.get("inplace") is True
 
     def operation(self, node: fx.Node) -> str:
-        """The name of what a node calls: a module's type, a function's or method's name."""
+        """The name of what a node calls: the type that a module behaves as, a function's or method's name."""
         if node.op == "call_module":
-            return type(self.traced.module(node)).__name__
+            return behaves_as(self.traced.module(node)).__name__
         return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
     def _unusual(self, node: fx.Node) -> str:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..channels.groups import Analysis
-from ..layers.narrowing import BATCH_NORMS, TRANSPOSED, own_tensor
+from ..layers.kinds import BATCH_NORM, by_output, kind_of
+from ..layers.narrowing import own_tensor
 from .activations import group_activity
 from .subset import greedy_selection
 
@@ -54,7 +55,7 @@ def _rows(analysis: Analysis, path: str) -> Tensor:
     layer = analysis.graph.traced.modules[path]
     weight = own_tensor(layer, "weight")
     assert weight is not None
-    return (weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight).detach().flatten(1)
+    return by_output(layer, weight).flatten(1)
 
 
 def _scaled(analysis: Analysis, widths: dict[str, int]) -> Scores:
@@ -63,7 +64,7 @@ def _scaled(analysis: Analysis, widths: dict[str, int]) -> Scores:
     graph = analysis.graph
     for node in graph.roles:
         layer = graph.traced.module(node) if node.op == "call_module" else None
-        scale = own_tensor(layer, "weight") if isinstance(layer, BATCH_NORMS) else None
+        scale = own_tensor(layer, "weight") if layer is not None and kind_of(layer) is BATCH_NORM else None
         if scale is None:
             continue
         layout = graph.layouts[node]

@@ -12,8 +12,9 @@ from ..branches.network import BranchedNetwork
 from ..branches.plan import kept_places
 from ..channels.groups import Analysis
 from ..channels.parameters import narrowed
+from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
 from ..layers.modes import preserving_modes
-from ..layers.narrowing import BATCH_NORMS, with_channels
+from ..layers.narrowing import with_channels
 from ..tracing.inputs import copied
 from .activations import input_batches
 from .choice import choose_channels
@@ -177,12 +178,13 @@ class _Fit:
         places = kept_places(parts, self.chosen)
         narrow = with_channels(layer, places.to(self.branched.alphas.device))
         narrow.eval()
-        if isinstance(narrow, BATCH_NORMS) and narrow.running_mean is not None and narrow.running_var is not None:
+        known = channel_tensors(narrow)
+        if kind_of(narrow) is BATCH_NORM and "running_mean" in known:
             mean, variance = _moments(thin)
             fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts])
             fitted = fitted.to(mean.device)
-            narrow.running_mean.copy_(torch.where(fitted, mean, narrow.running_mean.double()))
-            narrow.running_var.copy_(torch.where(fitted, variance, narrow.running_var.double()))
+            for name, value in (("running_mean", mean), ("running_var", variance)):
+                known[name].copy_(torch.where(fitted, value, known[name].double()))
         self.branched.narrow.put(path, narrow)
 
     def _expand(self, name: str, wide: list[Tensor], thin: list[Tensor]) -> None:

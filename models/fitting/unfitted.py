@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from ..branches.network import BranchedNetwork
 from ..branches.plan import Part, kept_places
 from ..channels.parameters import narrowed
-from ..layers.narrowing import has_channel_parameters, reset, with_channels
+from ..layers.kinds import has_channel_parameters
+from ..layers.narrowing import reset, with_channels
 
 
 def initialise_at_random(branched: BranchedNetwork) -> None:

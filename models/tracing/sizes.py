@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import nn
 
+from ..layers.kinds import behaves_as
+
 _SIZES = {
     "in_channels",
     "out_channels",
@@ -30,7 +32,7 @@ def recorded_sizes(network: nn.Module) -> Iterator[set[str]]:
     read: set[str] = set()
 
     def recorded(self: nn.Module, name: str) -> Any:
-        if name in _SIZES and type(self).__module__.startswith("torch.nn.") and id(self) in paths:
+        if name in _SIZES and id(self) in paths and behaves_as(self).__module__.startswith("torch.nn."):
             read.add(paths[id(self)])
         return object.__getattribute__(self, name)
 
