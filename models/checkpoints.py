@@ -136,7 +136,7 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
             network = factory(**description.arguments)
         else:
             network = build_network(_trusted(description, factory, path), description.arguments)
-        network = narrow(network, description.input_shape, description.widths)
+        network = at_widths(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
         load_model(network, path, strict=True)
     except NetworkError as error:
@@ -168,7 +168,7 @@ def _name_of(factory: str | Callable[..., nn.Module] | None, description: Networ
     return f"{given} (not {description.factory}, as when it was saved)" if given != description.factory else given
 
 
-def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]) -> nn.Module:
+def at_widths(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]) -> nn.Module:
     """A network of the same class at these widths, holding the first channels of each group.
 
     Args:

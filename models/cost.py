@@ -45,7 +45,7 @@ class CostModel:
         self._macs, self._parameters = np.zeros((size, size)), np.zeros((size, size))
         counted: set[str] = set()
         evaluated = analysis.graph.traced.evaluated()
-        for node in analysis.graph.traced.graph.nodes:
+        for node in analysis.graph.nodes:
             if node in analysis.graph.roles and node.op == "call_module":
                 self._count(node, analysis, counted, runs=node in evaluated)
             elif node in analysis.graph.roles and node.op == "get_attr" and str(node.target) not in counted:

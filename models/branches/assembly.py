@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from ..channels.graph import is_in_place_method
 from ..channels.groups import Analysis
-from ..channels.parameters import narrowed
+from ..channels.parameters import values_at
 from ..channels.reuse import blended_alike
 from ..layers.kinds import has_channel_parameters
 from ..layers.narrowing import own_tensor, with_channels
@@ -72,7 +72,7 @@ def assemble(analysis: Analysis, widths: Mapping[str, int]) -> Assembly:
 def _make_out_of_place(analysis: Analysis) -> tuple[str, ...]:
     """Turns off `inplace` where the branches need the tensor as it was; the paths, for folding to restore."""
     graph, changed = analysis.graph, []
-    for node in graph.traced.graph.nodes:
+    for node in graph.nodes:
         if node.op == "call_module" and graph.is_in_place(node) and graph.roles.get(node) == "carry":
             layer = graph.traced.module(node)
             if str(node.target) not in graph.aliased_modules:
@@ -102,7 +102,7 @@ class _Builder:
 
     def build(self) -> fx.Graph:
         """The graph of training."""
-        for node in self.channels.traced.graph.nodes:
+        for node in self.channels.nodes:
             self._add(node)
         wide = {*self.wide.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
@@ -189,7 +189,7 @@ class _Builder:
         path = str(node.target)
         if node.op == "get_attr":
             parameter = self.channels.traced.network.get_parameter(path)
-            self.branches.values.put(path, narrowed(parameter, kept_places(parts)))
+            self.branches.values.put(path, values_at(parameter, kept_places(parts)))
             self.values[path] = parts[0]
             return Kind.VALUES
         if node.op != "call_module":

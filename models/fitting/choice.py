@@ -10,7 +10,7 @@ from ..channels.groups import Analysis
 from ..layers.kinds import BATCH_NORM, by_output, kind_of
 from ..layers.narrowing import own_tensor
 from .activations import group_activity
-from .subset import greedy_selection
+from .subset import greedy_subset
 
 Scores = dict[str, Tensor]
 
@@ -34,7 +34,7 @@ def choose_channels(
     """
     if choice == "greedy":
         activity = group_activity(analysis, widths, batches)
-        return {name: greedy_selection(G, widths[name], M).order for name, (G, M) in activity.items()}
+        return {name: greedy_subset(G, widths[name], M).order for name, (G, M) in activity.items()}
     scores = _SCORES[choice](analysis, widths)
     return {name: scores[name].topk(width).indices for name, width in widths.items()}
 
@@ -71,8 +71,8 @@ def _scaled(analysis: Analysis, widths: dict[str, int]) -> Scores:
         slices = scale.abs().double().split([segment.size for segment in layout.segments])
         for name, segment, values in zip(analysis.segment_groups(layout), layout.segments, slices, strict=True):
             if name in widths:
-                by_channel = values.view(segment.channels.width, segment.span).sum(1)
-                scores[name] = scores[name] + by_channel if name in scores else by_channel
+                each = values.view(segment.channels.width, segment.span).sum(1)
+                scores[name] = scores[name] + each if name in scores else each
     return {**_written(analysis, widths), **scores}
 
 
