@@ -8,9 +8,10 @@ from torch import Tensor, fx, nn
 
 from ..channels.groups import Analysis
 from ..channels.in_place import is_in_place_method
-from ..channels.parameters import narrowed
+from ..channels.parameters import values_at
 from ..channels.reuse import blended_alike
-from ..layers.narrowing import CONVOLUTIONS, has_channel_parameters, own_tensor, with_channels
+from ..layers.kinds import CONVOLUTIONS, has_channel_parameters
+from ..layers.narrowing import own_tensor, with_channels
 from ..tracing.attributes import TracedNumber
 from ..tracing.graph import IN_PLACE_FUNCTIONS
 from .calls import Kind, mark
@@ -73,7 +74,7 @@ def assemble(analysis: Analysis, widths: Mapping[str, int]) -> Assembly:
 def _make_out_of_place(analysis: Analysis) -> tuple[str, ...]:
     """Turns off `inplace` where the branches need the tensor as it was; the paths, for folding to restore."""
     graph, changed = analysis.graph, []
-    for node in graph.traced.graph.nodes:
+    for node in graph.nodes:
         if node.op == "call_module" and graph.is_in_place(node) and graph.roles.get(node) == "carry":
             layer = graph.traced.module(node)
             if str(node.target) not in graph.aliased_modules:
@@ -107,7 +108,7 @@ class _Builder:
 
     def build(self) -> fx.Graph:
         """The graph of training."""
-        for node in self.channels.traced.graph.nodes:
+        for node in self.channels.nodes:
             self._add(node)
         wide = {*self.wide.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
@@ -210,7 +211,7 @@ class _Builder:
         path = str(node.target)
         if node.op == "get_attr":
             parameter = self.channels.traced.network.get_parameter(path)
-            self.branches.values.put(path, narrowed(parameter, kept_places(parts)))
+            self.branches.values.put(path, values_at(parameter, kept_places(parts)))
             self.values[path] = parts
             return Kind.VALUES
         if node.op != "call_module":

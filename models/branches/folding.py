@@ -15,7 +15,8 @@ from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..channels.parameters import value_dim
 from ..layers.copying import deep_copy
-from ..layers.narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from ..layers.kinds import by_output
+from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.attributes import write
 from .modules import compress_of
 from .network import BranchedNetwork
@@ -163,8 +164,7 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
-    transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
-    weight = weight.transpose(0, 1) if transposed else weight
+    weight = by_output(layer, weight)
     read = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
     written = branched.plan.writers.get(path, ())
     compress_first = _is_cheaper_first(written, read)
@@ -174,7 +174,7 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
         weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
     if written and not compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
-    set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
+    set_weight(layer, by_output(layer, weight), bias)
 
 
 def _fold_parts(
@@ -222,6 +222,8 @@ def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...
     if all(part.group in chosen or not part.branched for part in parts):
         return deep_copy(narrow)
     whole = branched.network.get_submodule(path)
+    if not any(part.group in chosen for part in parts):
+        return deep_copy(whole)
     pieces, wide_start, narrow_start = [], 0, 0
     for part in parts:
         stays = part.branched and part.group not in chosen

@@ -35,8 +35,8 @@ class BranchedNetwork(nn.Module):
 
     alphas: Tensor
 
-    # No `fx.GraphModule`: it has one graph, where these are two; its deepcopy drops attributes that it does not know, its
-    # pickle makes `x += y` an `x = x + y`. Here copies share the graphs, and an unpickled network assembles them again.
+    # No `fx.GraphModule`: it has one graph, where these are two; its deepcopy drops attributes that it does not know,
+    # its pickle makes `x += y` an `x = x + y`. Here copies share the graphs, and unpickling assembles them again.
 
     def __init__(self, analysis: Analysis, assembly: Assembly) -> None:
         super().__init__()

@@ -1,14 +1,15 @@
 """Follows channels through a traced network: which layers write them, which carry them on, which read them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ..layers.narrowing import has_channel_parameters, has_hooks
+from ..layers.kinds import behaves_as, has_channel_parameters
+from ..layers.narrowing import has_hooks
 from ..tracing.attributes import Attribute, TracedNumber
 from ..tracing.graph import TracedNetwork, shape_of
 from .in_place import is_in_place, reading_results
@@ -45,10 +46,10 @@ class ChannelGraph:
 
     def __post_init__(self) -> None:
         self.traced = reading_results(self.traced)
-        self._order = {node: i for i, node in enumerate(self.traced.graph.nodes)}
-        called = [node for node in self.traced.graph.nodes if node.op == "call_module"]
+        self._order = {node: i for i, node in enumerate(self.nodes)}
+        called = [node for node in self.nodes if node.op == "call_module"]
         self._calls = Counter(str(node.target) for node in called)
-        read = [str(node.target) for node in self.traced.graph.nodes if node.op == "get_attr"]
+        read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
         self._read = {target.rpartition(".")[0] for target in read}
         self._owners = _parameter_owners(self.traced.network)
         self._alone: set[fx.Node] = set()
@@ -57,6 +58,12 @@ class ChannelGraph:
         self._mixed: list[fx.Node] = []
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
+
+    @property
+    def nodes(self) -> Iterable[fx.Node]:
+        """The nodes of the network's graph, in forward order."""
+        nodes: Iterable[fx.Node] = self.traced.graph.nodes
+        return nodes
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
@@ -258,9 +265,9 @@ class ChannelGraph:
         return is_in_place(node, self.traced)
 
     def operation(self, node: fx.Node) -> str:
-        """The name of what a node calls: a module's type, a function's or method's name."""
+        """The name of what a node calls: the type that a module behaves as, a function's or method's name."""
         if node.op == "call_module":
-            return type(self.traced.module(node)).__name__
+            return behaves_as(self.traced.module(node)).__name__
         return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
     def _unusual(self, node: fx.Node) -> str:

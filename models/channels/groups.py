@@ -74,7 +74,7 @@ class Analysis:
             NetworkError: if the network cannot be traced.
         """
         graph = ChannelGraph(trace(model, example_inputs))
-        for node in graph.traced.graph.nodes:
+        for node in graph.nodes:
             follow(node, graph)
         graph.fix_constants()
         graph.fix_mixed()
@@ -83,7 +83,7 @@ class Analysis:
             if role == "write":
                 for root in graph.layouts[node].roots():
                     roots.setdefault(root, graph.layouts[node].dim)
-        order = {node: i for i, node in enumerate(graph.traced.graph.nodes)}
+        order = {node: i for i, node in enumerate(graph.nodes)}
         groups, names = [], {}
         for root, dim in roots.items():
             group = _group(root, dim, order, graph)

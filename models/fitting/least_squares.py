@@ -12,15 +12,17 @@ from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import kept_places
 from ..channels.groups import Analysis
-from ..channels.parameters import narrowed
+from ..channels.parameters import values_at
+from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
 from ..layers.modes import preserving_modes
-from ..layers.narrowing import BATCH_NORMS, with_channels
+from ..layers.narrowing import with_channels
 from ..tracing.inputs import copied
 from .activations import input_batches
 from .choice import choose_channels
+from .estimates import expansion, mean, moments, selector
 from .order import fitting_order
 from .readers import mean_is_restored, readers_of
-from .subset import by_channel, ridge_least_squares
+from .subset import by_channel
 
 _RIDGE = 1e-4
 
@@ -88,7 +90,7 @@ class _Fit:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
         for path, parts in self.branched.plan.values.items():
             parameter = self.branched.network.get_parameter(path)
-            self.branched.values.put(path, narrowed(parameter, kept_places(parts, self.chosen)))
+            self.branched.values.put(path, values_at(parameter, kept_places(parts, self.chosen)))
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:
@@ -171,65 +173,36 @@ class _Fit:
             if part.branched:
                 compress = compress_of(module, i)
                 chosen = self.chosen[str(part.group)].to(compress.weight.device)
-                compress.weight.zero_()
-                compress.weight[torch.arange(len(chosen)), chosen] = 1
+                compress.weight.copy_(selector(chosen, part.width, compress.weight))
                 if compress.bias is not None:
-                    shift = (_mean(wide, module.dim) - _mean(thin, module.dim))[start : start + size]
+                    shift = (mean(wide, module.dim) - mean(thin, module.dim))[start : start + size]
                     compress.bias.copy_(shift.view(-1, part.span)[chosen].flatten())
             start += size
 
     def _narrow(self, path: str, thin: list[Tensor]) -> None:
         parts = self.branched.plan.carriers[path]
-        layer = self.branched.network.get_submodule(path)
-        places = kept_places(parts, self.chosen)
-        narrow = with_channels(layer, places.to(self.branched.alphas.device))
+        places = kept_places(parts, self.chosen).to(self.branched.alphas.device)
+        narrow = with_channels(self.branched.network.get_submodule(path), places)
         narrow.eval()
-        if isinstance(narrow, BATCH_NORMS) and narrow.running_mean is not None and narrow.running_var is not None:
-            mean, variance = _moments(thin)
-            fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts])
-            fitted = fitted.to(mean.device)
-            narrow.running_mean.copy_(torch.where(fitted, mean, narrow.running_mean.double()))
-            narrow.running_var.copy_(torch.where(fitted, variance, narrow.running_var.double()))
+        statistics = channel_tensors(narrow)
+        if kind_of(narrow) is BATCH_NORM and "running_mean" in statistics:
+            # Channels without a branch keep the original's statistics.
+            fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts]).to(
+                places.device
+            )
+            for name, value in zip(("running_mean", "running_var"), moments(thin), strict=True):
+                statistics[name].copy_(torch.where(fitted, value, statistics[name].double()))
         self.branched.narrow.put(path, narrow)
 
     def _expand(self, name: str, wide: list[Tensor], thin: list[Tensor]) -> None:
         blend = self.branched.blend.at(name)
+        full, kept = zip(*blend.sizes, strict=True)
         for i, part in enumerate(self.branched.plan.blends[name]):
-            if not part.branched:
-                continue
-            ZZ = torch.zeros(part.kept, part.kept, dtype=torch.float64, device=self.branched.alphas.device)
-            AZ = torch.zeros(part.width, part.kept, dtype=torch.float64, device=ZZ.device)
-            As = [by_channel(a.split([s for s, _ in blend.sizes], blend.dim)[i], blend.dim, part.width) for a in wide]
-            Zs = [by_channel(z.split([s for _, s in blend.sizes], blend.dim)[i], blend.dim, part.kept) for z in thin]
-            if name in self.centred:
-                As, Zs = _centred(As), _centred(Zs)
-            for A, Z in zip(As, Zs, strict=True):
-                ZZ += Z @ Z.T
-                AZ += A @ Z.T
-            blend.expand[str(i)].copy_(ridge_least_squares(ZZ, AZ, self.ridge))
+            if part.branched:
+                As = [by_channel(a.split(full, blend.dim)[i], blend.dim, part.width) for a in wide]
+                Zs = [by_channel(z.split(kept, blend.dim)[i], blend.dim, part.kept) for z in thin]
+                blend.expand[str(i)].copy_(expansion(As, Zs, self.ridge, centred=name in self.centred))
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:
     return values[node][i]
-
-
-def _centred(columns: list[Tensor]) -> list[Tensor]:
-    """Rows (C, *) without their mean over all columns of all batches."""
-    count = sum(rows.shape[1] for rows in columns)
-    mean = torch.stack([rows.double().sum(1) for rows in columns]).sum(0) / count
-    return [rows - mean[:, None].to(rows.dtype) for rows in columns]
-
-
-def _mean(values: list[Tensor], dim: int) -> Tensor:
-    columns = [by_channel(x, dim, x.shape[dim]) for x in values]
-    count = sum(column.shape[1] for column in columns)
-    return torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
-
-
-def _moments(values: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance (C,) over examples and positions."""
-    columns = [by_channel(x, 1, x.shape[1]) for x in values]
-    count = sum(column.shape[1] for column in columns)
-    mean = torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
-    squares = torch.stack([(column.double() - mean[:, None]).square().sum(1) for column in columns]).sum(0)
-    return mean, squares / max(count - 1, 1)

@@ -15,7 +15,7 @@ def fitting_order(nodes: Sequence[fx.Node], graph: ChannelGraph) -> list[list[fx
     Where one call depends on another, as in a layer that is applied to what it yields, each is a bundle of its own;
     so is each node of a network that changes tensors in place, whose order counts.
     """
-    if any(_stays_in_place(node, graph) for node in graph.traced.graph.nodes):
+    if any(_stays_in_place(node, graph) for node in graph.nodes):
         return [[node] for node in nodes]
     return _bundled(nodes)
 

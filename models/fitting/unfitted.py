@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import Part, kept_places
-from ..channels.parameters import narrowed
-from ..layers.narrowing import has_channel_parameters, reset, with_channels
+from ..channels.parameters import values_at
+from ..layers.kinds import has_channel_parameters
+from ..layers.narrowing import reset, with_channels
+from .estimates import selector
 
 
 def initialise_at_random(branched: BranchedNetwork) -> None:
@@ -52,22 +54,16 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
             for i, part in enumerate(parts):
                 if part.branched:
                     P = compress_of(branched.compress.at(path), i).weight
-                    P.copy_(_selector(chosen[str(part.group)], P))
+                    P.copy_(selector(chosen[str(part.group)], P.shape[1], P))
         for name, parts in branched.plan.blends.items():
             for i, part in enumerate(parts):
                 if part.branched:
                     E = branched.blend.at(name).expand[str(i)]
-                    E.copy_(_selector(chosen[str(part.group)], E.T).T)
+                    E.copy_(selector(chosen[str(part.group)], part.width, E).T)
     for path, parts in branched.plan.carriers.items():
         layer = branched.network.get_submodule(path)
         places = kept_places(parts, chosen).to(branched.alphas.device)
         branched.narrow.put(path, with_channels(layer, places))
     for path, parts in branched.plan.values.items():
         parameter = branched.network.get_parameter(path)
-        branched.values.put(path, narrowed(parameter, kept_places(parts, chosen)))
-
-
-def _selector(chosen: Tensor, like: Tensor) -> Tensor:
-    selector = torch.zeros_like(like)
-    selector[torch.arange(len(chosen)), chosen.to(like.device)] = 1
-    return selector
+        branched.values.put(path, values_at(parameter, kept_places(parts, chosen)))
