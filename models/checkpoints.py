@@ -28,6 +28,19 @@ _KEY = "branchfold"
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
 
+class UntrustedFactoryError(NetworkError):
+    """A checkpoint whose network was built by the user's own code, which a file cannot make run.
+
+    Args:
+        message: the line.
+        factory: that the file names.
+    """
+
+    def __init__(self, message: str, factory: str = "") -> None:
+        super().__init__(message)
+        self.factory = factory
+
+
 @dataclass(frozen=True)
 class NetworkDescription:
     """What a checkpoint says of its network.
@@ -128,7 +141,8 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
             torchvision's are found by themselves; other code is never run because a file names it.
 
     Raises:
-        NetworkError: if the file is damaged, or the factory is missing or builds another network.
+        UntrustedFactoryError: if the file names a factory of the user's own that is not given.
+        NetworkError: if the file is damaged, or the factory builds another network.
     """
     description = read_description(path)
     try:
@@ -139,6 +153,8 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
         network = narrow(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
         load_model(network, path, strict=True)
+    except UntrustedFactoryError:
+        raise
     except NetworkError as error:
         raise NetworkError(f"{path} cannot be rebuilt: {error}") from error
     except (AttributeError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
@@ -195,7 +211,9 @@ def _trusted(description: NetworkDescription, factory: str | None, path: str | P
     name = description.factory
     if name in REFERENCE_NETWORKS or name.startswith(TORCHVISION_PREFIX):
         return name
-    raise NetworkError(f"{path} was built by {name}, which is not run unasked: name the factory (--factory {name})")
+    raise UntrustedFactoryError(
+        f"{path} was built by {name}, which is not run unasked: give it as load_network(path, factory=…)", name
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,10 +141,15 @@ def evaluate(file: Path, data_root: str | None, factory: str | None, as_json: bo
 
     Example: branchfold evaluate digits.safetensors
     """
+    from ...models.checkpoints import UntrustedFactoryError
     from ..exports.delivery import evaluate_file
     from .outcome import evaluation_lines
 
-    description, evaluation = evaluate_file(file, data_root or "data", factory)
+    try:
+        description, evaluation = evaluate_file(file, data_root or "data", factory)
+    except UntrustedFactoryError as error:
+        option = f"--factory {shlex.quote(error.factory)}"
+        raise StudyError(f"{file} was built by code of your own, which is not run unasked: name it, {option}") from None
     if as_json:
         click.echo(json.dumps({"data": description.data["name"], **evaluation.to_dict()}, indent=2))
     else:

@@ -34,6 +34,7 @@ class Source:
 
     Attributes:
         num_classes: Number of different labels, 0 … num_classes − 1.
+        shape: (C, H, W) of its images, padding included.
         flips: Whether a mirrored image still shows its class.
         torchvision_name: The data set's class in torchvision, which knows how to download it.
         folder: What its files lie in under the data root.
@@ -41,6 +42,7 @@ class Source:
     """
 
     num_classes: int
+    shape: tuple[int, int, int]
     flips: bool = False
     torchvision_name: str = ""
     folder: str = ""
@@ -48,11 +50,11 @@ class Source:
 
 
 SOURCES: dict[str, Source] = {
-    "digits": Source(10),
-    "mnist": Source(10, False, "MNIST", "MNIST/raw", padding=2),
-    "fashion-mnist": Source(10, True, "FashionMNIST", "FashionMNIST/raw", padding=2),
-    "cifar10": Source(10, True, "CIFAR10", "cifar-10-batches-py"),
-    "cifar100": Source(100, True, "CIFAR100", "cifar-100-python"),
+    "digits": Source(10, (1, 8, 8)),
+    "mnist": Source(10, (1, 32, 32), False, "MNIST", "MNIST/raw", padding=2),
+    "fashion-mnist": Source(10, (1, 32, 32), True, "FashionMNIST", "FashionMNIST/raw", padding=2),
+    "cifar10": Source(10, (3, 32, 32), True, "CIFAR10", "cifar-10-batches-py"),
+    "cifar100": Source(100, (3, 32, 32), True, "CIFAR100", "cifar-100-python"),
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...errors import DataError
 from .batches import Batches, Split
-from .sources import SOURCES, read_digits, read_images
+from .sources import SOURCES, Source, read_digits, read_images
 
 __all__ = ["Batches", "ImageData", "Split", "load_data", "load_test", "stratified_order"]
 
@@ -68,7 +68,7 @@ def load_data(
     Raises:
         DataError: If the data set is unknown or cannot be had, or cannot be split as asked.
     """
-    source = SOURCES[_known(name)]
+    source = source_of(name)
     if not 0 < validation < 1:
         raise DataError(f"validation must be between 0 and 1, but got validation={validation!r}")
     images, labels = _train_part(name, root)
@@ -119,7 +119,7 @@ def load_test(name: str, root: str | Path = "data") -> Split:
     Raises:
         DataError: If the data set is unknown or cannot be had.
     """
-    source = SOURCES[_known(name)]
+    source = source_of(name)
     if name == "digits":
         images, labels = read_digits()
         chosen = _digits_order(labels)[0]
@@ -161,12 +161,20 @@ def _digits_order(labels: Tensor) -> tuple[Tensor, Tensor]:
     return order[:held_out], order[held_out:]
 
 
-def _known(name: str) -> str:
+def source_of(name: str) -> Source:
+    """Return a data set as it is published.
+
+    Args:
+        name: As in ``load_data``.
+
+    Raises:
+        DataError: If it is unknown.
+    """
     if name not in SOURCES:
         near = get_close_matches(str(name), SOURCES, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise DataError(f"unknown data set {name!r}{hint}; known: {', '.join(SOURCES)}")
-    return name
+    return SOURCES[name]
 
 
 def _check_limit(name: str, limit: int, *, available: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from .dimensions import UnknownKeyError
+from .dimensions import UnknownKeyError, UnknownNameError
 
 LONGEST_VALUE = 80
 
@@ -65,7 +65,8 @@ def _describe(detail: Any, key: str, root: type[BaseModel]) -> str:
     if kind in ("model_type", "model_attributes_type"):
         return f"{key} must be a table, but got {shown(detail['input'])}"
     allowed = str(cause) if cause is not None else detail["msg"].replace("Input should be", "must be")
-    return f"{key} {allowed}, but got {shown(detail['input'])}"
+    hint = nearest(cause.value, cause.known) if isinstance(cause, UnknownNameError) else ""
+    return f"{key} {allowed}, but got {shown(detail['input'])}{hint}"
 
 
 def _unknown(loc: Sequence[str | int], known: Sequence[str]) -> str:
