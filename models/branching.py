@@ -12,13 +12,10 @@ from .branches.network import BranchedNetwork
 from .branches.plan import key_of
 from .channels.groups import Analysis
 from .fitting.activations import input_batches
-from .fitting.choice import CHOICES, choose_channels
-from .fitting.least_squares import initialise_from_data
-from .fitting.unfitted import initialise_at_random, initialise_by_selection
+from .fitting.choice import CHOICES
+from .fitting.initialisations import INITIALISATIONS
 from .layers.copying import deep_copy
 from .tracing.inputs import ExampleInputs, as_inputs
-
-INITIALISATIONS = ("least-squares", "selection", "kaiming")
 
 
 @torch.inference_mode(False)  # branches are to be trained
@@ -58,21 +55,19 @@ def add_branches(
         raise NetworkError(f"model must be a network, but got {what:.80}")
     if init not in INITIALISATIONS:
         raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
-    choice = channels or ("greedy" if init == "least-squares" else "l1")
+    initialisation = INITIALISATIONS[init]
+    choice = channels or initialisation.channels or "l1"
     if choice not in CHOICES:
         raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
     analysis = Analysis.of(deep_copy(model), example_inputs)
     branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep, multiple))
     examples = [as_inputs(example_inputs)] if data is None else data
-    if init == "kaiming":
-        initialise_at_random(branched)
+    if initialisation.channels is None:
+        initialisation.fit(branched, analysis, [], choice)
     elif branched.plan.widths:
         batches = input_batches(analysis, examples)
         try:
-            if init == "selection":
-                initialise_by_selection(branched, choose_channels(analysis, branched.plan.widths, batches, choice))
-            else:
-                initialise_from_data(branched, analysis, batches, choice=choice)
+            initialisation.fit(branched, analysis, batches, choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
             reason = str(error).strip().splitlines()[0]

@@ -17,6 +17,7 @@ from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import best_trial, finished_trials, measurement_of, meets_budget, shape_of, trial_of
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Evaluation, accuracy_on_test, export_trial
+from ..exports.formats import format_of
 from ..run.repetition import Again
 from .progress import percent
 
@@ -89,8 +90,7 @@ def export(
         BranchfoldError: if the network cannot be exported.
     """
     trial = best_trial(study, definition) if number is None else trial_of(study, number)
-    suffix = "safetensors" if form == "safetensors" else "pt"
-    path = output or Path(f"{study.study_name}-trial-{trial.number}.{suffix}")
+    path = output or Path(f"{study.study_name}-trial-{trial.number}.{format_of(form).suffix}")
     check_output(path)
     evaluation = export_trial(study, definition, url, trial, path, form)
     return f"{evaluation_lines(definition.data.name, evaluation)}\nexported trial {trial.number} to {path}"

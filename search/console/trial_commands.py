@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import StudyError
+from ...names import EXPORT_FORMATS
 from .options import as_study_name, best_trial_option, data_root_option, json_option, storage_option
 from .terminal import make_console, print_line, watching
 
@@ -38,9 +39,7 @@ def show(study: str, storage: str, as_json: bool) -> None:
 @click.command()
 @click.argument("study")
 @best_trial_option
-@click.option(
-    "--format", "form", type=click.Choice(["safetensors", "state-dict"]), default="safetensors", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(list(EXPORT_FORMATS)), default="safetensors", show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File to write (default: NAME-trial-N.safetensors or .pt)."
 )

@@ -7,6 +7,7 @@ import optuna
 
 from ...models.channels.groups import ChannelGroup
 from ...models.cost import CostModel
+from ...models.fitting.initialisations import INITIALISATIONS
 from ...studies.definition.dimensions import Choices, Dimension, Fixed, Range, extremes
 from ...studies.definition.reading import Definition
 from ..schedules import SHAPES, ordered
@@ -59,7 +60,7 @@ class SearchSpace:
         widths = self.propose_widths(trial)
         initialisation = self.table.initialisation
         method = str(suggest(trial, "initialisation.method", initialisation.method))
-        chooses = method != "kaiming"
+        chooses = INITIALISATIONS[method].channels is not None
         return Recipe(
             shape=shape,
             parameters=parameters,
