@@ -2,8 +2,7 @@
 
 python benchmarks/same_results.py BEFORE AFTER      two folders, for example made by `git worktree add BEFORE COMMIT`
 
-Trials with their accuracies at every milestone, and the weights of all their networks, are compared; exit status 1 where
-they differ.
+Compared are the accuracies and costs of the trials and the weights of all networks. Exit status 1 where any differ.
 """
 
 import argparse
