@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import NetworkError
+from ..errors import NetworkError, one_line
 from .branches.keep import Keep, kept_widths
 from .branches.network import BranchedNetwork
 from .branches.plan import key_of
@@ -70,8 +70,7 @@ def add_branches(
             initialisation.fit(branched, analysis, batches, choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
-            reason = str(error).strip().splitlines()[0]
-            raise NetworkError(f"the network does not accept data of shape {shapes}: {reason:.200}") from error
+            raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
     _follow_modes(branched, model)
     return branched
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from ..errors import NetworkError
+from ..errors import NetworkError, one_line
 from .branches.folding import fold
 from .branches.keep import kept_widths
 from .branches.network import BranchedNetwork
@@ -158,7 +158,7 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
     except NetworkError as error:
         raise NetworkError(f"{path} cannot be rebuilt: {error}") from error
     except (AttributeError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, whole=True)
         raise NetworkError(
             f"{path} does not fit the network that {_name_of(factory, description)} builds: {reason:.300}"
         ) from error

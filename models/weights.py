@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..errors import NetworkError
+from ..errors import NetworkError, one_line
 from .checkpoints import read_description
 
 # What torch puts before the names of what it wraps: DataParallel before all, `torch.compile` wherever it was used.
@@ -27,7 +27,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler raises whatever a damaged byte leads to
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error, whole=True)
         raise NetworkError(f"{path} is neither a safetensors file nor a plain state dict: {reason:.200}") from error
     if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]

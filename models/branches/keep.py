@@ -1,10 +1,9 @@
 """How many channels of each group stay: from a user's `keep` to widths."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 
-from ...errors import NetworkError
+from ...errors import NetworkError, nearest
 from ..channels.groups import ChannelGroup
 
 Keep = float | Mapping[str, float]
@@ -32,8 +31,8 @@ def kept_widths(groups: Sequence[ChannelGroup], keep: Keep, multiple: int = 1) -
         for name, value in keep.items():
             group = by_name.get(name)
             if group is None:
-                near = difflib.get_close_matches(str(name), by_name, n=1) or list(by_name)[:1]
-                raise NetworkError(f"no channel group is called {name!r}; did you mean {', '.join(map(repr, near))}?")
+                known = nearest(str(name), by_name) or f"; there are {', '.join(by_name) or 'none'}"
+                raise NetworkError(f"no channel group is called {name!r}{known}")
             width_of[name] = _width(group, value, multiple)
             if not group.prunable and width_of[name] < group.width:
                 raise NetworkError(f"group {name!r} cannot be narrowed: {group.reason}")

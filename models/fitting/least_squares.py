@@ -13,7 +13,7 @@ from ..branches.plan import kept_places, key_of, path_of
 from ..channels.groups import Analysis
 from ..channels.parameters import narrowed
 from ..channels.reuse import fitting_order, is_fitted
-from ..layers.modes import preserving_modes
+from ..layers.modes import evaluating
 from ..layers.narrowing import BATCH_NORMS, with_channels
 from ..tracing.inputs import copied
 from .activations import input_batches
@@ -51,8 +51,7 @@ def initialise_from_data(
     """
     batches = input_batches(analysis, data)
     chosen = choose_channels(analysis, branched.plan.widths, batches, choice)
-    with preserving_modes(branched), torch.no_grad():
-        branched.eval()
+    with evaluating(branched):
         _Fit(branched, analysis, batches, chosen, ridge).run()
 
 

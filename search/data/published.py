@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import DataError
+from ...errors import DataError, one_line
 from .source import Source
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
@@ -51,7 +51,7 @@ class Published(Source):
                 raise ValueError(f"label {int(labels.max())} of {self.num_classes} classes")
         except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
             raise DataError(
-                f"{self.name} in {folder} is incomplete or damaged ({_line(error)}); "
+                f"{self.name} in {folder} is incomplete or damaged ({one_line(error, whole=True)}); "
                 f"move that folder away to download it again, or name another --data-root"
             ) from error
         return images, labels
@@ -85,7 +85,7 @@ class Published(Source):
                 shutil.rmtree(staging, ignore_errors=True)
         except Exception as error:
             raise DataError(
-                f"{self.name} is not in {root.absolute()} and cannot be downloaded ({_line(error)}); "
+                f"{self.name} is not in {root.absolute()} and cannot be downloaded ({one_line(error, whole=True)}); "
                 f"name the folder that holds {self.folder} with --data-root"
             ) from error
 
@@ -112,7 +112,3 @@ def _timeout(seconds: float) -> Iterator[None]:
         yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

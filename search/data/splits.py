@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ...errors import DataError
+from ...errors import DataError, nearest
 from .batches import Batches, Split
 from .source import Source
 from .sources import SOURCES
@@ -128,9 +127,7 @@ def source_of(name: str) -> Source:
         DataError: If it is unknown.
     """
     if name not in SOURCES:
-        near = get_close_matches(str(name), SOURCES, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise DataError(f"unknown data set {name!r}{hint}; known: {', '.join(SOURCES)}")
+        raise DataError(f"unknown data set {name!r}{nearest(str(name), SOURCES)} (known: {', '.join(SOURCES)})")
     return SOURCES[name]
 
 

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ...errors import StudyError
+from ...errors import StudyError, nearest
 from ...models.checkpoints import NetworkDescription
-from ...studies.definition.mistakes import nearest
 from .safetensors_file import write_safetensors
 from .state_dict import write_state_dict
 

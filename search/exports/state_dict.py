@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...errors import StudyError
+from ...errors import StudyError, one_line
 from ...models.checkpoints import NetworkDescription
 
 
@@ -23,5 +23,5 @@ def write_state_dict(network: nn.Module, path: Path, description: NetworkDescrip
             torch.save(network.state_dict(), partial)
             partial.replace(path)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise StudyError(f"cannot write {path}: {reason}") from error

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from ...errors import ScheduleError
+from ...errors import ScheduleError, nearest
 from ...studies.definition.dimensions import Dimension, extremes
-from ...studies.definition.mistakes import nearest
 from ...studies.definition.reading import Definition
 from .schedule import make_schedule
 from .shapes import SHAPES

@@ -1,9 +1,9 @@
 """What is checked of a search space as soon as its network is known, before any data is."""
 
-from ...errors import StudyError
+from ...errors import StudyError, nearest
 from ...models.branches.keep import rounded_width
 from ...studies.definition.dimensions import Range, plain
-from ...studies.definition.mistakes import nearest, shown
+from ...studies.definition.mistakes import shown
 from ..schedules.checks import check_schedules
 from .budget import relative_cost
 from .proposal import SearchSpace

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ...errors import StudyError
 from ...models.cost import CostModel
+from ...models.layers.modes import evaluating
 from ...models.networks.factories import build_network
 from ...studies.definition.reading import Definition
 from ..data.batches import Batches, Split
 from ..data.splits import ImageData, load_data, source_of
 from ..space import SearchSpace, check_space
 from ..training.compute import Meter
-from .measurement import evaluating
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import PrivateAttr, ValidationError, model_validator
 
-from ...errors import StudyError
+from ...errors import StudyError, nearest
 from .keys import (
     BaselineTable,
     DataTable,
@@ -23,7 +23,7 @@ from .keys import (
     Table,
     TrialTable,
 )
-from .mistakes import explain, nearest, shown
+from .mistakes import explain, shown
 from .places import DATA_ROOT, placed, with_places
 from .spaces import Space
 
