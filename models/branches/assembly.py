@@ -203,8 +203,8 @@ class _Builder:
             forms = {a: self.attributes[a].at(self.known) if a in self.attributes else a.value for a in value.terms}
             return int(sum((factor * forms[a] for a, factor in value.terms.items()), value.constant))
 
-        node.args = fx.node.map_aggregate(node.args, narrow)  # type: ignore[assignment]
-        node.kwargs = fx.node.map_aggregate(node.kwargs, narrow)  # type: ignore[assignment]
+        node.args = fx.node.map_aggregate(node.args, narrow)
+        node.kwargs = fx.node.map_aggregate(node.kwargs, narrow)
 
     def _carried_by(self, node: fx.Node, parts: tuple[Part, ...]) -> Kind:
         """What carries the narrow channels on, put among the branches if it is new."""

@@ -1,6 +1,7 @@
 """Operations that change their input: what reads that tensor afterwards is made a reader of the operation."""
 
 from dataclasses import replace
+from typing import Any
 
 from torch import fx
 
@@ -37,6 +38,10 @@ def reading_results(traced: TracedNetwork) -> TracedNetwork:
             shares = user.meta.get("shares", ())
             user.meta["shares"] = [node if source is changed else source for source in shares]
         if traced.evaluation is not None:
-            result = fx.map_arg(traced.evaluation, lambda n, old=changed, new=node: new if n is old else n)
-            traced = replace(traced, evaluation=result)
+            traced = replace(traced, evaluation=_replaced(traced.evaluation, changed, node))
     return traced
+
+
+def _replaced(result: Any, old: fx.Node, new: fx.Node) -> Any:
+    """A structure of nodes with one node in another's place."""
+    return fx.map_arg(result, lambda node: new if node is old else node)

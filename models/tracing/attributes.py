@@ -57,7 +57,7 @@ class TracedNumber(int):
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         return int, (int(self),)
 
-    def __neg__(self) -> int:
+    def __neg__(self) -> Any:
         return self * -1
 
     def __add__(self, other: Any) -> Any:
@@ -70,7 +70,7 @@ class TracedNumber(int):
         return _sum(self, other, -1)
 
     def __rsub__(self, other: Any) -> Any:
-        return _sum(-self, other, 1)
+        return _sum(self * -1, other, 1)
 
     def __mul__(self, other: Any) -> Any:
         return _scaled(self, other, operator.mul)

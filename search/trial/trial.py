@@ -16,14 +16,15 @@ from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
 from ...models.layers.copying import deep_copy
+from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
 from ..training.classifier import fit
-from ..training.compute import Meter
+from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from .baseline import describe
-from .measurement import accuracy_of, evaluating, latency_of, loss_of
+from .measurement import accuracy_of, latency_of, loss_of
 from .task import Task
 
 # Folded and branched at α = 0 differ by rounding alone, in float64.
@@ -110,9 +111,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
         start.train(),
         recipe,
         fold=check,
-        meter=meter,
-        total_steps=0 if table.epochs is None else table.epochs * len(batches),
-        compute=table.compute,
+        length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
         teacher=baseline,
         validation_loss=lambda network: loss_of(network, task.glance),
         after_step=milestones.passed,
@@ -186,7 +185,7 @@ class _FoldCheck:
         device = next(branched.parameters()).device
         exact = copy.deepcopy(branched).double()
         images = self.images.to(device).double()
-        with evaluating(exact), torch.no_grad():
+        with evaluating(exact):
             expected, actual = exact(images), fold(exact, groups).eval()(images)
         error = float((expected - actual).abs().max() / expected.abs().max())
         if math.isfinite(error):  # a diverged network is ended by the next report

@@ -1,6 +1,7 @@
 """What reads a tensor's shape, and arithmetic with the numbers that come of it."""
 
 import operator
+from typing import Any
 
 import torch
 from torch import fx
@@ -30,7 +31,7 @@ def _attribute(node: fx.Node, graph: ChannelGraph) -> None:
     return not_known(node, graph)
 
 
-_ARITHMETIC = {
+_ARITHMETIC: dict[Any, str] = {
     **dict.fromkeys((operator.add, torch.add, operator.iadd), "add"),
     **dict.fromkeys((operator.sub, torch.sub, operator.isub), "sub"),
     **dict.fromkeys((operator.mul, torch.mul, operator.imul), "mul"),
@@ -40,7 +41,7 @@ _ARITHMETIC = {
 
 def follow_number(node: fx.Node, graph: ChannelGraph) -> None:
     """Arithmetic with numbers: what stays a linear form of the widths is followed."""
-    operation = _ARITHMETIC.get(node.target)  # type: ignore[arg-type]
+    operation = _ARITHMETIC.get(node.target)
     if len(node.args) != 2 or node.kwargs or operation is None:
         return None
     if operation == "add" and (joined := _joined(node, graph)) is not None:

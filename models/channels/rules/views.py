@@ -26,7 +26,7 @@ def _view(node: fx.Node, graph: ChannelGraph) -> None:
         return graph.carry(node, values)
     view = _View.of(shape, out, layout.dim)
     sizes = None if _flattens(node) else _sizes(node, graph)
-    dim = view and _channel_dim(view, sizes, graph)
+    dim = None if view is None else _channel_dim(view, sizes, graph)
     if view is None or dim is None or (sizes is not None and len(sizes) != len(out)):
         return graph.fix(node, _in_the_way(node, out, view, sizes))
     viewed = view.layout(layout, dim)
