@@ -10,6 +10,7 @@ from ..channels.parameters import narrowed
 from ..channels.reuse import blended_alike
 from ..layers.narrowing import has_channel_parameters, own_tensor, with_channels
 from ..tracing.graph import IN_PLACE_FUNCTIONS
+from ..tracing.mode_graphs import ModeGraph
 from .modules import Blend, Compress
 from .plan import Part, kept_places, key_of
 
@@ -34,18 +35,18 @@ class Assembly:
         wide = {*self.wide.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
 
-    def evaluation(self) -> fx.Graph:
-        """The graph of evaluation: that of training, unless it gives something else."""
-        output = self.channels.traced.evaluation
-        if output is None:
+    def of_mode(self, mode: ModeGraph | None) -> fx.Graph:
+        """The graph of one mode: the whole, unless it gives something else."""
+        if mode is None:
             return self.graph
         graph = fx.Graph()
         env: dict[fx.Node, fx.Node] = {}
         for node in self.graph.nodes:
             if node.op != "output":
                 env[node] = graph.node_copy(node, env.__getitem__)
-        graph.output(fx.map_arg(output, lambda node: env[self.wide[node]]))
-        graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
+        graph.output(fx.map_arg(mode.result, lambda node: env[self.wide[node]]))
+        runs = {env[self.wide[node]] for node in mode.nodes}
+        graph.eliminate_dead_code(is_impure_node=lambda node: node in runs or node.op in ("placeholder", "output"))
         return graph
 
     def _add(self, node: fx.Node) -> None:

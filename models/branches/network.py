@@ -14,6 +14,8 @@ from .assembly import Assembly
 from .modules import BLENDINGS, Mixing
 from .plan import Plan
 
+_UNPICKLED = ("graph", "trained", "evaluation", "_programs")
+
 
 class BranchedNetwork(nn.Module):
     """The network at α between 1 (only the original is heard) and 0 (only the branches).
@@ -25,8 +27,9 @@ class BranchedNetwork(nn.Module):
         narrow: channelwise layer's path, likewise → its narrow copy.
         values: path of a parameter with a value for each channel, likewise → its narrow copy.
         blend: blended tensor's name → E, and the blending.
-        graph: what training runs.
-        evaluation: what evaluation runs; mostly the same graph.
+        graph: what either mode runs.
+        trained: what training runs of it; mostly the whole graph.
+        evaluation: what evaluation runs of it; mostly the whole graph.
         mixing: what each example hears while the network trains.
         alphas: (G,) α of each group with a branch.
         groups: all channel groups of the original.
@@ -51,20 +54,21 @@ class BranchedNetwork(nn.Module):
             {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}, {}
         )
         assembly = Assembly(self, analysis)
-        self.graph, self.evaluation = assembly.graph, assembly.evaluation()
+        self.graph, self.evaluation = assembly.graph, assembly.of_mode(traced.evaluation)
+        self.trained = assembly.of_mode(traced.training)
         self._programs: dict[fx.Graph, Callable[..., Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the generated programs, which cannot be pickled."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("graph", "evaluation", "_programs")}
+        return {key: value for key, value in self.__dict__.items() if key not in _UNPICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         again = BranchedNetwork(Analysis.of(self.network, self.example), self.plan.widths)
-        self.graph, self.evaluation, self._programs = again.graph, again.evaluation, {}
+        self.graph, self.trained, self.evaluation, self._programs = again.graph, again.trained, again.evaluation, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        graph = self.graph if self.training else self.evaluation
+        graph = self.trained if self.training else self.evaluation
         if graph not in self._programs:
             self._programs[graph] = _compiled(graph)
         return self._programs[graph](self, *args, **kwargs)
@@ -106,7 +110,7 @@ class BranchedNetwork(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BranchedNetwork":
         # The graph and the program know the network by name only: copies share them.
-        memo.update({id(graph): graph for graph in (self.graph, self.evaluation)})
+        memo.update({id(graph): graph for graph in (self.graph, self.trained, self.evaluation)})
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
         twin.__dict__ = {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()}

@@ -171,10 +171,10 @@ class ChannelGraph:
             return f"{name} has forward hooks"
         if name in self._refused:
             return self._refused[name]
-        if name in self._read:
-            return f"the code reads {name}'s tensors"
         if name in self.traced.sized:
             return f"the code reads {name}'s size"
+        if name in self._read:
+            return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
         for parameter in module.parameters():

@@ -14,9 +14,16 @@ from .inputs import copied
 _COSTLY = (*CONVOLUTIONS, nn.Linear)
 
 
-def run_both(network: nn.Module, graph: fx.Graph, inputs: Sequence[Any]) -> tuple[Any, Any]:
-    """The outputs of the graph and of the network itself; the graph's nodes learn their shapes."""
-    beside = _ShapePropagation(network, graph, copied(inputs))
+def run_both(network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: Sequence[Any]) -> tuple[Any, Any]:
+    """The outputs of the graph and of the network itself; the graph's nodes learn their shapes.
+
+    Args:
+        network: what is called.
+        known: the same layers under the same names, with what else the graph reads.
+        graph: of `network`.
+        inputs: the forward's arguments.
+    """
+    beside = _ShapePropagation(known, graph, copied(inputs))
     handles = [module.register_forward_hook(beside.follow) for module in beside.costly_modules()]
     try:
         given = network(*copied(inputs))
