@@ -15,6 +15,7 @@ from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..layers.copying import deep_copy
 from ..layers.narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from ..tracing.plain_layers import restore_classes
 from .modules import Blend, Compress
 from .network import BranchedNetwork
 from .plan import Part, key_of
@@ -122,6 +123,7 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
         if part.group in chosen:
             owner, _, name = path.rpartition(".")
             network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values[key_of(path)])
+    restore_classes(network)
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
 
@@ -133,6 +135,12 @@ def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
     instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
     for path, parts in branched.plan.carriers.items():
         instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)
+    for path in branched.plan.carriers:
+        children = layer(path)._modules.items()  # of a layer that the user's code gave some
+        folded = instead[layer(path)]
+        assert isinstance(folded, nn.Module)
+        for name, child in children:
+            folded._modules[name] = instead.get(child) or deep_copy(child, instead)  # type: ignore[assignment,arg-type]
     return deep_copy(branched.network, instead)
 
 

@@ -38,6 +38,7 @@ def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
     """A copy of a channelwise layer that holds `channels` (k,) of its C channels: parameters and running statistics."""
     if not has_channel_parameters(module):
         return deep_copy(module)
+    module = _without_children(module)
     replaced = [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.dim() == 1)]
     narrow = deep_copy(module, {tensor: tensor for tensor in replaced})
     for name, parameter in narrow._parameters.items():
@@ -50,6 +51,13 @@ def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
         narrow.num_features = len(channels)
     declare_width(narrow)
     return narrow
+
+
+def _without_children(module: nn.Module) -> nn.Module:
+    """The layer alone, of one that the code gave children, such as a BatchNorm its activation."""
+    alone = object.__new__(type(module))
+    alone.__dict__ = {**module.__dict__, "_modules": {}}
+    return alone
 
 
 def joined(pieces: Sequence[tuple[nn.Module, Tensor]]) -> nn.Module:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
+from ..layers.copying import deep_copy
 from .inputs import ExampleInputs, as_inputs, copied
 from .mode_graphs import ModeGraph, merge_modes
+from .plain_layers import call_plain_layers, make_plain
 from .preserving import preserving_state
 from .propagation import alike, run_both
-from .recorder import LIBRARIES
+from .recorder import LIBRARIES, held_tensors
 from .session import Recording, record
 from .values import Refusal
 from .wrappers import require_plain
@@ -74,9 +76,9 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     require_plain(network)
     inputs = as_inputs(example_inputs)
     recordings = [_recorded(network, inputs, training=False)]
-    if recordings[0].modes_read or _changes_with_the_mode(network):
+    if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
         recordings.append(_recorded(network, inputs, training=True))
-    known = _shallow_copy(network)  # constants that the forward makes are hung on it, not on the user's
+    known = _with_plain_layers(network, recordings)
     for recording in recordings:
         known.__dict__.update(recording.constants)
     graph = recordings[0].graph
@@ -110,6 +112,19 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
     told = f"the code {reason}" if isinstance(reason, Refusal) else _first_line(reason)
     mode = " in training mode" if training else ""
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
+
+
+def _with_plain_layers(network: nn.Module, recordings: Sequence[Recording]) -> nn.Module:
+    """A copy of the network that shares its tensors; what the code writes out as functions is layers there."""
+    last = recordings[-1].plain
+    agreed = [p for p in last if all(p in r.plain and r.plain[p].is_like(last[p]) for r in recordings)]
+    if not agreed:
+        return _shallow_copy(network)  # constants that the forward makes are hung on it, not on the user's
+    for recording in recordings:
+        call_plain_layers(recording.graph, [recording.plain[path] for path in agreed])
+    known = deep_copy(network, {tensor: tensor for tensor in held_tensors(network)})
+    make_plain(known, [last[path] for path in agreed])
+    return known
 
 
 def _call(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> None:

@@ -67,7 +67,7 @@ class Recorder(fx.Tracer):
         self.inside = 0
         self.modes_read: set[nn.Module] = set()
         self.submodule_paths = {module: path for path, module in network.named_modules()}
-        self.state = _state_paths(network)
+        self.state = {id(tensor): path for tensor, path in held_tensors(network).items()}
         self.constants: dict[str, Tensor] = {}
         self.device = next((t.device for t in (*network.parameters(), *network.buffers())), torch.device("cpu"))
         self._reads: dict[str, fx.Node] = {}
@@ -291,8 +291,9 @@ class Recorder(fx.Tracer):
             return self._noted(result, node, args, kwargs)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """What a rule speaks of by its type is kept whole."""
-        return qualified_name(type(m)) == FROZEN_BATCH_NORM or super().is_leaf_module(m, module_qualified_name)
+        """What a rule speaks of by its type is kept whole; layers that the forward makes as it runs are followed."""
+        is_layer = qualified_name(type(m)) == FROZEN_BATCH_NORM or super().is_leaf_module(m, module_qualified_name)
+        return is_layer and m in (self.submodule_paths or {})
 
     @contextmanager
     def entered(self, m: nn.Module) -> Iterator[None]:
@@ -323,14 +324,14 @@ def _tensors(value: Any) -> list[Tensor]:
     return [x for x in values if isinstance(x, Tensor) and x.layout is torch.strided]
 
 
-def _state_paths(network: nn.Module) -> dict[int, str]:
+def held_tensors(network: nn.Module) -> dict[Tensor, str]:
     """Every tensor that a network holds, and its path."""
-    paths: dict[int, str] = {}
+    paths: dict[Tensor, str] = {}
     for path, module in network.named_modules():
         held = {**module.__dict__, **module._parameters, **module._buffers}
         for name, value in held.items():
             if isinstance(value, Tensor):
-                paths.setdefault(id(value), f"{path}.{name}" if path else name)
+                paths.setdefault(value, f"{path}.{name}" if path else name)
     return paths
 
 

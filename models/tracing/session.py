@@ -13,6 +13,7 @@ from torch.fx import _symbolic_trace as symbolic_trace
 
 from ...errors import NetworkError
 from .numbers import Origin
+from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes
 
@@ -28,12 +29,18 @@ class Recording:
         modes_read: modules whose mode the forward asked for.
         sized: layers whose size it asked for.
         constants: name of an attribute that the graph reads → tensor that is no attribute of the network.
+        plain: layers that the code writes out, by their paths.
     """
 
     graph: fx.Graph
     modes_read: frozenset[nn.Module]
     sized: frozenset[str]
     constants: dict[str, Tensor]
+    plain: dict[str, PlainLayer]
+
+    def asks_for_the_mode(self) -> bool:
+        """Whether the other mode may give another graph."""
+        return bool(self.modes_read) or depends_on_the_mode(self.plain)
 
 
 def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
@@ -45,7 +52,8 @@ def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
             result = network(*args, **kwargs)
         recorder.create_node("output", "output", (recorder.create_arg(result),), {})
     _remove_unused(recorder.graph)
-    return Recording(recorder.graph, frozenset(recorder.modes_read), frozenset(sized), recorder.constants)
+    plain = find_plain_layers(recorder.graph, network)
+    return Recording(recorder.graph, frozenset(recorder.modes_read), frozenset(sized), recorder.constants, plain)
 
 
 def expect_argument(value: Any, found: Any, name: str) -> None:
