@@ -6,6 +6,7 @@ children and tensors stay; a module with other tensors too gets the layer as a c
 known of torch's layers then holds for them, and folding puts the user's classes back.
 """
 
+import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,7 @@ class PlainLayer:
         kind: torch's class.
         options: of its making.
         calls: the nodes that become calls of the layer.
+        kernels: nodes that yield a size of the kernel's, which is the same at every width → that size.
         counters: nodes that count batches, which torch's layer does itself.
         alone: whether the owner holds nothing else, and so becomes the layer.
     """
@@ -40,6 +42,7 @@ class PlainLayer:
     kind: type[nn.Module]
     options: dict[str, Any]
     calls: list[fx.Node] = field(default_factory=list)
+    kernels: dict[fx.Node, int] = field(default_factory=dict)
     counters: list[fx.Node] = field(default_factory=list)
     alone: bool = False
 
@@ -80,17 +83,27 @@ def depends_on_the_mode(layers: Mapping[str, PlainLayer]) -> bool:
 def call_plain_layers(graph: fx.Graph, layers: Iterable[PlainLayer]) -> None:
     """Makes the calls of functions calls of layers."""
     for layer in layers:
+        for node, size in layer.kernels.items():
+            for user in list(node.users):
+                user.args, user.kwargs = fx.map_arg(
+                    (user.args, user.kwargs), lambda n, node=node, size=size: size if n is node else n
+                )
         for node in layer.calls:
             with graph.inserting_before(node):
                 call = graph.call_module(layer.path, (node.args[0] if node.args else node.kwargs["input"],))
             call.meta = node.meta
             node.replace_all_uses_with(call)
-        for node in (*layer.calls, *layer.counters):
-            sources = node.all_input_nodes
-            graph.erase_node(node)
-            for source in sources:
-                if source.op == "get_attr" and not source.users:
-                    graph.erase_node(source)
+        for node in (*layer.calls, *layer.counters, *layer.kernels):
+            _erase(graph, node)
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Erases a node, and what reads an attribute for it alone."""
+    sources = node.all_input_nodes
+    graph.erase_node(node)
+    for source in sources:
+        if not source.users and (source.op == "get_attr" or source.target is getattr):
+            _erase(graph, source)
 
 
 def make_plain(network: nn.Module, layers: Iterable[PlainLayer]) -> None:
@@ -206,15 +219,31 @@ def _is_whole(layer: PlainLayer, graph: fx.Graph, network: nn.Module) -> bool:
     paths = {f"{prefix}{name}" for name in layer.names.values()}
     counter = f"{prefix}num_batches_tracked"
     for node in graph.nodes:
-        if node.op == "get_attr" and node.target in paths and not set(node.users) <= set(layer.calls):
-            return False
+        if node.op == "get_attr" and node.target in paths:
+            others = set(node.users) - set(layer.calls)
+            if not all(_reads_kernel(other, layer) for other in others):
+                return False
         if node.op == "get_attr" and node.target == counter and "running_mean" in layer.names:
             if not all(user.target == "add_" and not user.users for user in node.users):
                 return False
             layer.counters += list(node.users)
-    others = {*owner._parameters, *owner._buffers} - {*layer.names.values(), "num_batches_tracked"}
+    held = {name for name, value in (*owner._parameters.items(), *owner._buffers.items()) if value is not None}
+    others = held - {*layer.names.values(), "num_batches_tracked"}
     layer.alone = bool(layer.owner) and not others and all(role == name for role, name in layer.names.items())
-    return layer.alone or not layer.counters
+    return layer.alone or not (layer.counters or layer.options.get("groups", 1) > 1 and "in_channels" in layer.options)
+
+
+def _reads_kernel(node: fx.Node, layer: PlainLayer) -> bool:
+    """Whether a node reads a weight's shape for the size of its kernel alone; notes the sizes."""
+    kernel = layer.options.get("kernel_size", ())
+    if node.target is not getattr or node.args[1] != "shape" or not kernel:
+        return False
+    for user in node.users:
+        index = user.args[1] if user.target is operator.getitem else None
+        if not isinstance(index, int) or index < 2:
+            return False
+        layer.kernels[user] = kernel[index - 2]
+    return True
 
 
 _Made = tuple[type[nn.Module], dict[str, Any]] | None
