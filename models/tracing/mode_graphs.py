@@ -37,10 +37,10 @@ def merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> tuple[fx.Graph, ModeGra
         match = _match(node, ahead[position:], found)
         if match is None:
             with graph.inserting_before(ahead[position] if position < len(ahead) else output):
-                found[node] = graph.node_copy(node, found.__getitem__)
-            continue
-        twin, arguments = match
-        position = ahead.index(twin, position) + 1
+                twin, arguments = graph.node_copy(node, found.__getitem__), []
+        else:
+            twin, arguments = match
+            position = ahead.index(twin, position) + 1
         found[node] = twin
         twin.meta.update({key: fx.map_arg(node.meta[key], found.__getitem__) for key in _FLOW if key in node.meta})
         if arguments:
