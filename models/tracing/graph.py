@@ -18,6 +18,7 @@ from .preserving import preserving_state
 from .propagation import alike, run_both
 from .recorder import LIBRARIES, held_tensors
 from .session import Recording, record
+from .sizes import TRACING
 from .values import Refusal
 from .wrappers import require_plain
 
@@ -28,6 +29,7 @@ IN_PLACE_FUNCTIONS = {
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
+
 
 @dataclass(frozen=True)
 class TracedNetwork:
@@ -74,7 +76,11 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
             the example inputs.
     """
     require_plain(network)
-    inputs = as_inputs(example_inputs)
+    with TRACING:
+        return _trace(network, as_inputs(example_inputs))
+
+
+def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     recordings = [_recorded(network, inputs, training=False)]
     if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
         recordings.append(_recorded(network, inputs, training=True))

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ..layers.narrowing import BATCH_NORMS, has_hooks
+from ..layers.kinds import BATCH_NORM
+from ..layers.narrowing import has_hooks
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 _BEFORE = "_before_branchfold"
@@ -77,7 +78,7 @@ def find_plain_layers(graph: fx.Graph, network: nn.Module) -> dict[str, PlainLay
 
 def depends_on_the_mode(layers: Mapping[str, PlainLayer]) -> bool:
     """Whether one mode alone does not tell what the layers are."""
-    return any(issubclass(layer.kind, BATCH_NORMS) for layer in layers.values())
+    return any(layer.kind in BATCH_NORM.classes for layer in layers.values())
 
 
 def call_plain_layers(graph: fx.Graph, layers: Iterable[PlainLayer]) -> None:
@@ -269,7 +270,11 @@ def _linear(weight: Tensor, names: Mapping[str, str], given: dict[str, Any], sha
 def _batch_norm(weight: Tensor, names: Mapping[str, str], given: dict[str, Any], shape: Any, owner: nn.Module) -> _Made:
     kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
     tracks = "running_mean" in names and "running_var" in names
-    if len(shape) not in kinds or "bias" not in names or given.get("training", False) is not (owner.training or not tracks):
+    if (
+        len(shape) not in kinds
+        or "bias" not in names
+        or given.get("training", False) is not (owner.training or not tracks)
+    ):
         return None
     if getattr(owner, "momentum", 0.1) is None:
         return None
@@ -295,9 +300,7 @@ _TRANSPOSED_CONVOLUTIONS = {3: nn.ConvTranspose1d, 4: nn.ConvTranspose2d, 5: nn.
 _NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 
 _KINDS: dict[Any, tuple[tuple[str, ...], Callable[..., _Made]]] = {
-    **dict.fromkeys(
-        (F.conv1d, F.conv2d, F.conv3d), (_CONVOLUTION, _convolution(_CONVOLUTIONS, transposed=False))
-    ),
+    **dict.fromkeys((F.conv1d, F.conv2d, F.conv3d), (_CONVOLUTION, _convolution(_CONVOLUTIONS, transposed=False))),
     **dict.fromkeys(
         (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d),
         (_TRANSPOSED, _convolution(_TRANSPOSED_CONVOLUTIONS, transposed=True)),

@@ -18,7 +18,9 @@ def preserving_state(network: nn.Module) -> Iterator[None]:
     """
     before = {module: dict(module.__dict__) for module in network.modules()}
     held = [_Held(value) for attributes in before.values() for value in attributes.values() if _is_container(value)]
-    buffers = [(buffer, buffer._version, buffer.detach().clone()) for buffer in network.buffers() if _has_version(buffer)]
+    buffers = [
+        (buffer, buffer._version, buffer.detach().clone()) for buffer in network.buffers() if _has_version(buffer)
+    ]
     try:
         with _preserving_randomness(network):
             yield

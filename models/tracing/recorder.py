@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
 
-from ..layers.narrowing import FROZEN_BATCH_NORM, qualified_name
+from ..layers.kinds import is_known_whole
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
 from .values import CONSTANT_READS, VALUE_READS, Refusal, constant_value
@@ -152,7 +152,9 @@ class Recorder(fx.Tracer):
         if path is None and tensor.is_meta:
             raise Refusal("uses a tensor that was computed where tracing cannot see, outside of torch's functions")
         if path is None:
-            path = next((f"_tensor_constant{i}" for i in range(10**6) if not self._is_taken(f"_tensor_constant{i}")), "")
+            path = next(
+                (f"_tensor_constant{i}" for i in range(10**6) if not self._is_taken(f"_tensor_constant{i}")), ""
+            )
             self.state[id(tensor)], self.constants[path] = path, tensor
         if path not in self._reads:
             self._reads[path] = self.create_node("get_attr", path, (), {})
@@ -261,6 +263,7 @@ class Recorder(fx.Tracer):
 
     def _value(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the forward makes of a tensor's values: allowed where they are the same whatever the input is."""
+
         def real(x: Any) -> Any:
             is_state = isinstance(x, Tensor) and (self.origin(x) is not None or id(x) in self.state)
             return constant_value(self._tensor(x), self.root, self.constants) if is_state else plain(x)
@@ -292,7 +295,7 @@ class Recorder(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """What a rule speaks of by its type is kept whole; layers that the forward makes as it runs are followed."""
-        is_layer = qualified_name(type(m)) == FROZEN_BATCH_NORM or super().is_leaf_module(m, module_qualified_name)
+        is_layer = is_known_whole(m) or super().is_leaf_module(m, module_qualified_name)
         return is_layer and m in (self.submodule_paths or {})
 
     @contextmanager

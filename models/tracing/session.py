@@ -47,7 +47,12 @@ def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
     """Records what the network does in the mode that it is in; nothing is computed."""
     recorder = Recorder(network)
     args, kwargs = _arguments(recorder, network, inputs)
-    with torch.inference_mode(False), torch.no_grad(), recorded_sizes(network, recorder) as sized, _redirected(recorder):
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        recorded_sizes(network, recorder) as sized,
+        _redirected(recorder),
+    ):
         with Listening(recorder):
             result = network(*args, **kwargs)
         recorder.create_node("output", "output", (recorder.create_arg(result),), {})
@@ -64,7 +69,9 @@ def expect_argument(value: Any, found: Any, name: str) -> None:
     """
     if value is not found and (isinstance(value, Tensor) or found is None or value != found):
         told = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
-        raise NetworkError(f"the network was traced with {name}={found!r}, but got {told:.80}; trace it with such inputs")
+        raise NetworkError(
+            f"the network was traced with {name}={found!r}, but got {told:.80}; trace it with such inputs"
+        )
 
 
 def _arguments(recorder: Recorder, network: nn.Module, inputs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -1,10 +1,13 @@
-"""Layers whose size a forward reads: the trace keeps the number, which narrowing would change. And whose mode it reads."""
+"""Layers whose size a forward reads, which narrowing would change, and modules whose mode it reads."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+
+from ..layers.kinds import behaves_as
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -23,12 +26,17 @@ _SIZES = {
 }
 
 
+# What is patched is patched for the whole process, by the recording session as well: one thread traces at a time.
+TRACING = threading.RLock()
+
+
 @contextmanager
 def recorded_sizes(network: nn.Module, recorder: "Recorder") -> Iterator[set[str]]:
     """Collects the paths of torch's own layers whose size is read meanwhile, as an attribute or from `parameters()`.
 
-    Layers' own forwards are not listened to: what else reads a size is the user's code. Modules whose mode is read are
-    noted on the recorder.
+    Layers' own forwards are not listened to: what else reads a size is the user's code. What other threads read is their
+    own affair, and another thread that would record waits until this one is done. Modules whose mode is read are noted
+    on the recorder.
     """
     paths = {id(layer): path for path, layer in network.named_modules()}
     read: set[str] = set()
@@ -37,12 +45,17 @@ def recorded_sizes(network: nn.Module, recorder: "Recorder") -> Iterator[set[str
         if (name == "training" or name in _SIZES) and id(self) in paths and recorder.is_listening():
             if name == "training":
                 recorder.modes_read.add(self)
-            elif type(self).__module__.startswith("torch.nn."):
+            elif behaves_as(self).__module__.startswith("torch.nn."):
                 read.add(paths[id(self)])
         return object.__getattribute__(self, name)
 
-    nn.Module.__getattribute__ = recorded  # type: ignore[method-assign,assignment]
-    try:
-        yield read
-    finally:
-        del nn.Module.__getattribute__
+    with TRACING:
+        before = nn.Module.__dict__.get("__getattribute__")
+        nn.Module.__getattribute__ = recorded  # type: ignore[method-assign,assignment]
+        try:
+            yield read
+        finally:
+            if before is None:
+                del nn.Module.__getattribute__
+            else:
+                nn.Module.__getattribute__ = before  # type: ignore[method-assign]

@@ -40,7 +40,9 @@ def constant_value(node: fx.Node, network: nn.Module, constants: Mapping[str, Te
         return _state_value(node, network, constants)
     args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: constant_value(n, network, constants))
     with torch.no_grad():
-        return getattr(args[0], target)(*args[1:], **kwargs) if node.op == "call_method" else node.target(*args, **kwargs)
+        return (
+            getattr(args[0], target)(*args[1:], **kwargs) if node.op == "call_method" else node.target(*args, **kwargs)
+        )
 
 
 def _state_value(node: fx.Node, network: nn.Module, constants: Mapping[str, Tensor]) -> Tensor:
