@@ -128,8 +128,9 @@ def _initialised(
 
 def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
     """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
-    for mine, given in zip(branched.network.modules(), model.modules(), strict=True):
-        mine.training = given.training
+    modes = {path: module.training for path, module in model.named_modules()}
+    for path, module in branched.network.named_modules():  # a layer that the code writes out has its owner's
+        module.training = modes[path if path in modes else path.rpartition(".")[0]]
     branched.training = model.training
     for container in (branched.mixing, branched.compress, branched.narrow, branched.values, branched.blend):
         for module in container.modules():

@@ -19,6 +19,7 @@ from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.attributes import write
+from ..tracing.plain_layers import restore_classes
 from .modules import compress_of
 from .network import BranchedNetwork
 from .plan import Part
@@ -136,6 +137,7 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
             owner, _, name = path.rpartition(".")
             network.get_submodule(owner)._parameters[name] = _folded_values(branched, path, parts, chosen)
     _rewrite_attributes(branched, network, chosen)
+    restore_classes(network)
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     if rest:
         return _with_branches_of(branched, network, rest)
@@ -166,6 +168,11 @@ def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
     instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
     for path, parts in branched.plan.carriers.items():
         instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)
+    for path in branched.plan.carriers:
+        folded = instead[layer(path)]
+        assert isinstance(folded, nn.Module)
+        for name, child in layer(path).named_children():  # of a layer that the user's code gave some
+            folded._modules[name] = instead.get(child) or deep_copy(child, instead)  # type: ignore[assignment,arg-type]
     return deep_copy(branched.network, instead)
 
 

@@ -50,7 +50,7 @@ class ChannelGraph:
         called = [node for node in self.nodes if node.op == "call_module"]
         self._calls = Counter(str(node.target) for node in called)
         read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
-        self._read = {target.rpartition(".")[0] for target in read}
+        self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
         self._owners = _parameter_owners(self.traced.network)
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
@@ -279,14 +279,14 @@ class ChannelGraph:
             return f"{name} has forward hooks"
         if name in self._refused:
             return self._refused[name]
-        if name in self._read:
-            return f"the code reads {name}'s tensors"
         if name in self.traced.sized:
             return f"the code reads {name}'s size"
+        if name in self._read:
+            return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
-        for parameter in module.parameters():
-            others = self._owners[id(parameter)] - {name}
+        for parameter in module._parameters.values():
+            others = {path for path in self._owners[id(parameter)] if self.traced.modules.get(path) is not module}
             if others:
                 return f"{name} shares weights with {min(others) or 'the network itself'}"
         if len(node.args) != 1 or node.kwargs:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import fx
 
 from ..tracing.graph import IN_PLACE_FUNCTIONS, TracedNetwork
+from ..tracing.mode_graphs import ModeGraph
 
 
 def is_in_place(node: fx.Node, traced: TracedNetwork) -> bool:
@@ -33,15 +34,26 @@ def reading_results(traced: TracedNetwork) -> TracedNetwork:
         changed = node.args[0] if node.args else None
         if not isinstance(changed, fx.Node) or not is_in_place(node, traced) or "shape" not in node.meta:
             continue
-        for user in [user for user in changed.users if order[user] > order[node]]:
+        for user in [user for user in changed.users if order[user] > order[node] and _runs_with(user, node, traced)]:
             user.replace_input_with(changed, node)
             shares = user.meta.get("shares", ())
             user.meta["shares"] = [node if source is changed else source for source in shares]
-        if traced.evaluation is not None:
-            traced = replace(traced, evaluation=_replaced(traced.evaluation, changed, node))
+        evaluation, training = (_yielding(mode, changed, node) for mode in (traced.evaluation, traced.training))
+        traced = replace(traced, evaluation=evaluation, training=training)
     return traced
 
 
-def _replaced(result: Any, old: fx.Node, new: fx.Node) -> Any:
-    """A structure of nodes with one node in another's place."""
-    return fx.map_arg(result, lambda node: new if node is old else node)
+def _runs_with(user: fx.Node, node: fx.Node, traced: TracedNetwork) -> bool:
+    """Whether each mode that runs `user` runs `node`, too."""
+    modes = [mode for mode in (traced.evaluation, traced.training) if mode is not None]
+    if user.op == "output":
+        return all(node in mode.nodes for mode in (traced.training,) if mode is not None)
+    return all(node in mode.nodes or user not in mode.nodes for mode in modes)
+
+
+def _yielding(mode: ModeGraph | None, old: fx.Node, new: fx.Node) -> ModeGraph | None:
+    """A mode that yields one node in another's place, if it runs it."""
+    if mode is None or new not in mode.nodes:
+        return mode
+    result: Any = fx.map_arg(mode.result, lambda node: new if node is old else node)
+    return mode._replace(result=result)

@@ -87,6 +87,18 @@ def _plain_sizes(value: object) -> tuple[Form, ...] | None:
     return None
 
 
+@rule_for(functions=functions(operator, "eq ne"))
+def _comparison(node: fx.Node, graph: ChannelGraph) -> None:
+    """Numbers that are equal at any width leave nothing to decide."""
+    form = graph.form(node.args[0])
+    other = graph.form(node.args[1])
+    if form is None or other is None or shape_of(node) is not None:
+        return not_known(node, graph)
+    if form.value() == other.value() and graph.demand(node, node.args[1], form):
+        graph.explain(node, *node.args)
+    return None
+
+
 @rule_for(functions=functions(operator, "floordiv"))
 def _floor_division(node: fx.Node, graph: ChannelGraph) -> None:
     if shape_of(node) is None:

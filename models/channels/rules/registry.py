@@ -32,7 +32,8 @@ def follow(node: fx.Node, graph: ChannelGraph) -> None:
 def _apply(node: fx.Node, graph: ChannelGraph) -> None:
     if node.op == "output":
         sources = list(node.all_input_nodes)
-        fx.map_arg(graph.traced.evaluation, sources.append)
+        if graph.traced.evaluation is not None:
+            fx.map_arg(graph.traced.evaluation.result, sources.append)
         for source in sources:
             for layout in graph.layouts_of(source):
                 layout.fix(_OUTPUT)

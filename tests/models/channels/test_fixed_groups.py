@@ -111,8 +111,13 @@ FIXED = {
         {},
         "the code reads first's tensors",
     ),
-    "in place by a module while a view is in use": (
-        lambda net, x: (y := x.detach(), net.relu(x) + y)[1],
+    "in place while in use": (
+        lambda net, x: F.relu(x.detach(), inplace=True) + x.sigmoid(),
+        {},
+        "relu changes it in place while it is still in use",
+    ),
+    "in place by a module while in use": (
+        lambda net, x: net.relu(x.detach()) + x.sigmoid(),
         {"relu": nn.ReLU(inplace=True)},
         "relu changes it in place while it is still in use",
     ),

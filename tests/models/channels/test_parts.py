@@ -278,7 +278,7 @@ def test_an_attribute_that_is_used_for_something_else_too_fixes_its_channels():
         return net.last(a * b / net.width)
 
     network = Widths(forward, {"stem": conv(3, 8), "last": conv(4, 2)}, width=4)
-    assert reasons(network, torch.randn(2, 3, 7, 9))["stem"] == "truediv uses width, its number of channels"
+    assert reasons(network, torch.randn(2, 3, 7, 9))["stem"] == "div uses width, its number of channels"
 
 
 def test_parts_have_widths_of_their_own():
