@@ -82,12 +82,16 @@ class TracedNumber(int):
         return _scaled(self, other, operator.floordiv)
 
 
+# What a number is computed with; sizes that are traced look like integers, and compute with it themselves.
+_PLAIN = (int, bool, TracedNumber)
+
+
 def _form(number: int) -> tuple[Mapping[Attribute, Fraction], Fraction]:
     return (number.terms, number.constant) if isinstance(number, TracedNumber) else ({}, Fraction(number))
 
 
 def _sum(number: TracedNumber, other: Any, sign: int) -> Any:
-    if not isinstance(other, int):
+    if type(other) not in _PLAIN:
         return NotImplemented
     terms, constant = _form(other)
     total = dict(number.terms)
@@ -97,7 +101,7 @@ def _sum(number: TracedNumber, other: Any, sign: int) -> Any:
 
 
 def _scaled(number: TracedNumber, other: Any, operation: Callable[[int, int], int]) -> Any:
-    if not isinstance(other, int):
+    if type(other) not in _PLAIN:
         return NotImplemented
     plain = operation(int(number), int(other))
     if isinstance(other, TracedNumber) or other == 0 or (operation is operator.floordiv and int(number) % other):

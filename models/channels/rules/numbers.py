@@ -49,6 +49,10 @@ def follow_number(node: fx.Node, graph: ChannelGraph) -> None:
     a, b = map(graph.form, node.args)
     if a is None or b is None:
         return None
+    if operation in ("add", "sub"):
+        graph.explain(node, *node.args)
+    else:  # an attribute that counts something else, groups for example
+        a, b = (form if any(True for _ in form.channels()) else Form.of_number(form.value()) for form in (a, b))
     found = _combined(operation, a, b)
     if found is not None:
         graph.keep_number(node, found)
