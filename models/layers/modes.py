@@ -1,6 +1,6 @@
 """Training and evaluation mode, module by module."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import nn
@@ -15,3 +15,14 @@ def preserving_modes(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+def modes_of(network: nn.Module) -> dict[str, bool]:
+    """Module path → its mode."""
+    return {path: module.training for path, module in network.named_modules()}
+
+
+def set_modes(network: nn.Module, modes: Mapping[str, bool]) -> None:
+    """Puts every module into the mode told; one without, as a layer that the code writes out, into its owner's."""
+    for path, module in network.named_modules():
+        module.training = modes[path if path in modes else path.rpartition(".")[0]]

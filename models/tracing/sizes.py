@@ -34,9 +34,9 @@ TRACING = threading.RLock()
 def recorded_sizes(network: nn.Module, recorder: "Recorder") -> Iterator[set[str]]:
     """Collects the paths of torch's own layers whose size is read meanwhile, as an attribute or from `parameters()`.
 
-    Layers' own forwards are not listened to: what else reads a size is the user's code. What other threads read is their
-    own affair, and another thread that would record waits until this one is done. Modules whose mode is read are noted
-    on the recorder.
+    Layers' own forwards are not listened to: what else reads a size is the user's code. What other threads read is
+    their own affair, and another thread that would record waits until this one is done. Modules whose mode is read are
+    noted on the recorder.
     """
     paths = {id(layer): path for path, layer in network.named_modules()}
     read: set[str] = set()
