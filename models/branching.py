@@ -14,7 +14,10 @@ from .fitting.activations import input_batches
 from .fitting.choice import CHOICES
 from .fitting.initialisations import INITIALISATIONS
 from .layers.copying import deep_copy
+from .layers.modes import modes_of, set_modes
 from .tracing.inputs import ExampleInputs, as_inputs
+from .tracing.preserving import preserving_state
+from .tracing.wrappers import require_plain
 
 
 @torch.inference_mode(False)  # branches are to be trained
@@ -100,11 +103,9 @@ class _Method(NamedTuple):
 
 def _analysed(model: nn.Module, example_inputs: ExampleInputs) -> Analysis:
     """The analysis of a copy of `model`, whose layers a branched network may take over."""
-    if isinstance(model, BranchedNetwork) or not isinstance(model, nn.Module):
-        what = (
-            "a network that has branches already: fold it first" if isinstance(model, BranchedNetwork) else repr(model)
-        )
-        raise NetworkError(f"model must be a network, but got {what:.80}")
+    if isinstance(model, BranchedNetwork):
+        raise NetworkError("model must be a network, but got a network that has branches already: fold it first")
+    require_plain(model)
     return Analysis.of(deep_copy(model), example_inputs)
 
 
@@ -118,7 +119,8 @@ def _initialised(
     elif widths:
         batches = input_batches(analysis, data)
         try:
-            initialisation.fit(branched, analysis, batches, method.choice)
+            with preserving_state(branched.network):  # the data flows through it
+                initialisation.fit(branched, analysis, batches, method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
@@ -128,9 +130,7 @@ def _initialised(
 
 def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
     """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
-    modes = {path: module.training for path, module in model.named_modules()}
-    for path, module in branched.network.named_modules():  # a layer that the code writes out has its owner's
-        module.training = modes[path if path in modes else path.rpartition(".")[0]]
+    set_modes(branched.network, modes_of(model))
     branched.training = model.training
     for container in (branched.mixing, branched.compress, branched.narrow, branched.values, branched.blend):
         for module in container.modules():

@@ -17,6 +17,7 @@ from ..channels.groups import Analysis
 from ..channels.parameters import value_dim
 from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
+from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.attributes import write
 from ..tracing.plain_layers import restore_classes
@@ -172,7 +173,7 @@ def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
         folded = instead[layer(path)]
         assert isinstance(folded, nn.Module)
         for name, child in layer(path).named_children():  # of a layer that the user's code gave some
-            folded._modules[name] = instead.get(child) or deep_copy(child, instead)  # type: ignore[assignment,arg-type]
+            folded._modules[name] = instead.get(child) or deep_copy(child, instead)  # type: ignore[assignment]
     return deep_copy(branched.network, instead)
 
 
@@ -278,10 +279,9 @@ def _folded_values(branched: BranchedNetwork, path: str, parts: tuple[Part, ...]
 
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
     """The partly folded network with the branches that remain, their weights and α as they were."""
-    training = {name: module.training for name, module in network.named_modules()}
+    modes = modes_of(network)
     rest = BranchedNetwork.at(Analysis.of(network, branched.example), widths)
-    for name, module in rest.network.named_modules():
-        module.training = training[name]
+    set_modes(rest.network, modes)
     for path in rest.plan.writers:
         rest.compress.put(path, deep_copy(branched.compress.at(path)))
     for path in rest.plan.carriers:

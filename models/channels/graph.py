@@ -243,7 +243,7 @@ class ChannelGraph:
         return [source for source in node.all_input_nodes if shape_of(source) is not None]
 
     def is_aliased(self, node: fx.Node) -> bool:
-        """Whether `node` changes a tensor in place that something later still reads."""
+        """Whether `node` changes a tensor in place that something later still reads, the network's own among them."""
         if node in self._alone or not self.is_in_place(node):
             return False
         alike, found = [node, *node.all_input_nodes[:1]], set()
@@ -254,6 +254,8 @@ class ChannelGraph:
             # Nothing in this memory from before an operation that was alone in it is read after that operation.
             before = () if tensor in self._alone else tensor.meta.get("shares", ())
             alike += {*before, *views} - found
+        if any(tensor.op == "get_attr" for tensor in found):
+            return True
         users = {user for tensor in found - {node} for user in tensor.users}
         if any(self._order[user] > self._order[node] for user in users):
             return True

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import NetworkError, one_line
 from ..layers.copying import deep_copy
+from ..layers.modes import preserving_modes
 from .inputs import ExampleInputs, as_inputs, copied
 from .mode_graphs import ModeGraph, merge_modes
 from .plain_layers import call_plain_layers, make_plain
@@ -19,7 +20,7 @@ from .propagation import alike, run_both
 from .recorder import LIBRARIES, held_tensors
 from .session import Recording, record
 from .sizes import TRACING
-from .values import Refusal
+from .values import UntraceableError
 from .wrappers import require_plain
 
 # Functions that change their first argument, with the twin that does not.
@@ -53,7 +54,7 @@ class TracedNetwork:
 
     def evaluated(self) -> Collection[fx.Node]:
         """The nodes that evaluation runs."""
-        return self.graph.nodes if self.evaluation is None else self.evaluation.nodes
+        return list(self.graph.nodes) if self.evaluation is None else self.evaluation.nodes
 
     def module(self, node: fx.Node) -> nn.Module:
         """The leaf module that a `call_module` node calls."""
@@ -88,8 +89,9 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     for recording in recordings:
         known.__dict__.update(recording.constants)
     graph = recordings[0].graph
-    with torch.inference_mode(False), preserving_state(network), torch.no_grad():
+    with torch.inference_mode(False), preserving_state(network), preserving_modes(known), torch.no_grad():
         network.eval()
+        known.eval()
         try:
             traced, given = run_both(network, known, graph, inputs)
         except Exception as error:
@@ -115,7 +117,7 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
         except Exception as error:
             reason, place = error, _user_line(error)
     _call(network, inputs, training=training)
-    told = f"the code {reason}" if isinstance(reason, Refusal) else one_line(reason)
+    told = f"the code {reason}" if isinstance(reason, UntraceableError) else one_line(reason)
     mode = " in training mode" if training else ""
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 

@@ -31,6 +31,7 @@ def merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> tuple[fx.Graph, ModeGra
     ahead = [node for node in graph.nodes if node.op != "output"]
     output = next(node for node in reversed(graph.nodes) if node.op == "output")
     trained, position, modes = {*ahead}, 0, set()
+    arguments: list[int | str]
     for node in evaluated.nodes:
         if node.op == "output":
             break

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from .recorder import Recorder
 
 _BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
-_UNARY = {"neg": operator.neg, "abs": operator.abs, "ceil": math.ceil, "floor": math.floor, "trunc": math.trunc}
+_UNARY: dict[str, Callable[..., Any]] = {
+    "neg": operator.neg,
+    "abs": operator.abs,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "trunc": math.trunc,
+}
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
 
@@ -35,14 +41,14 @@ class Origin:
         return self._node
 
 
-class TracedInt(torch.SymInt):
-    """An integer with its origin. It is torch's own kind of open integer, so that torch's functions take it.
+class TracedNumber:
+    """A number with its origin. It is torch's own kind of open number, so that torch's functions take it.
 
     Arithmetic gives such numbers again. Where Python decides by one, or takes its value for good, the graph gets a node
     that asserts what was found: what follows in the graph holds for that value alone.
     """
 
-    kind: type = int
+    kind: type
 
     def __init__(self, value: Any, recorder: "Recorder", origin: Origin) -> None:
         self.value, self.recorder, self.origin = value, recorder, origin
@@ -58,7 +64,7 @@ class TracedInt(torch.SymInt):
         return self.value
 
     def __index__(self) -> int:
-        return self.settled()  # type: ignore[no-any-return]
+        return operator.index(self.settled())
 
     def __int__(self) -> int:
         return int(self.settled())
@@ -67,14 +73,13 @@ class TracedInt(torch.SymInt):
         return float(self.settled())
 
     def __bool__(self) -> bool:
-        return bool(self != 0)
+        return bool(self.__ne__(0))
 
     def __hash__(self) -> int:
         return hash(self.settled())
 
-    def __round__(self, ndigits: int | None = None) -> Any:
-        arguments = (self,) if ndigits is None else (self, ndigits)
-        return self.recorder.computed(round, arguments)
+    def _rounded(self, *ndigits: int) -> Any:
+        return self.recorder.computed(round, (self, *ndigits))
 
     def __divmod__(self, other: Any) -> Any:
         return self // other, self % other
@@ -99,8 +104,14 @@ class TracedInt(torch.SymInt):
         return float(self.settled()).is_integer()
 
 
-class TracedFloat(TracedInt, torch.SymFloat):
-    """The same for what is computed with a division."""
+class TracedInt(TracedNumber, torch.SymInt):
+    """An integer with its origin, such as a size."""
+
+    kind = int
+
+
+class TracedFloat(TracedNumber, torch.SymFloat):
+    """What is computed with a division."""
 
     kind = float
 
@@ -123,7 +134,7 @@ def insisted(value: Any, found: Any, place: str) -> None:
     """
     if value != found:
         raise NetworkError(
-            f"the network was traced with inputs of another size: {place} decides by a size that was {found!r} then and "
+            f"the network was traced with inputs of another size: {place} decides by one that was {found!r} then and "
             f"is {value!r} now; trace it with inputs of this size"
         )
 
@@ -133,7 +144,7 @@ def _takes(other: object) -> bool:
 
 
 def _binary(function: Callable[..., Any], *, swapped: bool) -> Callable[..., Any]:
-    def method(self: TracedInt, other: Any) -> Any:
+    def method(self: TracedNumber, other: Any) -> Any:
         if not _takes(other) or isinstance(other, torch.Tensor):
             return NotImplemented
         known = is_traced(other) or type(other) in (int, float, bool, TracedNumber)
@@ -144,14 +155,14 @@ def _binary(function: Callable[..., Any], *, swapped: bool) -> Callable[..., Any
 
 
 def _unary(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: TracedInt) -> Any:
+    def method(self: TracedNumber) -> Any:
         return self.recorder.computed(function, (self,))
 
     return method
 
 
 def _comparison(function: Callable[..., Any]) -> Callable[..., Any]:
-    def method(self: TracedInt, other: Any) -> Any:
+    def method(self: TracedNumber, other: Any) -> Any:
         if not isinstance(other, int | float):
             return NotImplemented
         found = function(self.value, plain(other))
@@ -163,9 +174,10 @@ def _comparison(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _name in _BINARY:
-    setattr(TracedInt, f"__{_name}__", _binary(getattr(operator, _name), swapped=False))
-    setattr(TracedInt, f"__r{_name}__", _binary(getattr(operator, _name), swapped=True))
+    setattr(TracedNumber, f"__{_name}__", _binary(getattr(operator, _name), swapped=False))
+    setattr(TracedNumber, f"__r{_name}__", _binary(getattr(operator, _name), swapped=True))
 for _name, _function in _UNARY.items():
-    setattr(TracedInt, f"__{_name}__", _unary(_function))
+    setattr(TracedNumber, f"__{_name}__", _unary(_function))
+setattr(TracedNumber, "__round__", TracedNumber._rounded)  # noqa: B010  torch declares it for one kind otherwise
 for _name in _COMPARISONS:
-    setattr(TracedInt, f"__{_name}__", _comparison(getattr(operator, _name)))
+    setattr(TracedNumber, f"__{_name}__", _comparison(getattr(operator, _name)))

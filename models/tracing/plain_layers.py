@@ -6,6 +6,7 @@ children and tensors stay; a module with other tensors too gets the layer as a c
 known of torch's layers then holds for them, and folding puts the user's classes back.
 """
 
+import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -86,9 +87,7 @@ def call_plain_layers(graph: fx.Graph, layers: Iterable[PlainLayer]) -> None:
     for layer in layers:
         for node, size in layer.kernels.items():
             for user in list(node.users):
-                user.args, user.kwargs = fx.map_arg(
-                    (user.args, user.kwargs), lambda n, node=node, size=size: size if n is node else n
-                )
+                user.args, user.kwargs = fx.map_arg((user.args, user.kwargs), functools.partial(_known, {node: size}))
         for node in layer.calls:
             with graph.inserting_before(node):
                 call = graph.call_module(layer.path, (node.args[0] if node.args else node.kwargs["input"],))
@@ -96,6 +95,10 @@ def call_plain_layers(graph: fx.Graph, layers: Iterable[PlainLayer]) -> None:
             node.replace_all_uses_with(call)
         for node in (*layer.calls, *layer.counters, *layer.kernels):
             _erase(graph, node)
+
+
+def _known(sizes: Mapping[fx.Node, int], node: fx.Node) -> fx.Node | int:
+    return sizes.get(node, node)
 
 
 def _erase(graph: fx.Graph, node: fx.Node) -> None:
@@ -231,7 +234,8 @@ def _is_whole(layer: PlainLayer, graph: fx.Graph, network: nn.Module) -> bool:
     held = {name for name, value in (*owner._parameters.items(), *owner._buffers.items()) if value is not None}
     others = held - {*layer.names.values(), "num_batches_tracked"}
     layer.alone = bool(layer.owner) and not others and all(role == name for role, name in layer.names.items())
-    return layer.alone or not (layer.counters or layer.options.get("groups", 1) > 1 and "in_channels" in layer.options)
+    in_groups = layer.options.get("groups", 1) > 1 and "in_channels" in layer.options
+    return layer.alone or not (layer.counters or in_groups)
 
 
 def _reads_kernel(node: fx.Node, layer: PlainLayer) -> bool:

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_
 from ..layers.kinds import is_known_whole
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
-from .values import CONSTANT_READS, VALUE_READS, Refusal, constant_value
+from .values import CONSTANT_READS, VALUE_READS, UntraceableError, constant_value
 
 LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
 
@@ -148,9 +148,11 @@ class Recorder(fx.Tracer):
             return known.node
         path = self.state.get(id(tensor))
         if path is None and isinstance(tensor, nn.Parameter):
-            raise Refusal("uses a parameter that is none of the network's")
+            raise UntraceableError("uses a parameter that is none of the network's")
         if path is None and tensor.is_meta:
-            raise Refusal("uses a tensor that was computed where tracing cannot see, outside of torch's functions")
+            raise UntraceableError(
+                "uses a tensor that was computed where tracing cannot see, outside of torch's functions"
+            )
         if path is None:
             path = next(
                 (f"_tensor_constant{i}" for i in range(10**6) if not self._is_taken(f"_tensor_constant{i}")), ""
@@ -177,7 +179,7 @@ class Recorder(fx.Tracer):
         if name == "__get__":
             return self._attribute(function.__self__.__name__, function, args[0])
         if name == "__set__" and not args[0].is_meta:
-            raise Refusal(f"assigns a parameter's {function.__self__.__name__}")
+            raise UntraceableError(f"assigns a parameter's {function.__self__.__name__}")
         if name in VALUE_READS:
             return self._value(function, args, kwargs)
         if name in CONSTANT_READS:
@@ -238,7 +240,7 @@ class Recorder(fx.Tracer):
             if isinstance(value, torch.device):
                 return value
             if isinstance(value, Tensor) and "_branchfold" in value.__dict__:
-                return value.__dict__["_branchfold"][1]  # type: ignore[no-any-return]
+                return value.__dict__["_branchfold"][1]
         return self.device
 
     def _attribute(self, name: str, getter: Any, tensor: Tensor) -> Any:

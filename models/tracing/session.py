@@ -17,7 +17,8 @@ from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes
 
-_PURE = {getattr, operator.getitem, *(getattr(operator, n) for n in "add sub mul truediv floordiv mod pow".split())}
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_PURE = {getattr, operator.getitem, *(getattr(operator, name) for name in _ARITHMETIC)}
 
 
 @dataclass(frozen=True)
@@ -134,15 +135,15 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
         return recorder.whole(run, args, kwargs)
 
     try:
-        nn.Module.__call__ = called  # type: ignore[method-assign,assignment]
-        torch.autograd.Function.apply = classmethod(applied)  # type: ignore[assignment,method-assign]
+        nn.Module.__call__ = called  # type: ignore[method-assign]
+        torch.autograd.Function.apply = classmethod(applied)
         for (scope, name), function in zip(wrapped, before, strict=True):
             if _takes_the_mode(function):
                 scope[name] = _kept_whole(recorder, function)
         yield
     finally:
         nn.Module.__call__ = call  # type: ignore[method-assign]
-        torch.autograd.Function.apply = apply  # type: ignore[method-assign]
+        torch.autograd.Function.apply = apply
         for (scope, name), function in zip(wrapped, before, strict=True):
             scope[name] = function
 

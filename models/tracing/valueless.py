@@ -64,7 +64,9 @@ def _makes_anew(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> 
 
 
 _FACTORIES = frozenset(
-    "arange linspace logspace zeros ones empty full rand randn randint randperm eye tensor as_tensor tril_indices "
-    "triu_indices scalar_tensor bartlett_window blackman_window hamming_window hann_window kaiser_window fftfreq "
-    "rfftfreq empty_strided normal".split()
+    """
+    arange linspace logspace zeros ones empty full rand randn randint randperm eye tensor as_tensor
+    tril_indices triu_indices scalar_tensor bartlett_window blackman_window hamming_window hann_window
+    kaiser_window fftfreq rfftfreq empty_strided normal
+    """.split()  # noqa: SIM905
 )

@@ -31,5 +31,5 @@ def require_plain(network: Any) -> None:
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
             if nn.parameter.is_lazy(tensor):
                 raise NetworkError(
-                    f"{path or kind} has no size yet ({name} of a {type(module).__name__}); call the network once before"
+                    f"{path or kind} has no size yet ({name} of a {type(module).__name__}); call the network once"
                 )
