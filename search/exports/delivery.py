@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 from ...errors import DataError, StudyError
+from ...files import whole_file
 from ...models.checkpoints import NetworkDescription, load_network, read_description, save_network
 from ...models.cost import CostModel, count_macs
 from ...models.networks.factories import resolve_factory
@@ -155,11 +156,8 @@ def _accuracy_on(split: Split, network: nn.Module, data: dict[str, Any]) -> floa
 
 def _save_state_dict(network: nn.Module, path: Path) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-            partial = Path(folder) / path.name
-            torch.save(network.state_dict(), partial)
-            partial.replace(path)
+        with whole_file(path) as draft, draft.open("wb") as file:
+            torch.save(network.state_dict(), file)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise StudyError(f"cannot write {path}: {reason}") from error

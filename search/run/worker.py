@@ -19,7 +19,8 @@ from ...models.checkpoints import load_network
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
-from ...studies.database.storage import open_study, set_user_attrs
+from ...studies.database.optuna_internals import set_user_attrs, was_stopped
+from ...studies.database.storage import open_study
 from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, release_interrupted
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import BaselineReady, Listener, TrialEnded, TrialStarted
@@ -129,7 +130,7 @@ class Worker:
                 if self._current is not None:
                     release_interrupted(self.study, self._current)
                 raise
-            if self.study._stop_flag:  # Optuna's grid asks to stop when it is through, which ends this one call alone
+            if was_stopped(self.study):  # Optuna's grid asks to stop when it is through, which ends this one call alone
                 self.study.set_user_attr(EXHAUSTED, True)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")

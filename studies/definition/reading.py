@@ -11,7 +11,9 @@ from typing import Any, Self
 from pydantic import ValidationError, model_validator
 
 from ...errors import StudyError
+from .earlier import completed
 from .keys import (
+    COMPANIONS,
     BaselineTable,
     DataTable,
     ModelTable,
@@ -26,7 +28,7 @@ from .spaces import Space
 
 # The package of the built-in definitions.
 _BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
-# What may change between two runs of one study: neither alters what a trial is.
+# What may change between two runs of one study, because it alters no trial.
 FREE_KEYS = (("study", "trials"), ("data", "root"))
 # A baseline is trained or read, a trial's length is in epochs or in compute.
 ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
@@ -76,7 +78,7 @@ class Definition(Table):
         """Returns, in JSON types, everything that decides the study's results: all but `FREE_KEYS`."""
         tables = self.to_dict()
         for table, key in FREE_KEYS:
-            del tables[table][key]
+            tables[table].pop(key, None)
         return tables
 
 
@@ -100,7 +102,9 @@ def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
         path, value = parse_override(override)
         _replace(tables, path, value)
         sources[".".join(path)] = f"--set {override}"
-    return parse_definition(tables, label, sources)
+    definition = parse_definition(tables, label, sources)
+    _check_name(definition.study.name, sources.get("study.name", label))
+    return definition
 
 
 def parse_definition(
@@ -126,6 +130,19 @@ def parse_definition(
         raise StudyError(f"{label}: {line}") from None
 
 
+def stored_fingerprint(tables: dict[str, Any], label: str) -> dict[str, Any]:
+    """Returns a fingerprint that some version stored as this version would write it, with the keys added since.
+
+    Args:
+        tables: What `Definition.fingerprint` returned then, or `Definition.to_dict`.
+        label: Whose it is; it begins the error's line.
+
+    Raises:
+        StudyError: If it has keys or values that this version does not know.
+    """
+    return parse_definition(completed(tables), label).fingerprint()
+
+
 def builtin_studies() -> list[str]:
     """Returns the names of the studies that come with branchfold."""
     folder = files(_BUILTIN)
@@ -149,6 +166,17 @@ def parse_override(override: str) -> tuple[list[str], Any]:
             return path, _value(override[at + 1 :].strip())
         at = override.find("=", at + 1)
     raise StudyError(f"--set {override}: must be section.key=value, for example --set study.trials=20")
+
+
+def _check_name(name: str, label: str) -> None:
+    for kind in COMPANIONS:
+        if name.endswith(f"-{kind}"):
+            raise StudyError(
+                f"{label}: study.name must not end in -{kind}, which names what belongs to another study, "
+                f"but got {shown(name)}"
+            )
+    if name in (".", "..") or name.startswith("-"):
+        raise StudyError(f"{label}: study.name must be a name for files and commands, but got {shown(name)}")
 
 
 def _read(study: str) -> tuple[str, str]:

@@ -20,9 +20,10 @@ def study(storage):
     return study
 
 
-def companion(storage, study, kind=REFINED):
+def companion(storage, study, kind=REFINED, told=None):
     directions = [StudyDirection.MINIMIZE, StudyDirection.MAXIMIZE]
-    return open_companion(storage, study, kind, directions=directions, metrics=["loss", "accuracy"])
+    tell = pytest.fail if told is None else told.append
+    return open_companion(storage, study, kind, directions=directions, metrics=["loss", "accuracy"], told=tell)
 
 
 def test_has_the_studys_definition_under_its_own_name_and_the_baseline(storage, study):
