@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Gives the path of an empty draft beside `path`, for the block to write; it takes `path`'s place when the block ends.
+    """Gives the path of an empty draft beside `path`, for the block to write; when it ends, the draft takes the place.
 
     The draft is on the disk by then, with the mode of any new file. An error leaves what was at `path`, and no draft.
 

@@ -1,5 +1,6 @@
 """The network that a study prunes: trained once, or read from a checkpoint."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ...errors import NetworkError
+from ...errors import NetworkError, StudyError
 from ...models.checkpoints import NetworkDescription, read_description, save_network
 from ...studies.definition.reading import Definition
 from ..events import BaselineEpoch, Listener
 from ..training.classifier import Classifier, fit
-from .measurement import accuracy_of
+from .measurement import accuracy_of, evaluating
 from .task import Task, new_network
 
 
@@ -21,6 +22,7 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
+        StudyError: if it diverged, or gives all examples the same class.
         NetworkError: if the checkpoint is missing, damaged, or of another network.
     """
     table = task.definition.baseline
@@ -29,6 +31,7 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
     else:
         network = new_network(task.definition)
         train(network, task, tell)
+    check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())
     save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
     return {
@@ -49,6 +52,31 @@ def from_checkpoint(definition: Definition, path: str) -> nn.Module:
     network = new_network(definition)
     fill(network, read_weights(Path(path)), path, definition.model.factory)
     return network
+
+
+def check_alive(network: nn.Module, task: Task) -> None:
+    """Checks that there is something to prune: one wrong number makes all trials worthless, and long after.
+
+    A network of low accuracy passes: on classes of unequal size it may be worse than always the same answer.
+
+    Raises:
+        StudyError: if outputs on the validation split are not finite, or all examples get the same class.
+    """
+    table, classes = task.definition.baseline, set()
+    what = "the trained baseline" if table.checkpoint is None else f"checkpoint {table.checkpoint!r}"
+    mend = f"lower baseline.lr = {table.lr:g}" if table.checkpoint is None else "give another baseline.checkpoint"
+    device = next(network.parameters()).device
+    with evaluating(network):
+        for images, _ in task.validation_batches():
+            outputs = network(images.to(device))
+            if not bool(outputs.isfinite().all()):
+                raise StudyError(f"{what} gives outputs that are not finite; {mend}")
+            classes.update(outputs.argmax(1).tolist())
+    if len(classes) == 1 and len(task.data.validation.labels.unique()) > 1:
+        longer = " or raise baseline.epochs" if table.checkpoint is None else ""
+        raise StudyError(
+            f"{what} gives all {len(task.data.validation)} validation examples the same class; {mend}{longer}"
+        )
 
 
 def train(network: nn.Module, task: Task, tell: Listener) -> None:
@@ -137,5 +165,11 @@ class _Report(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
+        if not math.isfinite(pl_module.mean_loss):
+            lr = self.task.definition.baseline.lr
+            raise StudyError(
+                f"the baseline diverged in epoch {trainer.current_epoch + 1}: its training loss is "
+                f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
+            )
         accuracy = accuracy_of(pl_module.network, self.task.validation_batches())
         self.tell(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from contextlib import suppress
@@ -50,6 +51,19 @@ class _Placing(NetworkStore):
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         self.draft.replace(self.folder / artifact_id)
+
+
+def check_artifact_folder(url: str) -> None:
+    """Checks, and makes nothing, that networks can be kept where a storage's artifacts lie; no folder is fine.
+
+    Raises:
+        StudyError: If what lies there is no folder, or may not be written.
+    """
+    folder = artifact_folder(url)
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder}, where the study's networks are to be kept, is no folder; move it away")
+    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"{folder}, where the study's networks are to be kept, may not be written")
 
 
 def artifact_store(url: str) -> NetworkStore:

@@ -130,6 +130,11 @@ def open_study(
     return study
 
 
+def has_study(storage: RDBStorage, name: str) -> bool:
+    """Returns whether the storage has a study of this name."""
+    return name in optuna.get_all_study_names(storage)
+
+
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:
     """Returns the study of this name.
 
