@@ -19,6 +19,7 @@ from ...models.checkpoints import load_network
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
+from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, release_interrupted
@@ -35,9 +36,8 @@ from .screening import Screening, screen
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# A study's attributes: what screening found, set when the first trials are queued; whether a grid has no more to try.
+# A study's attribute: what screening found, set when the first trials are queued.
 PREPARED = "prepared"
-EXHAUSTED = "exhausted"
 
 
 def is_exhausted(study: optuna.Study) -> bool:

@@ -1,4 +1,4 @@
-"""The attributes by which a study in the database is known; each is written once and then stays, but for the first."""
+"""The attributes by which a study in the database is known; all but the first are written once."""
 
 # The definition that the study was last run with.
 DEFINITION = "definition"
@@ -6,3 +6,5 @@ DEFINITION = "definition"
 FINGERPRINT = "fingerprint"
 # Its own for every study that is made, unlike Optuna's number, which SQLite gives again to the next one.
 IDENTITY = "identity"
+# Set when every combination of a grid was tried.
+EXHAUSTED = "exhausted"

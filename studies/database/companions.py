@@ -28,6 +28,11 @@ def companion_name(name: str, kind: str) -> str:
     return f"{name}-{kind}"
 
 
+def is_companion(study: optuna.Study) -> bool:
+    """Returns whether a study is one beside another."""
+    return _KIND in study.user_attrs
+
+
 def is_screening(study: optuna.Study) -> bool:
     """Returns whether a study's trials are widths that were judged untrained."""
     return study.user_attrs.get(_KIND) == SCREENING
@@ -98,7 +103,7 @@ def companions_of(storage: RDBStorage, name: str) -> list[str]:
     return [
         candidate
         for candidate in candidates
-        if candidate in names and _KIND in optuna.load_study(storage=storage, study_name=candidate).user_attrs
+        if candidate in names and is_companion(optuna.load_study(storage=storage, study_name=candidate))
     ]
 
 
