@@ -60,10 +60,14 @@ class Definition(Table):
         return {**tables, "search": {**search, "pruner": "none" if several else "median"}}
 
     @model_validator(mode="after")
-    def _no_pruner_for_several(self) -> Self:
-        if len(self.study.objectives) > 1 and self.search.pruner != "none":
-            pruner = self.search.pruner
+    def _several_objectives(self) -> Self:
+        if len(self.study.objectives) == 1:
+            return self
+        pruner, sampler = self.search.pruner, self.search.sampler
+        if pruner != "none":
             raise ValueError(f'search.pruner must be "none" with several objectives, but got {shown(pruner)}')
+        if sampler == "cma-es":
+            raise ValueError(f"search.sampler must take several objectives, which {shown(sampler)} does not")
         return self
 
     def to_dict(self) -> dict[str, Any]:
