@@ -22,7 +22,7 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
-        StudyError: if it diverged, or gives all examples the same class.
+        StudyError: if it diverged, or training left one class for all examples.
         NetworkError: if the checkpoint is missing, damaged, or of another network.
     """
     table = task.definition.baseline
@@ -55,27 +55,31 @@ def from_checkpoint(definition: Definition, path: str) -> nn.Module:
 
 
 def check_alive(network: nn.Module, task: Task) -> None:
-    """Checks that there is something to prune: one wrong number makes all trials worthless, and long after.
+    """Checks that there is something to prune: without it every trial is worthless, and that shows long after.
 
-    A network of low accuracy passes: on classes of unequal size it may be worse than always the same answer.
+    A network of low accuracy passes: where classes are of unequal size it may be below always the same answer. So does
+    a checkpoint that gives one, since it may be what the user means to begin with.
 
     Raises:
-        StudyError: if outputs on the validation split are not finite, or all examples get the same class.
+        StudyError: if outputs on the validation split are not finite, or training left one class for all examples.
     """
     table, classes = task.definition.baseline, set()
-    what = "the trained baseline" if table.checkpoint is None else f"checkpoint {table.checkpoint!r}"
-    mend = f"lower baseline.lr = {table.lr:g}" if table.checkpoint is None else "give another baseline.checkpoint"
+    trained = table.checkpoint is None
     device = next(network.parameters()).device
     with evaluating(network):
         for images, _ in task.validation_batches():
             outputs = network(images.to(device))
             if not bool(outputs.isfinite().all()):
-                raise StudyError(f"{what} gives outputs that are not finite; {mend}")
+                raise StudyError(
+                    f"the trained baseline's outputs are not finite; lower baseline.lr = {table.lr:g}"
+                    if trained
+                    else f"outputs with checkpoint {table.checkpoint!r} are not finite; give another baseline.checkpoint"
+                )
             classes.update(outputs.argmax(1).tolist())
-    if len(classes) == 1 and len(task.data.validation.labels.unique()) > 1:
-        longer = " or raise baseline.epochs" if table.checkpoint is None else ""
+    if trained and len(classes) == 1 and len(task.data.validation.labels.unique()) > 1:
         raise StudyError(
-            f"{what} gives all {len(task.data.validation)} validation examples the same class; {mend}{longer}"
+            f"the trained baseline gives all {len(task.data.validation)} validation examples the same class; "
+            f"lower baseline.lr = {table.lr:g} or raise baseline.epochs"
         )
 
 

@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import io
 import random
 import zipfile
@@ -6,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from branchfold.errors import NetworkError
+from branchfold.errors import NetworkError, StudyError
 from branchfold.models.checkpoints import load_network, save_network
 from branchfold.models.networks.factories import build_network
 from branchfold.search.events import BaselineEpoch
-from branchfold.search.trial.baseline import describe, make_baseline, read_weights
+from branchfold.search.trial.baseline import check_alive, describe, make_baseline, read_weights
 from branchfold.search.trial.task import Task
 
 
@@ -118,3 +120,36 @@ def test_damaged_files_are_refused_whatever_the_damage(tmp_path):
                 messages.append(str(error))
     assert len(messages) > 150
     assert not [text for text in messages if "\n" in text or text.endswith(": ")]
+
+
+class TestAlive:
+    @pytest.fixture
+    def network(self, baseline):
+        """The trained network with another bias of class 0."""
+
+        def make(bias=0.0):
+            network = copy.deepcopy(baseline)
+            with torch.no_grad():
+                network.classifier.bias[0] += bias
+            return network
+
+        return make
+
+    def test_a_trained_network_is(self, network, task):
+        check_alive(network(), task)
+
+    @pytest.mark.parametrize("bias", [float("nan"), float("inf")])
+    def test_one_whose_outputs_are_not_finite_is_not(self, network, task, define, bias):
+        words = r"the trained baseline's outputs are not finite; lower baseline.lr = 0.1"
+        with pytest.raises(StudyError, match=words):
+            check_alive(network(bias), task)
+        given = define(baseline={"epochs": None, "checkpoint": "a.pt"})
+        with pytest.raises(StudyError, match=r"outputs with checkpoint 'a.pt' are not finite"):
+            check_alive(network(bias), dataclasses.replace(task, definition=given))
+
+    def test_one_that_training_left_with_one_class_is_not(self, network, task, define):
+        words = r"gives all 288 validation examples the same class; lower baseline.lr = 0.1 or raise baseline.epochs"
+        with pytest.raises(StudyError, match=words):
+            check_alive(network(1e6), task)
+        given = define(baseline={"epochs": None, "checkpoint": "a.pt"})
+        check_alive(network(1e6), dataclasses.replace(task, definition=given))
