@@ -73,7 +73,7 @@ def check_alive(network: nn.Module, task: Task) -> None:
                 raise StudyError(
                     f"the trained baseline's outputs are not finite; lower baseline.lr = {table.lr:g}"
                     if trained
-                    else f"outputs with checkpoint {table.checkpoint!r} are not finite; give another baseline.checkpoint"
+                    else f"the outputs of checkpoint {table.checkpoint!r} are not finite; give another one"
                 )
             classes.update(outputs.argmax(1).tolist())
     if trained and len(classes) == 1 and len(task.data.validation.labels.unique()) > 1:

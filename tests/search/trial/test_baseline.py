@@ -144,7 +144,7 @@ class TestAlive:
         with pytest.raises(StudyError, match=words):
             check_alive(network(bias), task)
         given = define(baseline={"epochs": None, "checkpoint": "a.pt"})
-        with pytest.raises(StudyError, match=r"outputs with checkpoint 'a.pt' are not finite"):
+        with pytest.raises(StudyError, match=r"the outputs of checkpoint 'a.pt' are not finite"):
             check_alive(network(bias), dataclasses.replace(task, definition=given))
 
     def test_one_that_training_left_with_one_class_is_not(self, network, task, define):
