@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from ...studies.database.artifacts import artifact_store, attach_network
-from ...studies.database.storage import set_user_attrs
+from ...studies.database.optuna_internals import set_user_attrs
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials, measurement_of, set_constraints
 from ...studies.definition.reading import Definition
 from ..events import Listener, TrialReport

@@ -21,7 +21,7 @@ from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.storage import stored_definition
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials, trial_of
-from ..events import Listener
+from ..events import Listener, Notice
 from ..space import Recipe
 from ..trial.task import Task
 from ..trial.trial import Report, run_trial
@@ -114,7 +114,9 @@ def refine(
     source = trial_of(study, number)
     recipe = recipe_of(study, source)
     metrics = stored_definition(study).study.objectives
-    refined = open_companion(storage, study, REFINED, directions=study.directions, metrics=metrics)
+    refined = open_companion(
+        storage, study, REFINED, directions=study.directions, metrics=metrics, told=lambda line: tell(Notice(line))
+    )
     task = _with_length(_task(refined, data_root), length)
     found = []
     with _baseline(study, storage, task) as baseline:
