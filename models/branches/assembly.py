@@ -12,7 +12,7 @@ from ..channels.parameters import values_at
 from ..channels.reuse import blended_alike
 from ..layers.kinds import CONVOLUTIONS, has_channel_parameters
 from ..layers.narrowing import own_tensor, with_channels
-from ..tracing.attributes import TracedNumber
+from ..tracing.attributes import AttributeNumber
 from ..tracing.graph import IN_PLACE_FUNCTIONS
 from ..tracing.mode_graphs import ModeGraph
 from .calls import Kind, mark
@@ -202,7 +202,7 @@ class _Builder:
         """Gives numbers that follow from widths, through the network's attributes, their value on the narrow side."""
 
         def narrow(value: Any) -> Any:
-            if not isinstance(value, TracedNumber) or not any(a in self.attributes for a in value.terms):
+            if not isinstance(value, AttributeNumber) or not any(a in self.attributes for a in value.terms):
                 return value
             forms = {a: self.attributes[a].at(self.known) if a in self.attributes else a.value for a in value.terms}
             return int(sum((factor * forms[a] for a, factor in value.terms.items()), value.constant))

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize
 
 from ..layers.kinds import behaves_as, has_channel_parameters
 from ..layers.narrowing import has_hooks
-from ..tracing.attributes import Attribute, TracedNumber
+from ..tracing.attributes import Attribute, AttributeNumber
 from ..tracing.graph import TracedNetwork, shape_of
 from .in_place import is_in_place, reading_results
 from .layouts import Channels, Layout, Segment
@@ -296,12 +296,12 @@ class ChannelGraph:
         return ""
 
 
-def _traced_numbers(node: fx.Node) -> list[TracedNumber]:
+def _traced_numbers(node: fx.Node) -> list[AttributeNumber]:
     """The numbers among a node's arguments that say of which attributes they were made."""
-    found: list[TracedNumber] = []
+    found: list[AttributeNumber] = []
 
     def collect(value: object) -> object:
-        if isinstance(value, TracedNumber):
+        if isinstance(value, AttributeNumber):
             found.append(value)
         return value
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..tracing.attributes import Attribute, TracedNumber
+from ..tracing.attributes import Attribute, AttributeNumber
 from .layouts import Channels, Layout
 
 Atom = Channels | Attribute
@@ -25,7 +25,7 @@ class Form:
     @staticmethod
     def of_number(number: int) -> "Form":
         """A number of the trace: what it says of attributes, or a constant."""
-        if isinstance(number, TracedNumber):
+        if isinstance(number, AttributeNumber):
             return Form(tuple(number.terms.items()), number.constant)
         return Form(constant=Fraction(number))
 

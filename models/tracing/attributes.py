@@ -33,7 +33,7 @@ class Attribute:
         return f"{self.path}.{self.name}{at}" if self.path else f"{self.name}{at}"
 
 
-class TracedNumber(int):
+class AttributeNumber(int):
     """A number that knows of which attributes it is a linear form; other arithmetic gives plain numbers."""
 
     terms: Mapping[Attribute, Fraction]
@@ -83,31 +83,31 @@ class TracedNumber(int):
 
 
 # What a number is computed with; sizes that are traced look like integers, and compute with it themselves.
-_PLAIN = (int, bool, TracedNumber)
+_PLAIN = (int, bool, AttributeNumber)
 
 
 def _form(number: int) -> tuple[Mapping[Attribute, Fraction], Fraction]:
-    return (number.terms, number.constant) if isinstance(number, TracedNumber) else ({}, Fraction(number))
+    return (number.terms, number.constant) if isinstance(number, AttributeNumber) else ({}, Fraction(number))
 
 
-def _sum(number: TracedNumber, other: Any, sign: int) -> Any:
+def _sum(number: AttributeNumber, other: Any, sign: int) -> Any:
     if type(other) not in _PLAIN:
         return NotImplemented
     terms, constant = _form(other)
     total = dict(number.terms)
     for attribute, factor in terms.items():
         total[attribute] = total.get(attribute, Fraction(0)) + sign * factor
-    return TracedNumber.of(total, number.constant + sign * constant)
+    return AttributeNumber.of(total, number.constant + sign * constant)
 
 
-def _scaled(number: TracedNumber, other: Any, operation: Callable[[int, int], int]) -> Any:
+def _scaled(number: AttributeNumber, other: Any, operation: Callable[[int, int], int]) -> Any:
     if type(other) not in _PLAIN:
         return NotImplemented
     plain = operation(int(number), int(other))
-    if isinstance(other, TracedNumber) or other == 0 or (operation is operator.floordiv and int(number) % other):
+    if isinstance(other, AttributeNumber) or other == 0 or (operation is operator.floordiv and int(number) % other):
         return plain
     factor = Fraction(other) if operation is operator.mul else Fraction(1, int(other))
-    return TracedNumber.of({a: k * factor for a, k in number.terms.items()}, number.constant * factor)
+    return AttributeNumber.of({a: k * factor for a, k in number.terms.items()}, number.constant * factor)
 
 
 def traced_value(path: str, name: str, value: Any) -> Any:
@@ -119,8 +119,8 @@ def traced_value(path: str, name: str, value: Any) -> Any:
     return value
 
 
-def _traced(path: str, name: str, index: int | None, value: int) -> TracedNumber:
-    number = TracedNumber(value)
+def _traced(path: str, name: str, index: int | None, value: int) -> AttributeNumber:
+    number = AttributeNumber(value)
     number.terms, number.constant = {Attribute(path, name, index, value): Fraction(1)}, Fraction(0)
     return number
 
@@ -144,9 +144,9 @@ def plain_attributes(network: nn.Module) -> Iterator[None]:
     finally:
         for module in network.modules():
             for name, value in module.__dict__.items():
-                if isinstance(value, TracedNumber):
+                if isinstance(value, AttributeNumber):
                     module.__dict__[name] = int(value)
-                elif type(value) in (list, tuple) and any(isinstance(item, TracedNumber) for item in value):
+                elif type(value) in (list, tuple) and any(isinstance(item, AttributeNumber) for item in value):
                     module.__dict__[name] = type(value)(
-                        int(item) if isinstance(item, TracedNumber) else item for item in value
+                        int(item) if isinstance(item, AttributeNumber) else item for item in value
                     )

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from ...tracing.attributes import TracedNumber
+from ...tracing.attributes import AttributeNumber
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph, label
 from ..layouts import Channels, Layout, Segment
@@ -66,7 +66,7 @@ def _pad(node: fx.Node, graph: ChannelGraph) -> None:
     if ahead is None or behind is None:
         return graph.fix(node, "its channels are padded")
     for number, form in ((before, ahead), (after, behind)):
-        if isinstance(number, TracedNumber) and not graph.demand(node, number, Form.of_layout(Layout(dim, form))):
+        if isinstance(number, AttributeNumber) and not graph.demand(node, number, Form.of_layout(Layout(dim, form))):
             return graph.fix(node, "its channels are padded")
     return graph.carry(node, Layout(layout.dim, (*ahead, *layout.given, *behind)))
 
@@ -82,7 +82,7 @@ def _padded(number: Any, graph: ChannelGraph) -> tuple[Segment, ...] | None:
     form = graph.form(number)
     if form is None or form.value() < 0:
         return None
-    reason = "" if isinstance(number, TracedNumber) else "the code pads with a written number of channels"
+    reason = "" if isinstance(number, AttributeNumber) else "the code pads with a written number of channels"
     return (Segment(Channels(form.value(), reason)),) if form.value() else ()
 
 
