@@ -8,7 +8,7 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import NetworkError
@@ -17,7 +17,7 @@ from .channels.layouts import Layout
 from .layers.kinds import CONVOLUTIONS, channel_tensors, has_channel_parameters, kernel_size, kind_of
 from .layers.modes import evaluating
 from .tracing.graph import shape_of
-from .tracing.inputs import ExampleInputs, copied
+from .tracing.inputs import ExampleInputs, copied, first_tensor
 
 
 class Cost(NamedTuple):
@@ -127,4 +127,6 @@ def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
 
 def batch_size(inputs: tuple[object, ...]) -> int:
     """The number of examples in the forward's arguments."""
-    return next(len(x) for x in inputs if isinstance(x, Tensor))
+    first = first_tensor(inputs)
+    assert first is not None
+    return len(first)

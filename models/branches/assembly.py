@@ -1,5 +1,6 @@
 """The graph that runs a network and its branches, built beside the original's."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from ..layers.kinds import CONVOLUTIONS, has_channel_parameters
 from ..layers.narrowing import own_tensor, with_channels
 from ..tracing.attributes import AttributeNumber
 from ..tracing.graph import IN_PLACE_FUNCTIONS
+from ..tracing.inputs import first_tensor
 from ..tracing.mode_graphs import ModeGraph
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
@@ -160,7 +162,11 @@ class _Builder:
 
     def _mixed(self) -> fx.Node:
         inputs = zip(self.wide.values(), self.channels.traced.inputs, strict=False)
-        first = next(node for node, value in inputs if isinstance(value, Tensor))
+        first, held = next((node, value) for node, value in inputs if first_tensor(value) is not None)
+        while not isinstance(held, Tensor):  # the tensor lies in a dict, list or tuple
+            items = held.items() if isinstance(held, Mapping) else enumerate(held)
+            key, held = next((key, item) for key, item in items if first_tensor(item) is not None)
+            first = self.graph.call_function(operator.getitem, (first, key))
         return self.graph.call_module("mixing", (self.graph.get_attr("alphas"), first))
 
     def _parts(self, node: fx.Node) -> tuple[Part, ...]:

@@ -19,9 +19,9 @@ from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
-from ..tracing.attributes import write
 from ..tracing.plain_layers import restore_classes
-from .modules import compress_of
+from .attributes import require_alike, rewrite_attributes
+from .modules import CompressParts, compress_of
 from .network import BranchedNetwork
 from .plan import Part
 
@@ -117,7 +117,8 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
             `carry_optimizer_state` takes an optimizer along.
 
     Raises:
-        NetworkError: if `branched` is any other network without branches, or a group has none.
+        NetworkError: if `branched` is any other network without branches, a group has none, or numbers that the
+            network's modules hold follow from widths in a way that does not show until the folded network runs.
     """
     if isinstance(groups, str):
         raise NetworkError(f"groups must be a collection of names, but got {groups!r}: write [{groups!r}]")
@@ -127,6 +128,19 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
         _chosen(groups or (), ())
         return branched
     chosen = _chosen(groups, branched.plan.widths)
+    network = _folded(branched, chosen)
+    rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
+    if rest:
+        return _with_branches_of(branched, network, rest)
+    if branched.plan.attributes:
+        twin = deep_copy(branched).double()
+        require_alike(twin, _folded(twin, chosen))
+    _FOLDED.add(network)
+    return network
+
+
+def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
+    """The network without these branches; of others nothing is left but the original's wide layers."""
     network = _copied_to_fold(branched, chosen)
     for path in branched.in_place:
         network.get_submodule(path).inplace = True  # type: ignore[assignment]
@@ -137,12 +151,8 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
         if any(part.branched and part.group in chosen for part in parts):
             owner, _, name = path.rpartition(".")
             network.get_submodule(owner)._parameters[name] = _folded_values(branched, path, parts, chosen)
-    _rewrite_attributes(branched, network, chosen)
+    rewrite_attributes(branched, network, chosen)
     restore_classes(network)
-    rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
-    if rest:
-        return _with_branches_of(branched, network, rest)
-    _FOLDED.add(network)
     return network
 
 
@@ -152,14 +162,6 @@ def _chosen(groups: Collection[str] | None, there: Collection[str]) -> set[str]:
         if name not in there:
             raise NetworkError(f"group {name!r} has no branch; there are {', '.join(there) or 'none'}")
     return set(there if groups is None else groups)
-
-
-def _rewrite_attributes(branched: BranchedNetwork, network: nn.Module, chosen: set[str]) -> None:
-    """Numbers that the network's modules hold become what they are at the new widths."""
-    narrow = {name: width for name, width in branched.plan.widths.items() if name in chosen}
-    widths = {**{group.name: group.width for group in branched.groups}, **narrow}
-    for attribute, form in branched.plan.attributes.items():
-        write(attribute, network, form.at(widths))
 
 
 def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
@@ -277,13 +279,24 @@ def _folded_values(branched: BranchedNetwork, path: str, parts: tuple[Part, ...]
     return nn.Parameter(torch.cat(pieces, dim), narrow.requires_grad)
 
 
+def _take_compress(rest: BranchedNetwork, branched: BranchedNetwork, path: str, parts: tuple[Part, ...]) -> None:
+    """Gives a writer's parts that still have a branch the P that they had."""
+    old, new = branched.compress.at(path), rest.compress.at(path)
+    if isinstance(new, CompressParts):
+        for i, part in enumerate(parts):
+            if part.branched:
+                new.parts[str(i)] = deep_copy(compress_of(old, i))
+    else:
+        rest.compress.put(path, deep_copy(old))
+
+
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
     """The partly folded network with the branches that remain, their weights and α as they were."""
     modes = modes_of(network)
     rest = BranchedNetwork.at(Analysis.of(network, branched.example), widths)
     set_modes(rest.network, modes)
-    for path in rest.plan.writers:
-        rest.compress.put(path, deep_copy(branched.compress.at(path)))
+    for path, parts in rest.plan.writers.items():
+        _take_compress(rest, branched, path, parts)
     for path in rest.plan.carriers:
         rest.narrow.put(path, deep_copy(branched.narrow.at(path)))
     for path in rest.plan.values:

@@ -309,6 +309,12 @@ def _traced_numbers(node: fx.Node) -> list[AttributeNumber]:
     return found
 
 
+def place(node: fx.Node) -> str:
+    """Where the user's code calls what a node does, as messages tell it."""
+    known = node.meta.get("place", "")
+    return f" at {known}" if known else ""
+
+
 def label(node: fx.Node) -> str:
     """How a message names a node: its path or method, or the name of a call's result."""
     return node.target if isinstance(node.target, str) else node.name

@@ -45,7 +45,8 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> tuple[Cha
 
     Args:
         model: any network that `torch.fx` can trace.
-        example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
+        example_inputs: a tensor (N, C, H, W), a sequence of the forward's positional arguments, or a dict of them by
+            name.
 
     Raises:
         NetworkError: if the network cannot be traced; the message names the line that stopped it.

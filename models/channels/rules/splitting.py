@@ -8,7 +8,7 @@ import torch
 from torch import fx
 
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph
+from ..graph import ChannelGraph, place
 from ..layouts import Layout
 from ..numbers import Form, layout_parts
 from ..parameters import reshaped
@@ -38,7 +38,8 @@ def _split(node: fx.Node, graph: ChannelGraph) -> None:
         return graph.fix(node, f"{node.name} takes the batch apart")
     parts = [layout] * len(sizes) if dim != layout.dim else _parts(node, graph, layout, sizes)
     if parts is None:
-        return graph.fix(node, f"{node.name} hard-codes the sizes of its parts")
+        told = f"{node.name} hard-codes the sizes of its parts{place(node)}"
+        return graph.fix(node, f"{told}; sizes from `x.shape`, or kept as attributes of the module, would not")
     return graph.carry_pieces(node, parts)
 
 
@@ -94,7 +95,7 @@ def _narrow(node: fx.Node, graph: ChannelGraph) -> None:
         or not graph.demand(node, node.args[2], Form.of_layout(before))
         or not graph.demand(node, node.args[3], Form.of_layout(part))
     ):
-        return graph.fix(node, f"{node.name} hard-codes the channels that it takes")
+        return graph.fix(node, _hard_coded(node))
     return graph.carry(node, part)
 
 
@@ -119,6 +120,11 @@ def _item(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.fix(node, found) if isinstance(found, str) else graph.carry(node, found)
 
 
+def _hard_coded(node: fx.Node) -> str:
+    told = f"{node.name} hard-codes the channels that it takes{place(node)}"
+    return f"{told}; places from `x.shape`, or kept as attributes of the module, would not"
+
+
 def _indexed(node: fx.Node, graph: ChannelGraph, layout: Layout) -> Layout | str | None:
     """The layout after an index such as `x[:, :, None]`, `x[:, c:, 0, 1:]`; else None, or what is in the way."""
     shape, index = shape_of(node.args[0]), node.args[1]
@@ -140,7 +146,7 @@ def _indexed(node: fx.Node, graph: ChannelGraph, layout: Layout) -> Layout | str
                 return None
             taken = _slice(node, graph, layout, item)
             if taken is None:
-                return f"{node.name} hard-codes the channels that it takes"
+                return _hard_coded(node)
             part = taken
         elif item is not None and _depends(item, graph):
             return None

@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph
+from ..graph import ChannelGraph, place
 from ..layouts import Layout
 from ..numbers import Form, layout_parts, repeated
 from ..parameters import reshaped
@@ -31,7 +31,7 @@ def _view(node: fx.Node, graph: ChannelGraph) -> None:
         return graph.fix(node, _in_the_way(node, out, view, sizes))
     viewed = view.layout(layout, dim)
     if viewed is None:
-        return graph.fix(node, f"{node.name} hard-codes or rearranges its shape")
+        return graph.fix(node, _torn(node))
     if sizes is not None:
         others = [size for i, size in enumerate(sizes) if i != dim]
         asked = sizes[dim]
@@ -129,7 +129,15 @@ def _channel_dim(view: _View, sizes: list[Any] | None, graph: ChannelGraph) -> i
 
 
 def _in_the_way(node: fx.Node, out: tuple[int, ...], view: _View | None, sizes: list[Any] | None) -> str:
-    return f"{node.name} hard-codes or rearranges its shape"
+    if len(out) == 2 and sizes is not None:
+        return f"{node.name} hard-codes its shape{place(node)}; `x.flatten(1)` would not"
+    if view is not None and sizes is not None:
+        return f"{node.name} hard-codes its shape{place(node)}; a size computed from `x.shape` would not"
+    return _torn(node)
+
+
+def _torn(node: fx.Node) -> str:
+    return f"{node.name} rearranges its shape{place(node)} so that channels are torn apart or mixed"
 
 
 @rule_for(modules=(nn.PixelShuffle, nn.PixelUnshuffle), functions=(torch.pixel_shuffle, torch.pixel_unshuffle))

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
 
 
@@ -301,7 +302,7 @@ HARD_CODED = {
     "chunks of unequal size": (lambda net, x: net.wide(x.chunk(3, 1)[0]), "chunk hard-codes the sizes of its parts"),
     "slice": (lambda net, x: net.mid(x[:, :4]), "getitem hard-codes the channels that it takes"),
     "one channel": (lambda net, x: net.mid(x[:, 0, None].expand(-1, 4, -1, -1)), "getitem is not known"),
-    "groups": (lambda net, x: x.view(2, 2, 4, 7, 9).sum(1), "view hard-codes or rearranges its shape"),
+    "groups": (lambda net, x: x.view(2, 2, 4, 7, 9).sum(1), "view hard-codes its shape at "),
     "apart one by one": (lambda net, x: x.unbind(1)[0][:, None] * net.four, "takes its channels or the batch apart"),
 }
 
@@ -427,3 +428,22 @@ def test_channels_beside_written_zeros_are_fixed_with_the_reason():
     assert found["conv2"] == (2, reason)
     assert found["conv2#3"] == (3, reason)
     assert found["stem"] == (6, "")
+
+
+def test_attributes_used_where_no_graph_shows_them_are_found_by_running():
+    def forward(net, x):
+        a, b = torch.split(net.stem(x), net.width, 1)
+        return net.last(a * b) * len(range(net.width))
+
+    network = Widths(forward, {"stem": conv(3, 8), "last": conv(4, 2)}, width=4).double()
+    branched = add_branches(network, normal(2, 3, 7, 9), keep=0.5)
+    with pytest.raises(NetworkError, match=r"computes something else than its branches: the code uses width, which"):
+        fold(branched)
+
+
+def test_a_reason_names_the_line_and_what_would_do(functional):
+    network = functional(lambda net, x: net.fc(net.stem(x).view(2, 8 * 63)), stem=conv(3, 8), fc=nn.Linear(504, 2))
+    (stem, _) = channel_groups(network, torch.randn(2, 3, 7, 9))
+    assert stem.reason.startswith("view hard-codes its shape at ")
+    assert "test_parts.py:" in stem.reason
+    assert stem.reason.endswith("`x.flatten(1)` would not")
