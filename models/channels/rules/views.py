@@ -15,7 +15,11 @@ from ..parameters import reshaped
 from .registry import known_layout, not_known, rule_for, source_of
 
 
-@rule_for(modules=(nn.Flatten,), functions=(torch.flatten, torch.reshape), methods="flatten view reshape")
+@rule_for(
+    modules=(nn.Flatten, nn.Unflatten),
+    functions=(torch.flatten, torch.reshape, torch.unflatten),
+    methods="flatten view reshape unflatten",
+)
 def _view(node: fx.Node, graph: ChannelGraph) -> None:
     """The dimension whose size follows from the widths holds the channels; written out, it would hard-code them."""
     source = source_of(node)
@@ -25,7 +29,7 @@ def _view(node: fx.Node, graph: ChannelGraph) -> None:
     if (values := reshaped(node, graph)) is not None:
         return graph.carry(node, values)
     view = _View.of(shape, out, layout.dim)
-    sizes = None if _flattens(node) else _sizes(node, graph)
+    sizes = _asked(node, len(shape), graph)
     dim = None if view is None else _channel_dim(view, sizes, graph)
     if view is None or dim is None or (sizes is not None and len(sizes) != len(out)):
         return graph.fix(node, _in_the_way(node, out, view, sizes))
@@ -40,12 +44,29 @@ def _view(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, viewed)
 
 
-def _flattens(node: fx.Node) -> bool:
-    return node.op == "call_module" or node.target in (torch.flatten, "flatten")
+def _asked(node: fx.Node, rank: int, graph: ChannelGraph) -> list[Any] | None:
+    """The sizes that a view asks for, each -1, a number, or a node that yields one; None where it merges dimensions."""
+    if graph.operation(node) in ("Flatten", "flatten"):
+        return None
+    return _unflattened(node, rank, graph) or _sizes(node, graph)
+
+
+def _unflattened(node: fx.Node, rank: int, graph: ChannelGraph) -> list[Any] | None:
+    """The sizes that `unflatten(dim, sizes)` asks for, open for all other dimensions; None for other views."""
+    if graph.operation(node) == "Unflatten":
+        module: Any = graph.traced.module(node)
+        dim, sizes = module.dim, module.unflattened_size
+    elif graph.operation(node) == "unflatten" and len(node.args) == 3:
+        dim, sizes = node.args[1:]
+    else:
+        return None
+    if not isinstance(dim, int) or not isinstance(sizes, list | tuple):
+        return None
+    return [*[-1] * (dim % rank), *sizes, *[-1] * (rank - dim % rank - 1)]
 
 
 def _sizes(node: fx.Node, graph: ChannelGraph) -> list[Any]:
-    """The sizes that a view asks for, each -1, a number, or a node that yields one."""
+    """The sizes among the arguments of `view` and `reshape`."""
     given: Any = node.args[1:] or (node.kwargs.get("shape", ()),)
     if len(given) == 1 and isinstance(given[0], tuple | list):
         given = given[0]

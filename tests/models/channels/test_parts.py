@@ -159,6 +159,11 @@ PARTS = {
         },
         {"stem"},
     ),
+    "unflattened": (
+        lambda net, x: net.last(net.stem(x).unflatten(1, (2, -1)).softmax(1)[:, 0] + net.flat(net.stem(x)).amax(1)),
+        {"stem": conv(3, 8), "flat": nn.Unflatten(1, (2, -1)), "last": conv(4, 2)},
+        {"stem"},
+    ),
     "positions last": (positions_last, {"stem": conv(3, 6), "fc": nn.Linear(6, 2)}, {"stem"}),
     "shape added": (shape_added, {"stem": conv(3, 8), "last": conv(4, 2)}, {"stem"}),
 }
