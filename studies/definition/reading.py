@@ -26,8 +26,8 @@ from .spaces import Space
 
 # The package of the built-in definitions.
 _BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
-# What may change between two runs of one study: neither alters what a trial is.
-FREE_KEYS = (("study", "trials"), ("data", "root"))
+# What may change between two runs of one study: none alters what a trial is.
+FREE_KEYS = (("study", "trials"), ("data", "root"), ("search", "finalists"))
 # A baseline is trained or read, a trial's length is in epochs or in compute.
 ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
 

@@ -45,6 +45,7 @@ shape = ["instant", "linear"]
 [search]
 startup_trials = 2
 recipes = []
+finalists = 1
 """
 
 
