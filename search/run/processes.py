@@ -23,6 +23,7 @@ from ...studies.definition.reading import Definition, parse_definition
 from ..events import BaselineReady, Event, Listener, Notice
 from ..trial.baseline import from_checkpoint
 from ..trial.task import Task
+from .finalists import train_finalists
 from .worker import Interrupted, Worker, is_exhausted
 
 _POLL = 2.0  # seconds between looks at what other processes do
@@ -55,6 +56,7 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
         if finished := len(finished_trials(study)):
             tell(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
         if finished >= target:
+            train_finalists(study, storage, definition, tell)
             return study
         task = task or Task.of(definition)
         first = Worker(task, storage, tell)
@@ -69,6 +71,8 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
                 break
         if (finished := len(finished_trials(study))) < target and is_exhausted(study):
             tell(Notice(f"the grid has no more than {_trials(finished)}"))
+        if finished >= target or is_exhausted(study):
+            train_finalists(study, storage, definition, tell, task)
     return study
 
 

@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,12 +18,13 @@ from ...models.checkpoints import load_network
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
-from ...studies.database.storage import stored_definition
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials, trial_of
+from ...studies.database.storage import set_user_attrs, stored_definition
+from ...studies.database.trials import HISTORY, RECIPE, finished_trials, release_interrupted, trial_of
+from ...studies.definition.reading import Definition
 from ..events import Listener
 from ..space import Recipe
 from ..trial.task import Task
-from ..trial.trial import Report, run_trial
+from ..trial.trial import Diverged, Report, run_trial
 from .recording import SEED, Recorder, as_event, keep_result, record_recipe, versions
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
@@ -57,7 +57,7 @@ class _StoppedThere(Exception):  # noqa: N818  not an error: the trial was stopp
     pass
 
 
-def rerun(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, tell: Listener) -> Again:
+def repeat_trial(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, tell: Listener) -> Again:
     """Repeats a trial with its recipe and seed, as far as it came; nothing is recorded.
 
     Raises:
@@ -77,12 +77,12 @@ def rerun(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: s
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
-    with _baseline(study, storage, task) as baseline, suppress(_StoppedThere):
+    with kept_baseline(study, storage, task) as baseline, suppress(_StoppedThere):
         run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], hear=hear)
     return Again(before, after, trial.user_attrs.get("versions", {}), versions())
 
 
-def refine(
+def refine_trial(
     study: optuna.Study,
     storage: RDBStorage,
     number: int,
@@ -109,26 +109,87 @@ def refine(
         The companion study, and its trials in the order of the seeds.
 
     Raises:
-        StudyError: if the study has no such trial, or the trial had no recipe yet.
+        StudyError: if the study has no such trial, or the trial had no recipe yet; if all of them diverged.
     """
     source = trial_of(study, number)
-    recipe = recipe_of(study, source)
-    metrics = stored_definition(study).study.objectives
-    refined = open_companion(storage, study, REFINED, directions=study.directions, metrics=metrics)
-    task = _with_length(_task(refined, data_root), length)
-    found = []
-    with _baseline(study, storage, task) as baseline:
-        for seed in seeds or [source.user_attrs[SEED]]:
-            wanted = {SOURCE: number, LENGTH: length, SEED: seed}
-            if (known := _known(refined, wanted)) is None:
-                objective = partial(
-                    _objective, recipe=recipe, baseline=baseline, task=task, storage=storage, wanted=wanted, tell=tell
-                )
-                refined.optimize(objective, n_trials=1)
-                known = _known(refined, wanted)
-                assert known is not None
-            found.append(known)
+    recipe_of(study, source)
+    refined = open_refined(storage, study)
+    task = with_length(_task(refined, data_root), length)
+    with kept_baseline(study, storage, task) as baseline:
+        runs = Runs(refined, storage, task, baseline)
+        found = [runs.run(source, seed, tell) for seed in seeds or [source.user_attrs[SEED]]]
+    if not any(trial.state == TrialState.COMPLETE for trial in found):
+        raise StudyError(f"trial {number} of {study.study_name!r} for {_told(length)}: {found[0].user_attrs['note']}")
     return refined, found
+
+
+def open_refined(storage: RDBStorage, study: optuna.Study) -> optuna.Study:
+    """The study NAME-refined, created or opened."""
+    metrics = stored_definition(study).study.objectives
+    return open_companion(storage, study, REFINED, directions=study.directions, metrics=metrics)
+
+
+def known_run(refined: optuna.Study, source: FrozenTrial, length: dict[str, Any], seed: int) -> FrozenTrial | None:
+    """The finished run of a trial's recipe for this length and on this seed, if there is one."""
+    wanted = {RECIPE: source.user_attrs[RECIPE], LENGTH: length, SEED: seed}
+    finished = finished_trials(refined)
+    return next((t for t in finished if all(t.user_attrs.get(key) == value for key, value in wanted.items())), None)
+
+
+class Runs:
+    """Trains recipes of a study's trials again; each recipe, length and seed once.
+
+    Args:
+        refined: the study NAME-refined, which keeps the runs.
+        storage: its database.
+        task: the study's data and costs, with the length of the runs.
+        baseline: the trained network.
+    """
+
+    def __init__(self, refined: optuna.Study, storage: RDBStorage, task: Task, baseline: nn.Module) -> None:
+        self.refined, self.storage, self.task, self.baseline = refined, storage, task, baseline
+
+    def run(self, source: FrozenTrial, seed: int, tell: Listener) -> FrozenTrial:
+        """The finished run; one whose training diverged is stopped early, with a note.
+
+        Args:
+            source: the trial whose recipe it is.
+            seed: of the run.
+            tell: receives the progress.
+
+        Raises:
+            StudyError: if the recipe is another version's.
+        """
+        length = length_of(self.task.definition)
+        if (known := known_run(self.refined, source, length, seed)) is not None:
+            return known
+        recipe = recipe_of(self.refined, source)
+        about = {SOURCE: source.number, LENGTH: length}
+        numbers: list[int] = []
+
+        def objective(trial: optuna.Trial) -> tuple[float, ...]:
+            numbers.append(trial.number)
+            record_recipe(trial, recipe, seed, **about)
+            return self._trained(trial, recipe, seed, tell)
+
+        try:
+            self.refined.optimize(objective, n_trials=1)
+        except BaseException:
+            for number in numbers:
+                release_interrupted(self.refined, number)
+            raise
+        return trial_of(self.refined, numbers[0])
+
+    def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, tell: Listener) -> tuple[float, ...]:
+        definition = self.task.definition
+        hear = Recorder(trial, definition, tell)
+        try:
+            result = run_trial(recipe, self.baseline, self.task, seed=seed, hear=hear)
+        except Diverged as stop:
+            set_user_attrs(trial, {"note": str(stop), HISTORY: hear.history})
+            raise optuna.TrialPruned(str(stop)) from stop
+        keep_result(trial, recipe, result, self.task, self.storage)
+        return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)
 
 
 def recipe_of(study: optuna.Study, trial: FrozenTrial) -> Recipe:
@@ -149,41 +210,35 @@ def recipe_of(study: optuna.Study, trial: FrozenTrial) -> Recipe:
         ) from error
 
 
-def _objective(
-    trial: optuna.Trial,
-    recipe: Recipe,
-    baseline: nn.Module,
-    task: Task,
-    storage: RDBStorage,
-    wanted: dict[str, Any],
-    tell: Listener,
-) -> tuple[float, ...]:
-    record_recipe(trial, recipe, wanted[SEED], **{SOURCE: wanted[SOURCE], LENGTH: wanted[LENGTH]})
-    hear = Recorder(trial, task.definition, tell)
-    result = run_trial(recipe, baseline, task, seed=wanted[SEED], hear=hear)
-    keep_result(trial, recipe, result, task, storage)
-    return tuple(float(getattr(result.measurement, name)) for name in task.definition.study.objectives)
-
-
-def _known(refined: optuna.Study, wanted: dict[str, Any]) -> FrozenTrial | None:
-    finished = finished_trials(refined)
-    return next((t for t in finished if all(t.user_attrs.get(key) == value for key, value in wanted.items())), None)
-
-
 def _task(study: optuna.Study, data_root: str | None) -> Task:
     definition = stored_definition(study)
     return Task.of(definition if data_root is None else definition.with_data_root(data_root))
 
 
-def _with_length(task: Task, length: dict[str, Any]) -> Task:
+def length_of(definition: Definition) -> dict[str, Any]:
+    """How long a trial trains, `{"epochs": E}` or `{"compute": C}`."""
+    return definition.trial.model_dump(include={"epochs", "compute"}, exclude_none=True)
+
+
+def with_length(task: Task, length: dict[str, Any]) -> Task:
+    """The task with trials of another length."""
     trial = task.definition.trial.model_copy(update={"epochs": None, "compute": None, **length})
     return replace(task, definition=task.definition.model_copy(update={"trial": trial}))
 
 
 @contextmanager
-def _baseline(study: optuna.Study, storage: RDBStorage, task: Task) -> Iterator[nn.Module]:
+def kept_baseline(study: optuna.Study, storage: RDBStorage, task: Task) -> Iterator[nn.Module]:
+    """The baseline that the study keeps.
+
+    Raises:
+        StudyError: if there is none yet, or its file is gone.
+    """
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / "baseline.safetensors"
         if load_baseline(study, artifact_store(storage.url), file) is None:
             raise StudyError(f"study {study.study_name!r} has no baseline yet; run it first")
         yield load_network(file, resolve_factory(task.definition.model.factory))
+
+
+def _told(length: dict[str, Any]) -> str:
+    return " ".join(f"{name} = {value}" for name, value in length.items())

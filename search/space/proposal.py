@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.trial import BaseTrial
 
 from ...errors import StudyError
 from ...models.channels.groups import ChannelGroup
@@ -75,7 +76,7 @@ class SearchSpace:
             zero_loss=float(suggest(trial, "blending.zero_loss", blending.zero_loss)) if fades else 0.0,
         )
 
-    def propose_widths(self, trial: optuna.Trial) -> dict[str, int]:
+    def propose_widths(self, trial: BaseTrial) -> dict[str, int]:
         """The channels that stay in every group that can be narrowed, within the budget.
 
         Raises:
@@ -254,7 +255,7 @@ def check_space(space: SearchSpace) -> None:
     space.widths(dict.fromkeys((group.name for group in space._free()), 1.0))
 
 
-def suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
+def suggest(trial: BaseTrial, name: str, dimension: Dimension) -> Any:
     """One parameter's value; a fixed one is no parameter of Optuna's."""
     if isinstance(dimension, Fixed):
         return dimension.value
