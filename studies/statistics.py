@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 CONFIDENCE = 0.95
 # Of the chance that networks which are equally good differ by as much as was seen.
-SIGNIFICANCE = 1 - CONFIDENCE
+SIGNIFICANCE = 0.05
 
 
 class Interval(NamedTuple):

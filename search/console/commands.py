@@ -53,7 +53,8 @@ def run(
     console = make_console()
     from ..run.processes import run_study
     from ..run.worker import Interrupted
-    from .outcome import check_output, finish, output_file, resume_point
+    from .handover import write_selected
+    from .outcome import check_output, output_file, resume_point
     from .progress import Progress
 
     check_output(output_file(definition, output))
@@ -69,7 +70,7 @@ def run(
             f"the same command goes on from here",
         )
         sys.exit(130)
-    print_line(console, finish(optuna_study, definition, storage, output))
+    print_line(console, write_selected(optuna_study, definition, storage, output))
 
 
 @cli.command()

@@ -3,14 +3,14 @@
 import json
 import statistics
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
-from ...studies.database.companions import REFINED, companion_name
+from ...studies.database.companions import REFINED, companion_name, is_companion
 from ...studies.database.storage import load_study
 from ...studies.database.trials import (
     HISTORY,
@@ -99,7 +99,7 @@ def finalists_of(study: optuna.Study, storage: RDBStorage, definition: Definitio
 
     None where the definition asks for none, with several objectives, or where there is nothing to choose from.
     """
-    if definition.search.finalists == 1 or len(definition.study.objectives) > 1:
+    if definition.search.finalists == 1 or len(definition.study.objectives) > 1 or is_companion(study):
         return []
     by_recipe: dict[str, FrozenTrial] = {}
     for trial, _ in ranked_trials(study, definition):
@@ -182,7 +182,7 @@ def _key(trial: FrozenTrial) -> str:
 
 
 def _may_be_finalist(known: FrozenTrial, definition: Definition) -> bool:
-    """Whether it is within the budget; one that was stopped early was not timed, and meets the others by construction."""
+    """Whether it is within the budget: one that was stopped early was not timed, and meets the others anyway."""
     measurement = measurement_of(known)
     return definition.study.budget.latency is None if measurement is None else meets_budget(measurement, definition)
 
@@ -199,8 +199,8 @@ def _announcement(finalists: list[Finalist]) -> str:
     known = " (the known recipe)"
     names = [f"{finalist.trial.number}{known if finalist.known else ''}" for finalist in finalists]
     return (
-        f"finalists: the recipes of trials {', '.join(names[:-1])} and {names[-1]} are trained again on {RUNS} new seeds "
-        f"each, in this process; only these runs count"
+        f"finalists: the recipes of trials {', '.join(names[:-1])} and {names[-1]} are trained again on "
+        f"{RUNS} new seeds each, in this process; only these runs count"
     )
 
 

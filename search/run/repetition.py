@@ -1,9 +1,11 @@
 """A trial's recipe run again: to see how close it comes, or longer, for one good final network."""
 
+import math
+import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,12 +42,14 @@ class Again(NamedTuple):
         after: the same of the repetition, as far as the trial came.
         versions_before: of the packages then.
         versions_after: and now.
+        examples: of the validation split.
     """
 
     before: list[float]
     after: list[float]
     versions_before: dict[str, str]
     versions_after: dict[str, str]
+    examples: int
 
     @property
     def difference(self) -> float:
@@ -53,11 +57,47 @@ class Again(NamedTuple):
         return max((abs(a - b) for a, b in zip(self.before, self.after, strict=False)), default=0.0)
 
 
+@dataclass(frozen=True)
+class Refinement:
+    """What became of a trial whose recipe was trained longer.
+
+    Attributes:
+        study: name of the study.
+        source: its trial.
+        runs: of the recipe, in the order of their seeds.
+        trials: how many the study has finished.
+        examples: of the validation split.
+    """
+
+    study: str
+    source: FrozenTrial
+    runs: list[FrozenTrial]
+    trials: int
+    examples: int
+
+    @property
+    def complete(self) -> list[FrozenTrial]:
+        """The runs that did not diverge."""
+        return [run for run in self.runs if run.state == TrialState.COMPLETE]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean validation accuracy of the runs; NaN if all diverged."""
+        return statistics.mean(run.user_attrs["accuracy"] for run in self.complete) if self.complete else math.nan
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the runs' mean is above the trial's accuracy; any is, where that was stopped early."""
+        return self.accuracy > self.source.user_attrs.get("accuracy", -math.inf)
+
+
 class _StoppedThere(Exception):  # noqa: N818  not an error: the trial was stopped early, and so is its repetition
     pass
 
 
-def repeat_trial(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, tell: Listener) -> Again:
+def repeat_trial(
+    study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, tell: Listener
+) -> Again:
     """Repeats a trial with its recipe and seed, as far as it came; nothing is recorded.
 
     Raises:
@@ -79,7 +119,7 @@ def repeat_trial(study: optuna.Study, storage: RDBStorage, number: int, *, data_
 
     with kept_baseline(study, storage, task) as baseline, suppress(_StoppedThere):
         run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], hear=hear)
-    return Again(before, after, trial.user_attrs.get("versions", {}), versions())
+    return Again(before, after, trial.user_attrs.get("versions", {}), versions(), len(task.data.validation))
 
 
 def refine_trial(
@@ -91,7 +131,7 @@ def refine_trial(
     seeds: Sequence[int],
     data_root: str | None,
     tell: Listener,
-) -> tuple[optuna.Study, list[FrozenTrial]]:
+) -> tuple[optuna.Study, Refinement]:
     """Trains a trial's recipe for another length, once for each seed; results lie in the study NAME-refined.
 
     What is there already of this length and seed is not run again.
@@ -106,10 +146,10 @@ def refine_trial(
         tell: receives the progress.
 
     Returns:
-        The companion study, and its trials in the order of the seeds.
+        The companion study, and what became of the trial.
 
     Raises:
-        StudyError: if the study has no such trial, or the trial had no recipe yet; if all of them diverged.
+        StudyError: if the study has no such trial, or the trial had no recipe yet.
     """
     source = trial_of(study, number)
     recipe_of(study, source)
@@ -118,9 +158,7 @@ def refine_trial(
     with kept_baseline(study, storage, task) as baseline:
         runs = Runs(refined, storage, task, baseline)
         found = [runs.run(source, seed, tell) for seed in seeds or [source.user_attrs[SEED]]]
-    if not any(trial.state == TrialState.COMPLETE for trial in found):
-        raise StudyError(f"trial {number} of {study.study_name!r} for {_told(length)}: {found[0].user_attrs['note']}")
-    return refined, found
+    return refined, Refinement(study.study_name, source, found, len(finished_trials(study)), len(task.data.validation))
 
 
 def open_refined(storage: RDBStorage, study: optuna.Study) -> optuna.Study:
@@ -238,7 +276,3 @@ def kept_baseline(study: optuna.Study, storage: RDBStorage, task: Task) -> Itera
         if load_baseline(study, artifact_store(storage.url), file) is None:
             raise StudyError(f"study {study.study_name!r} has no baseline yet; run it first")
         yield load_network(file, resolve_factory(task.definition.model.factory))
-
-
-def _told(length: dict[str, Any]) -> str:
-    return " ".join(f"{name} = {value}" for name, value in length.items())

@@ -25,6 +25,11 @@ def companion_name(name: str, kind: str) -> str:
     return f"{name}-{kind}"
 
 
+def is_companion(study: optuna.Study) -> bool:
+    """Returns whether a study belongs to another one."""
+    return _KIND in study.user_attrs
+
+
 def is_screening(study: optuna.Study) -> bool:
     """Returns whether a study's trials are widths that were judged untrained."""
     return study.user_attrs.get(_KIND) == SCREENING
