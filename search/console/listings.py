@@ -15,7 +15,7 @@ from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import build_network, default_input_shape
 from ...studies.database.answers import Comparison, compare_with_best
 from ...studies.database.companions import is_screening
-from ...studies.database.trials import TrialRow, trial_rows
+from ...studies.database.rows import TrialRow, trial_rows
 from ...studies.statistics import SIGNIFICANCE
 from ..run.screening import WIDTHS, ranked
 from ..trial.baseline import fill, read_weights

@@ -21,7 +21,8 @@ def latency_lines(latency: Latency) -> str:
     low, high = latency.share_quartiles
     many = "one example" if latency.batch == 1 else f"{latency.batch} examples"
     threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
-    unsure = f"; unsure, it spreads as widely in all of {latency.rounds} measurements" if latency.unsure else ""
+    rounds = latency.rounds
+    unsure = f"; unsure, in all of {rounds} measurements it spreads more than it differs" if latency.unsure else ""
     return (
         f"latency: {latency.milliseconds:.3f} ms for {many} on {threads} "
         f"(interquartile range {first:.3f} to {third:.3f})\n"

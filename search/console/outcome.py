@@ -74,7 +74,7 @@ def selection_lines(selection: Selection, definition: Definition, trials: int, e
     return [
         f"{len(winner.runs)} new runs of each finalist ({len(runs)} runs, {compute_of(runs):.1f} epochs of the "
         f"baseline's compute, {seconds_of(runs):.0f} s): {'; '.join(map(_finalist, finalists))}",
-        f"best finalist {source.number} ({shape_of(source)}): mean {percent(winner.accuracy)}, selected among "
+        f"best finalist: trial {source.number} ({shape_of(source)}): mean {percent(winner.accuracy)}, selected among "
         f"{len(finalists)} on {examples} validation examples, and those among {trials} trials; "
         f"its run of the lowest new seed is exported",
     ]

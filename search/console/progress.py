@@ -73,10 +73,12 @@ class Progress:
             case TrialEnded():
                 self._ended(event)
             case FinalistEnded():
-                outcome = "diverged" if event.accuracy is None else percent(event.accuracy)
+                outcome = "diverged"
+                if event.accuracy is not None:
+                    outcome = f"{percent(event.accuracy)} on {event.examples} validation examples"
                 self._lasting(
-                    f"finalists {event.run}/{event.runs}  trial {event.trial} again, seed {event.seed}: {outcome} "
-                    f"on {event.examples} validation examples  ({event.seconds:.1f} s)"
+                    f"finalists {event.run}/{event.runs}  trial {event.trial} again, seed {event.seed}: {outcome}  "
+                    f"({event.seconds:.1f} s)"
                 )
             case Notice():
                 self._lasting(event.text)

@@ -110,6 +110,8 @@ def repeat_trial(
         raise StudyError(f"trial {number} of {study.study_name!r} reported nothing that could be compared")
     after: list[float] = []
     task = _task(study, data_root)
+    if LENGTH in trial.user_attrs:
+        task = with_length(task, trial.user_attrs[LENGTH])
 
     def hear(report: Report) -> None:
         after.append(report.folded_accuracy)

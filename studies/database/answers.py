@@ -11,9 +11,10 @@ import numpy.typing as npt
 import optuna
 from optuna.trial import FrozenTrial
 
+from ...errors import StudyError
 from ..statistics import SIGNIFICANCE, holm, mcnemar
 from .artifacts import NETWORK
-from .storage import DEFINITION, stored_definition
+from .storage import stored_definition
 from .trials import ranked_trials
 
 # Attribute of a trial: what `packed` gives.
@@ -57,9 +58,10 @@ def compare_with_best(study: optuna.Study) -> Comparison | None:
         Nothing where there is no best one, where several objectives leave no single one, or where its answers were
         not kept.
     """
-    if DEFINITION not in study.user_attrs:
+    try:
+        definition = stored_definition(study)
+    except StudyError:  # not made by branchfold, or by a version with other keys
         return None
-    definition = stored_definition(study)
     ranked = [trial for trial, _ in ranked_trials(study, definition)]
     if not ranked or len(definition.study.objectives) > 1 or ANSWERS not in ranked[0].user_attrs:
         return None

@@ -1,4 +1,4 @@
-"""What a study knows of its trials: measurements recorded, the best one, a table, interrupted ones queued again."""
+"""What a study knows of its trials: measurements recorded, the best one, interrupted ones queued again."""
 
 from __future__ import annotations
 
@@ -49,27 +49,6 @@ class Measurement(NamedTuple):
     latency_unsure: bool = False
     latency_threads: int = 1
     latency_batch: int = 1
-
-
-class TrialRow(NamedTuple):
-    """One line of `branchfold show`; None is not known (yet).
-
-    `accuracy` is the folded network's or, where the trial did not reach that, the last one reported at α = 0;
-    `compute` what its training cost so far, in epochs of the baseline's.
-    """
-
-    number: int
-    state: str
-    accuracy: float | None
-    macs_share: float | None
-    parameters_share: float | None
-    latency_share: float | None
-    latency_spread: float | None
-    latency_unsure: bool | None
-    shape: str | None
-    reports: int
-    compute: float | None
-    seconds: float | None
 
 
 def set_constraints(trial: optuna.Trial, measurement: Measurement, definition: Definition) -> None:
@@ -213,34 +192,6 @@ def end_abandoned(study: optuna.Study) -> None:
         age = (datetime.now() - started).total_seconds() if started is not None else 0.0
         if trial._trial_id not in beating and age > GRACE_PERIOD:
             release_interrupted(study, trial.number)
-
-
-def trial_rows(study: optuna.Study) -> list[TrialRow]:
-    """Returns one row for each trial, in the order of their numbers."""
-    return [_row(trial) for trial in study.get_trials(deepcopy=False)]
-
-
-def _row(trial: FrozenTrial) -> TrialRow:
-    attributes = trial.user_attrs
-    # With several objectives nothing is reported to Optuna; the trial's own history is there in either case.
-    last = attributes.get(HISTORY, [{}])[-1]
-    reported = last.get("folded_accuracy")
-    if reported is None and trial.last_step is not None:
-        reported = trial.intermediate_values[trial.last_step]
-    return TrialRow(
-        number=trial.number,
-        state=trial.state.name.lower(),
-        accuracy=attributes.get("accuracy", reported),
-        macs_share=attributes.get("macs_share"),
-        parameters_share=attributes.get("parameters_share"),
-        latency_share=attributes.get("latency_share"),
-        latency_spread=attributes.get("latency_spread"),
-        latency_unsure=attributes.get("latency_unsure"),
-        shape=shape_of(trial),
-        reports=last.get("number", trial.last_step) or 0,
-        compute=last.get("compute"),
-        seconds=trial.duration.total_seconds() if trial.duration is not None else None,
-    )
 
 
 def _counts(study: optuna.Study) -> str:
