@@ -17,6 +17,7 @@ from ...studies.database.trials import (
     KNOWN,
     RECIPE,
     best_trial,
+    finished_trials,
     measurement_of,
     meets_budget,
     ranked_trials,
@@ -24,7 +25,7 @@ from ...studies.database.trials import (
 from ...studies.definition.reading import Definition
 from ..events import Event, FinalistEnded, Listener, Notice, TrialReport
 from ..trial.task import Task
-from .repetition import Runs, kept_baseline, known_run, length_of, open_refined
+from .runs import Runs, kept_baseline, known_run, length_of, open_refined
 
 # Runs of each finalist. Two: they show how far runs of one recipe differ, and cost no more than the search can bear.
 RUNS = 2
@@ -121,9 +122,9 @@ def finalists_of(study: optuna.Study, storage: RDBStorage, definition: Definitio
 
 
 def known_trial(study: optuna.Study) -> FrozenTrial | None:
-    """The trial of the known recipe at equal shares; a finished one rather than one that has only begun."""
-    trials = [t for t in study.get_trials(deepcopy=False) if KNOWN in t.user_attrs and RECIPE in t.user_attrs]
-    return min(trials, key=lambda t: (t.state != TrialState.COMPLETE, t.number), default=None)
+    """The finished trial of the known recipe at equal shares, if there is one; a complete one rather than another."""
+    trials = [trial for trial in finished_trials(study) if KNOWN in trial.user_attrs and RECIPE in trial.user_attrs]
+    return min(trials, key=lambda trial: (trial.state != TrialState.COMPLETE, trial.number), default=None)
 
 
 def train_finalists(
@@ -164,7 +165,7 @@ def seeds(definition: Definition) -> list[int]:
 
 def compute_of(runs: list[FrozenTrial]) -> float:
     """What trials cost, in epochs of the baseline's training."""
-    return sum(run.user_attrs.get(HISTORY, [{"compute": 0.0}])[-1]["compute"] for run in runs)
+    return sum(history[-1]["compute"] for run in runs if (history := run.user_attrs.get(HISTORY)))
 
 
 def seconds_of(runs: list[FrozenTrial]) -> float:

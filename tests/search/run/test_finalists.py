@@ -10,10 +10,10 @@ from optuna.trial import TrialState
 
 from branchfold.models.checkpoints import read_description
 from branchfold.search.events import FinalistEnded, Notice, TrialReport
-from branchfold.search.run import finalists, repetition
+from branchfold.search.run import finalists, runs
 from branchfold.search.run.finalists import finalists_of, select, train_finalists
 from branchfold.search.run.processes import quiet_optuna, run_study
-from branchfold.search.run.repetition import open_refined
+from branchfold.search.run.runs import open_refined
 from branchfold.search.run.worker import Interrupted
 from branchfold.search.trial.trial import Diverged
 from branchfold.studies.database.artifacts import NETWORK, artifact_folder
@@ -93,6 +93,12 @@ class TestChosen:
         add(of.study, "known", None, known=True, state=TrialState.PRUNED)
         add(of.study, "a", 0.9)
         assert [(f.trial.number, f.known) for f in of.finalists()] == [(1, False), (0, True)]
+
+    def test_one_that_failed_is_none(self, made):
+        of = made(count=2)
+        add(of.study, "known", None, known=True, state=TrialState.FAIL)
+        add(of.study, "a", 0.9)
+        assert of.finalists() == []
 
     def test_but_not_with_a_budget_of_latency_that_it_was_not_timed_for(self, made):
         of = made(count=2, budget={"latency": 0.6})
@@ -221,7 +227,7 @@ class TestTrained:
 
     def test_a_second_run_trains_nothing(self, finals, monkeypatch):
         _, storage, url, definition, _ = finals
-        monkeypatch.setattr(repetition, "run_trial", lambda *args, **kwargs: pytest.fail("trained"))
+        monkeypatch.setattr(runs, "run_trial", lambda *args, **kwargs: pytest.fail("trained"))
         monkeypatch.setattr(finalists.Task, "of", lambda definition: pytest.fail("data loaded"))
         before = len(load_study(storage, "tiny-refined").trials)
         run_study(definition, url, workers=1, tell=lambda event: None)
@@ -250,14 +256,14 @@ class TestTrained:
 
     def test_one_that_diverges_is_kept_with_a_note_and_ends_nothing(self, train, monkeypatch):
         of, train = train
-        real = repetition.run_trial
+        real = runs.run_trial
 
         def sometimes(recipe, *args, seed, **kwargs):
             if seed == NEW_SEEDS[1] and recipe.shape == "instant":
                 raise Diverged("the training diverged: its loss is nan")
             return real(recipe, *args, seed=seed, **kwargs)
 
-        monkeypatch.setattr(repetition, "run_trial", sometimes)
+        monkeypatch.setattr(runs, "run_trial", sometimes)
         events = []
         train(events.append)
         (diverged,) = [t for t in load_study(of[1], "tiny-refined").trials if t.state == TrialState.PRUNED]

@@ -11,14 +11,16 @@ from sqlalchemy import text
 from branchfold.errors import StudyError
 from branchfold.search.console.outcome import refined_lines
 from branchfold.search.events import TrialReport
-from branchfold.search.run import repetition
+from branchfold.search.run import runs
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
-from branchfold.search.run.repetition import Again, recipe_of, refine_trial, repeat_trial, trial_of
+from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
+from branchfold.search.run.runs import recipe_of
 from branchfold.search.run.worker import Interrupted
 from branchfold.search.trial.trial import Diverged
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.trials import trial_of
 
 RANDOM = {"space__initialisation": {"method": "kaiming"}, "space__blending": {"mode": "probability"}}
 
@@ -165,8 +167,8 @@ class TestRefine:
                 raise Diverged("the training diverged: its loss is nan")
             return real(recipe, *args, seed=seed, **kwargs)
 
-        real = repetition.run_trial
-        monkeypatch.setattr(repetition, "run_trial", sometimes)
+        real = runs.run_trial
+        monkeypatch.setattr(runs, "run_trial", sometimes)
         study, storage = opened
         arguments = {"length": {"epochs": 1}, "seeds": (20, 21), "data_root": None, "tell": lambda event: None}
         _, refinement = refine_trial(study, storage, 0, **arguments)
