@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...errors import BranchfoldError, NetworkError
 from ...models.branches.folding import fold
 from ...models.branches.network import BranchedNetwork
-from ...models.branching import add_branches
+from ...models.branching import branched_at
 from ...models.checkpoints import save_network
 from ...models.layers.copying import deep_copy
 from ...models.layers.statistics import recompute_batch_norm
@@ -133,10 +133,10 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
 
 def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
     """The network at the trial's start; without a branch if the recipe narrows nothing."""
-    branched = add_branches(
+    branched = branched_at(
         baseline,
         torch.zeros(2, *task.data.input_shape),
-        keep={group.name: recipe.widths[group.name] / group.width for group in task.costs.groups if group.prunable},
+        widths=recipe.widths,
         init=recipe.method,
         channels=recipe.channels,
         data=task.calibration_batches,
