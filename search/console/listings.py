@@ -23,7 +23,7 @@ from .numbers import percent, with_interval
 
 # Marks in the table of trials.
 LIKE_BEST = "≈"
-UNSURE = " ?"
+UNSURE = "?"
 
 
 def trials_values(study: optuna.Study) -> list[dict[str, Any]]:
@@ -194,7 +194,7 @@ def _mark(number: int, comparison: Comparison | None) -> str:
 
 def _latency(row: TrialRow) -> str:
     spread = "" if row.latency_spread is None else f" ({100 * row.latency_spread:.1f})"
-    return f"{_or_dash(row.latency_share)}{spread}{UNSURE * bool(row.latency_unsure)}"
+    return f"{_or_dash(row.latency_share)}{spread}{f' {UNSURE}' * bool(row.latency_unsure)}"
 
 
 def _caption(baseline: dict[str, Any] | None, comparison: Comparison | None, rows: list[TrialRow]) -> str:
