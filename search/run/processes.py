@@ -25,6 +25,7 @@ from ..events import BaselineReady, Event, Listener, Notice
 from ..space import SearchSpace, check_budgeted
 from ..trial.baseline import from_checkpoint
 from ..trial.task import Task
+from .finalists import train_finalists
 from .samplers import check_search
 from .worker import Interrupted, Worker, is_exhausted
 
@@ -53,6 +54,7 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
             if finished := len(finished_trials(study)):
                 tell(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
             if finished >= target:
+                train_finalists(study, storage, definition, tell)
                 return study
             task = Task.of(definition)
         else:
@@ -71,6 +73,8 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
                 break
         if (finished := len(finished_trials(study))) < target and is_exhausted(study):
             tell(Notice(f"the grid has no more than {_trials(finished)}"))
+        if finished >= target or is_exhausted(study):
+            train_finalists(study, storage, definition, tell, task)
     return study
 
 

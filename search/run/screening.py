@@ -118,6 +118,15 @@ def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, ma
     return Screening(shares, best[:start])
 
 
+def including(shares: Mapping[str, Dimension], values: Mapping[str, float]) -> dict[str, Dimension]:
+    """The dimensions, where need be so much wider that they hold these values."""
+    wider = dict(shares)
+    for name, value in values.items():
+        if isinstance(dimension := shares.get(name), Range):
+            wider[name] = replace(dimension, low=min(dimension.low, value), high=max(dimension.high, value))
+    return wider
+
+
 def _spanned(dimension: Range, values: list[float], margin: float) -> Range:
     low, high = min(values), max(values)
     room = margin * max(abs(low), abs(high))

@@ -22,17 +22,17 @@ from ...studies.database.artifacts import artifact_store, load_baseline, save_ba
 from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
-from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, release_interrupted
+from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, release_interrupted
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import BaselineReady, Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
-from ..space.known import known_recipes
+from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.baseline import make_baseline
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
 from .recording import Recorder, keep_result, record_recipe, repeat_result, same_trial
 from .samplers import check_search, make_pruner, make_sampler
-from .screening import Screening, screen
+from .screening import Screening, including, screen
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
@@ -110,9 +110,17 @@ class Worker:
             return
         space = self._space(baseline)
         found = screen(self.task, space, baseline, self.study, self.storage, self.tell)
-        for values in self._first_trials(space, found):
+        recipes = known_recipes(space, self.task.definition.search.recipes)
+        dimensions = found.shares
+        if (reference := recipes.get(REFERENCE)) is not None:
+            equal = equal_widths(space) if found.starts else {}
+            self.study.enqueue_trial({**reference, **equal}, user_attrs={KNOWN: REFERENCE}, skip_if_exists=True)
+            dimensions = including(found.shares, equal)
+        elif REFERENCE in self.task.definition.search.recipes:
+            self.tell(Notice(f"this space has no room for the known recipe {REFERENCE}: no trial is compared with it"))
+        for values in _first_trials(recipes, found):
             self.study.enqueue_trial(values, skip_if_exists=True)
-        shares = {name: plain(dimension) for name, dimension in found.shares.items()}
+        shares = {name: plain(dimension) for name, dimension in dimensions.items()}
         self.study.set_user_attr(PREPARED, {"shares": shares, "starts": found.starts})
 
     def run(self, target: int, baseline: nn.Module) -> None:
@@ -160,13 +168,6 @@ class Worker:
     @cached_property
     def _errors(self) -> dict[str, list[float]]:
         return {}
-
-    def _first_trials(self, space: SearchSpace, found: Screening) -> list[dict[str, Any]]:
-        """Known recipes, with the best widths if there are any, then the other best widths."""
-        best: Mapping[str, Any] = found.starts[0] if found.starts else {}
-        recipes = known_recipes(space, self.task.definition.search.recipes)
-        first = [{**values, **best} for values in recipes.values()]
-        return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]
 
     def _wanted(self, target: int) -> bool:
         counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -229,3 +230,10 @@ class Worker:
         keep_result(trial, recipe, result, self.task, self.storage)
         values = (float(getattr(result.measurement, name)) for name in definition.study.objectives)
         return tuple(values), result.measurement
+
+
+def _first_trials(recipes: Mapping[str, Mapping[str, Any]], found: Screening) -> list[dict[str, Any]]:
+    """Known recipes, with the best widths if there are any, then the other best widths."""
+    best: Mapping[str, Any] = found.starts[0] if found.starts else {}
+    first = [{**values, **best} for values in recipes.values()]
+    return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]

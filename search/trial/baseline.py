@@ -13,6 +13,7 @@ from ...models.checkpoints import NetworkDescription, save_network
 from ...models.layers.modes import evaluating
 from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
+from ...studies.statistics import wilson
 from ..events import BaselineEpoch, Listener
 from ..training.classifier import Classifier, fit
 from .measurement import accuracy_of
@@ -34,7 +35,7 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
         train(network, task, tell)
     check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())
-    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
+    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}, chosen=False))
     return {
         "accuracy": accuracy,
         "examples": len(task.data.validation),
@@ -94,8 +95,20 @@ def train(network: nn.Module, task: Task, tell: Listener) -> None:
     fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, tell)])
 
 
-def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any]) -> NetworkDescription:
-    """The description of a network of this study, with its validation accuracy."""
+def describe(
+    task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any], *, chosen: bool = True
+) -> NetworkDescription:
+    """The description of a network of this study, with its validation accuracy.
+
+    Args:
+        task: the study's.
+        widths: group → channels.
+        accuracy: on the validation split.
+        origin: where in the study it comes from.
+        chosen: whether the validation split chooses among such networks: without, the accuracy has its interval.
+    """
+    examples = len(task.data.validation)
+    interval = {} if chosen else {"interval": list(wilson(accuracy, examples))}
     full = {group.name: group.width for group in task.costs.groups}
     return NetworkDescription(
         factory=task.definition.model.factory,
@@ -107,7 +120,8 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
             {
                 "split": "validation",
                 "accuracy": accuracy,
-                "examples": len(task.data.validation),
+                "examples": examples,
+                **interval,
                 "seed": task.definition.study.seed,
             }
         ],
