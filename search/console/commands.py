@@ -72,7 +72,7 @@ def run(
     finished, best = resume_point(storage, definition)
     try:
         with Progress(console, definition.study.trials, finished, best) as progress:
-            optuna_study = run_study(definition, storage, workers=workers, tell=progress)
+            optuna_study = run_study(definition, storage, workers=workers, notify=progress)
     except Interrupted:
         finished, best = resume_point(storage, definition)
         print_line(

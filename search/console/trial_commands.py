@@ -82,7 +82,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
 
     loaded, console = _load(study, storage), make_console()
     with watching(console) as progress:
-        again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
+        again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, notify=progress)
     print_line(console, rerun_lines(trial, again))
 
 
@@ -129,7 +129,7 @@ def refine(
     length = {"epochs": epochs} if compute is None else {"compute": compute}
     with watching(console) as progress:
         refined, refinement = refine_trial(
-            loaded, database, number, length=length, seeds=seeds, data_root=data_root, tell=progress
+            loaded, database, number, length=length, seeds=seeds, data_root=data_root, notify=progress
         )
     definition = stored_definition(refined)
     definition = definition if data_root is None else definition.with_data_root(data_root)

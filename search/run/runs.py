@@ -33,11 +33,11 @@ SOURCE = "refines"
 LENGTH = "length"
 
 
-def open_refined(storage: RDBStorage, study: optuna.Study, tell: Listener) -> optuna.Study:
-    """The study NAME-refined, created or opened; `tell` hears of one of another study that it replaced."""
+def open_refined(storage: RDBStorage, study: optuna.Study, notify: Listener) -> optuna.Study:
+    """The study NAME-refined, created or opened; `notify` hears of one of another study that it replaced."""
     metrics = stored_definition(study).study.objectives
     return open_companion(
-        storage, study, REFINED, directions=study.directions, metrics=metrics, told=lambda line: tell(Notice(line))
+        storage, study, REFINED, directions=study.directions, metrics=metrics, told=lambda line: notify(Notice(line))
     )
 
 
@@ -61,13 +61,13 @@ class Runs:
     def __init__(self, refined: optuna.Study, storage: RDBStorage, task: Task, baseline: nn.Module) -> None:
         self.refined, self.storage, self.task, self.baseline = refined, storage, task, baseline
 
-    def run(self, source: FrozenTrial, seed: int, tell: Listener) -> FrozenTrial:
+    def run(self, source: FrozenTrial, seed: int, notify: Listener) -> FrozenTrial:
         """The finished run; one whose training diverged is stopped early, with a note.
 
         Args:
             source: the trial whose recipe it is.
             seed: of the run.
-            tell: receives the progress.
+            notify: receives the progress.
 
         Raises:
             StudyError: if the recipe is another version's.
@@ -82,7 +82,7 @@ class Runs:
         def objective(trial: optuna.Trial) -> tuple[float, ...]:
             numbers.append(trial.number)
             record_recipe(trial, recipe, seed, **about)
-            return self._trained(trial, recipe, seed, tell)
+            return self._trained(trial, recipe, seed, notify)
 
         try:
             self.refined.optimize(objective, n_trials=1)
@@ -92,13 +92,13 @@ class Runs:
             raise
         return trial_of(self.refined, numbers[0])
 
-    def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, tell: Listener) -> tuple[float, ...]:
+    def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, notify: Listener) -> tuple[float, ...]:
         definition = self.task.definition
-        hear = Recorder(trial, definition, tell)
+        on_report = Recorder(trial, definition, notify)
         try:
-            result = run_trial(recipe, self.baseline, self.task, seed=seed, hear=hear)
+            result = run_trial(recipe, self.baseline, self.task, seed=seed, on_report=on_report)
         except Diverged as stop:
-            set_user_attrs(trial, {"note": str(stop), HISTORY: hear.history})
+            set_user_attrs(trial, {"note": str(stop), HISTORY: on_report.history})
             raise optuna.TrialPruned(str(stop)) from stop
         keep_result(trial, recipe, result, self.task, self.storage)
         return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)

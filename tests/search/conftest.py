@@ -117,7 +117,7 @@ def study_run(define, tmp_path, quick_latency):
 
     def run(workers=1, url=f"sqlite:///{tmp_path}/s.db", **changes):
         events = []
-        study = run_study(define(**changes), url, workers=workers, tell=events.append)
+        study = run_study(define(**changes), url, workers=workers, notify=events.append)
         return study, url, events
 
     return run
@@ -187,7 +187,7 @@ def before_finalists(define, tmp_path_factory):
     changes["search"]["finalists"] = 1
     with pytest.MonkeyPatch.context() as patch:
         _time_nothing(patch)
-        run_study(define(**changes), f"sqlite:///{folder}/s.db", workers=1, tell=lambda event: None)
+        run_study(define(**changes), f"sqlite:///{folder}/s.db", workers=1, notify=lambda event: None)
     return folder, definition
 
 
@@ -199,5 +199,5 @@ def finals(before_finalists, tmp_path_factory):
     url, events = f"sqlite:///{copy}/s.db", []
     with pytest.MonkeyPatch.context() as patch:
         _time_nothing(patch)
-        study = run_study(definition, url, workers=1, tell=events.append)
+        study = run_study(definition, url, workers=1, notify=events.append)
     return study, open_storage(url, create=False), url, definition, events
