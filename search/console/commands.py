@@ -10,8 +10,17 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError
-from .options import as_arguments, as_changes, as_shape, data_root_option, json_option, set_option, storage_option
-from .terminal import make_console, print_line
+from .options import (
+    as_arguments,
+    as_changes,
+    as_shape,
+    data_root_option,
+    detail_option,
+    json_option,
+    set_option,
+    storage_option,
+)
+from .terminal import Detail, announce, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
 
 
@@ -34,6 +43,7 @@ def cli() -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File for the best network (default: NAME.safetensors)."
 )
+@detail_option
 def run(
     study: str,
     trials: int | None,
@@ -42,6 +52,7 @@ def run(
     data_root: str | None,
     overrides: tuple[str, ...],
     output: Path | None,
+    detail: Detail,
 ) -> None:
     """Create or resume STUDY, a built-in study's name or a TOML file, and export its best network.
 
@@ -51,24 +62,22 @@ def run(
 
     definition = load_definition(study, as_changes(overrides, trials, data_root))
     console = make_console()
+    announce(console, definition.study.name, detail)
     from ..run.processes import run_study
-    from ..run.worker import Interrupted
     from .outcome import check_output, finish, output_file, resume_point
     from .progress import Progress
 
     check_output(output_file(definition, output))
-    finished, best = resume_point(storage, definition)
-    try:
-        with Progress(console, definition.study.trials, finished, best) as progress:
-            optuna_study = run_study(definition, storage, workers=workers, tell=progress)
-    except Interrupted:
-        finished, best = resume_point(storage, definition)
-        print_line(
-            console,
-            f"stopped: {finished} of {definition.study.trials} trials are finished and kept; "
-            f"the same command goes on from here",
-        )
-        sys.exit(130)
+    _, best = resume_point(storage, definition)
+    total, goes_on = definition.study.trials, "the same command goes on from here"
+
+    def hint() -> str:
+        finished, _ = resume_point(storage, definition)
+        return f"stopped: {finished} of {total} trials are finished and kept; {goes_on}"
+
+    at_once = f"stopped: finished trials are kept; {goes_on}"
+    with ending_on_signals(console, hint, at_once=at_once), Progress(console, total, best, detail) as progress:
+        optuna_study = run_study(definition, storage, workers=workers, tell=progress)
     print_line(console, finish(optuna_study, definition, storage, output))
 
 

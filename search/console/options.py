@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -27,6 +28,16 @@ data_root_option = click.option(
 best_trial_option = click.option(
     "--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one)."
 )
+
+
+def detail_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How much is printed while a command runs, as its argument `detail`."""
+    quiet = click.option("-q", "--quiet", "detail", flag_value="quiet", help="Print the result alone.")
+    verbose = click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print a line for every epoch.")
+    normal = click.option("--normal", "detail", flag_value="normal", default=True, hidden=True)
+    return quiet(verbose(normal(command)))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

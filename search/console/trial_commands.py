@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ...errors import StudyError
-from .options import as_study_name, best_trial_option, data_root_option, json_option, storage_option
-from .terminal import make_console, print_line, watching
+from .options import (
+    as_study_name,
+    best_trial_option,
+    data_root_option,
+    detail_option,
+    json_option,
+    storage_option,
+)
+from .terminal import Detail, announce, make_console, print_line, watching
 
 if TYPE_CHECKING:
     import optuna
@@ -65,17 +72,21 @@ def export(study: str, trial: int | None, form: str, output: Path | None, storag
 @click.option("--trial", type=click.IntRange(min=0), required=True, help="Number of the trial.")
 @storage_option
 @data_root_option
-def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
+@detail_option
+def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: Detail) -> None:
     """Repeat a trial of STUDY with its recipe and seed, and say how close it comes.
 
     Example: branchfold rerun digits --trial 3
     """
+    console = make_console()
+    announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage
     from ..run.repetition import rerun
     from .outcome import rerun_lines
 
-    loaded, console = _load(study, storage), make_console()
-    with watching(console) as progress:
+    loaded = _load(study, storage)
+    with watching(console, detail, hint="stopped; the same command begins the trial again") as progress:
+        progress.line(f"trial {trial} again, with its recipe and seed")
         again = rerun(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
     print_line(console, rerun_lines(trial, again))
 
@@ -89,6 +100,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="File of the best (default: NAME-refined.safetensors).")
 @storage_option
 @data_root_option
+@detail_option
 def refine(
     study: str,
     trial: int | None,
@@ -98,6 +110,7 @@ def refine(
     output: Path | None,
     storage: str,
     data_root: str | None,
+    detail: Detail,
 ) -> None:
     """Train a trial's recipe longer, once for each seed, and export the best network; kept as study STUDY-refined.
 
@@ -105,17 +118,19 @@ def refine(
     """
     if (epochs is None) == (compute is None):
         raise StudyError("give --epochs or --compute, and not both: how long the recipe is to train")
+    console = make_console()
+    announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage, stored_definition
     from ...studies.database.trials import best_trial
     from ..run.repetition import refine
     from .outcome import check_output, refined_lines
 
-    loaded, console = _load(study, storage), make_console()
+    loaded = _load(study, storage)
     path = output or Path(f"{loaded.study_name}-refined.safetensors")
     check_output(path)
     number = best_trial(loaded, stored_definition(loaded)).number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
-    with watching(console) as progress:
+    with watching(console, detail, hint="stopped; the same command goes on from what is finished") as progress:
         refined, found = refine(
             loaded,
             open_storage(storage, create=False),

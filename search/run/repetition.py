@@ -21,11 +21,11 @@ from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.storage import stored_definition
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials, trial_of
-from ..events import Listener
+from ..events import Listener, Notice
 from ..space import Recipe
 from ..trial.task import Task
 from ..trial.trial import Report, run_trial
-from .recording import SEED, Recorder, as_event, keep_result, record_recipe, versions
+from .recording import SEED, Recorder, as_event, keep_result, record_recipe, releasing, versions
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
 SOURCE = "refines"
@@ -121,10 +121,10 @@ def refine(
         for seed in seeds or [source.user_attrs[SEED]]:
             wanted = {SOURCE: number, LENGTH: length, SEED: seed}
             if (known := _known(refined, wanted)) is None:
-                objective = partial(
-                    _objective, recipe=recipe, baseline=baseline, task=task, storage=storage, wanted=wanted, tell=tell
-                )
-                refined.optimize(objective, n_trials=1)
+                tell(Notice(f"trial {number} refined, seed {seed}"))
+                with releasing(refined) as begun:
+                    again = partial(_objective, recipe=recipe, baseline=baseline, task=task, storage=storage)
+                    refined.optimize(partial(again, wanted=wanted, tell=tell, begun=begun), n_trials=1)
                 known = _known(refined, wanted)
                 assert known is not None
             found.append(known)
@@ -157,7 +157,9 @@ def _objective(
     storage: RDBStorage,
     wanted: dict[str, Any],
     tell: Listener,
+    begun: list[int],
 ) -> tuple[float, ...]:
+    begun.append(trial.number)
     record_recipe(trial, recipe, wanted[SEED], **{SOURCE: wanted[SOURCE], LENGTH: wanted[LENGTH]})
     hear = Recorder(trial, task.definition, tell)
     result = run_trial(recipe, baseline, task, seed=wanted[SEED], hear=hear)

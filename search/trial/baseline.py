@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import NetworkError
 from ...models.checkpoints import NetworkDescription, read_description, save_network
 from ...studies.definition.reading import Definition
-from ..events import BaselineEpoch, Listener
+from ..events import BaselineEpoch, BaselineStarted, Listener
 from ..training.classifier import Classifier, fit
 from .measurement import accuracy_of
 from .task import Task, new_network
@@ -28,6 +28,8 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
         network = from_checkpoint(task.definition, table.checkpoint)
     else:
         network = new_network(task.definition)
+        assert table.epochs is not None
+        tell(BaselineStarted(table.epochs))
         train(network, task, tell)
     accuracy = accuracy_of(network, task.validation_batches())
     save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
