@@ -1,10 +1,13 @@
 """Running studies: in this process, stopped and resumed, killed, in several processes."""
 
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,15 +17,18 @@ import torch
 from optuna.trial import TrialState
 
 from branchfold.errors import DataError, StudyError
+from branchfold.models.networks.factories import build_network
 from branchfold.search.data import sources
 from branchfold.search.data import splits as data
 from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
 from branchfold.search.exports import delivery
-from branchfold.search.run import processes as workers
+from branchfold.search.run import crew, memory, processes
 from branchfold.search.run import worker as runner
 from branchfold.search.run.processes import run_study
+from branchfold.search.run.signals import STOPPING
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
+from branchfold.search.trial.task import Task
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import finished_trials, measurement_of
@@ -41,12 +47,32 @@ study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", worker
 """
 
 
+URL = "sqlite:///s.db"
+
+# A trial is one step of minutes in C, which no signal's handler interrupts.
+LONG_STEP = """
+import hashlib
+from branchfold.search.run import worker
+def run_trial(*args, **kwargs):
+    print("in the step", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+worker.run_trial = run_trial
+from branchfold.search.console.commands import main
+main()
+"""
+
+
 def states(study):
     return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
 
 
 def kinds(events, kind):
     return [event for event in events if isinstance(event, kind)]
+
+
+def take_terminal():
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def until(process, wanted):
@@ -65,6 +91,9 @@ class TestOneProcess:
         study, url, events = study_run(search=random)
         assert states(study) == {"COMPLETE": 3}
         assert [event.trial for event in kinds(events, TrialStarted)] == [0, 1, 2]
+        assert [event.finished for event in kinds(events, TrialEnded)] == [1, 2, 3]
+        best = max(study.trials, key=lambda trial: (trial.value, -trial.user_attrs["macs"]))
+        assert kinds(events, TrialEnded)[-1].best == (best.number, best.value)
         assert len(kinds(events, BaselineEpoch)) == 4
         for trial, event in zip(study.trials, kinds(events, TrialEnded), strict=True):
             measured = measurement_of(trial)
@@ -263,7 +292,15 @@ class TestStopped:
         command, environment = command_line
         changes = {"trial": {"epochs": 8}, "search": {"pruner": "none"}}
         (tmp_path / "tiny.toml").write_text(toml)
-        settings = ["--set", "trial.epochs=8", "--set", 'search.pruner="none"', "--storage", "sqlite:///s.db"]
+        settings = [
+            "--verbose",
+            "--set",
+            "trial.epochs=8",
+            "--set",
+            'search.pruner="none"',
+            "--storage",
+            "sqlite:///s.db",
+        ]
         process = subprocess.Popen(
             [*command, "run", "tiny.toml", *settings],
             cwd=tmp_path,
@@ -293,6 +330,54 @@ class TestStopped:
         assert study.trials[2].params == interrupted.params
         assert study.trials[2].user_attrs["repeats"] == 1
 
+    def test_a_second_ctrl_c_ends_at_once_also_in_a_long_step(self, toml, tmp_path):
+        (tmp_path / "tiny.toml").write_text(toml)
+        arguments = ["run", "tiny.toml", "--set", "baseline.epochs=1", "--storage", URL]
+        process = subprocess.Popen(
+            [sys.executable, "-c", LONG_STEP, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(process, ["in the step"])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, err) == (130, "")
+        assert out == "stopped: finished trials are kept; the same command goes on from here\n"
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert states(study) == {"FAIL": 1, "WAITING": 1}
+
+    @pytest.mark.slow
+    def test_a_closed_terminal_is_like_a_signal(self, toml, command_line, tmp_path):
+        """Its shell's SIGHUP finds no terminal to write to any more."""
+        command, environment = command_line
+        (tmp_path / "tiny.toml").write_text(toml)
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [*command, "run", "tiny.toml", "--set", "trial.epochs=200", "--storage", URL],
+            cwd=tmp_path,
+            env={**environment, "TERM": "xterm"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            preexec_fn=take_terminal,
+        )
+        os.close(slave)
+        shown = b""
+        while b"epoch 3/200" not in shown:
+            shown += os.read(master, 4096)
+        os.close(master)
+        assert process.wait(timeout=30) == 129
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert states(study)["RUNNING"] == 0
+        assert states(study)["WAITING"] == 1
+
     @pytest.mark.slow
     def test_a_killed_trial_is_run_again(self, toml, tmp_path):
         (tmp_path / "tiny.toml").write_text(toml.replace("epochs = 2", "epochs = 20"))
@@ -311,12 +396,77 @@ class TestStopped:
         assert study.trials[1].params in [trial.params for trial in study.trials[2:]]
 
     def test_handlers_are_put_back(self, study_run):
-        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        before = [signal.getsignal(number) for number in STOPPING]
         study_run(study={"trials": 1})
-        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+        assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+class TestNumberOfWorkers:
+    @pytest.fixture
+    def crews(self, monkeypatch):
+        """How many workers were started, instead of starting them."""
+        started = []
+
+        def run_crew(study, definition, url, *, workers, target, threads, tell):
+            started.append(workers)
+            runner.Worker(Task.of(definition), open_storage(url, create=False), tell).run(
+                target, build_network("vgg_digits", {"width": 0.25})
+            )
+
+        monkeypatch.setattr(processes, "run_crew", run_crew)
+        monkeypatch.setattr(processes, "cores", lambda: 2)
+        return started
+
+    def test_is_no_more_than_trials_are_left(self, study_run, crews):
+        _, url, events = study_run(workers=1000)
+        assert crews == [3]
+        assert Notice("--workers 3 instead of 1000: no more trials are left") in events
+        study_run(workers=1000, url=url, study={"trials": 5})
+        assert crews == [3, 2]
+        study, _, _ = study_run(workers=1000, url=url, study={"trials": 6})
+        assert crews == [3, 2]  # the last one runs in this process
+        assert states(study) == {"COMPLETE": 6}
+
+    def test_more_than_cores_is_a_warning(self, study_run, crews):
+        _, _, events = study_run(workers=3)
+        warning = Notice("3 workers share 2 cores: more than one a core slows all of them down")
+        assert events.count(warning) == 1
+        assert warning not in study_run(workers=2, study={"name": "other"})[2]
+
+    def test_more_than_the_memory_bears_is_refused_before_anything_starts(
+        self, study_run, crews, monkeypatch, tmp_path
+    ):
+        monkeypatch.setattr(memory, "available_memory", lambda: 5 * 2**29)
+        monkeypatch.setattr(memory, "need_of_worker", lambda task: 2**30)
+        message = r"3 workers need 3.0 GiB of memory, 1.0 GiB each, and 2.5 GiB are free: give --workers 2 or fewer"
+        with pytest.raises(StudyError, match=message):
+            study_run(workers=3)
+        assert crews == []
+        assert not list(tmp_path.iterdir())
+        study_run(workers=2)
+        assert crews == [2]
 
 
 class TestSeveralProcesses:
+    @pytest.mark.slow
+    def test_workers_end_with_their_killed_parent(self, toml, command_line, ends, tmp_path):
+        command, environment = command_line
+        (tmp_path / "tiny.toml").write_text(toml)
+        process = subprocess.Popen(
+            [*command, "run", "tiny.toml", "-v", "--workers", "2", "--set", "trial.epochs=400", "--storage", URL],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        until(process, ["trial 1  epoch 1/400"])
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(workers) == 2
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert all(ends(int(worker), within=2) for worker in workers)
+
     def test_two_workers_share_the_trials(self, toml, command_line, tmp_path):
         command, environment = command_line
         (tmp_path / "tiny.toml").write_text(toml)
@@ -347,7 +497,7 @@ class TestSeveralProcesses:
         command, environment = command_line
         (tmp_path / "tiny.toml").write_text(toml)
         process = subprocess.Popen(
-            [*command, "run", "tiny.toml", "--workers", "2", "--set", "trial.epochs=40", "--storage", "sqlite:///s.db"],
+            [*command, "run", "tiny.toml", "-v", "--workers", "2", "--set", "trial.epochs=40", "--storage", URL],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
@@ -373,7 +523,7 @@ class TestSeveralProcesses:
             {**study.user_attrs["definition"], "study": {"name": "tiny", "trials": 2, "budget": {"macs": 0.25}}}
         )
         with pytest.raises(StudyError, match="the baseline of 'tiny' is missing"):
-            workers._run_processes(definition, url, 1, 2, lambda event: None)
+            crew.run_crew(study, definition, url, workers=1, target=2, threads=1, tell=lambda event: None)
         assert states(study) == {"COMPLETE": 1}
 
 
