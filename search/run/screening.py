@@ -67,12 +67,11 @@ def screen(
     if not table.candidates or not space.searches_widths:
         return Screening({}, [])
     study = open_companion(storage, of, SCREENING, directions=[StudyDirection.MINIMIZE], metrics=["loss"])
-    begun = study.get_trials(deepcopy=False)
-    first = not begun and claim(study, _BEGUN)
+    first = not study.get_trials(deepcopy=False) and claim(study, _BEGUN)
     if first:
         study.enqueue_trial(uniform_shares(space))
-    # A resumed screening must not draw its first candidates again, nor a second process those of the first.
-    seed = task.definition.study.seed + (0 if first else max(1, len(begun)))
+    # Whoever comes later, after a stop or beside another process, must not draw the first one's candidates again.
+    seed = task.definition.study.seed if first else None
     study.sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
     _Candidates(study, table.candidates, tell).judge(lambda trial: _loss_of_proposal(trial, space, baseline, task))
     return summary(space, ranked(study), start=table.start, margin=table.margin)

@@ -1,5 +1,6 @@
 """Running studies: in this process, stopped and resumed, killed, in several processes."""
 
+import dataclasses
 import fcntl
 import json
 import os
@@ -25,6 +26,7 @@ from branchfold.search.exports import delivery
 from branchfold.search.run import crew, memory, processes
 from branchfold.search.run import worker as runner
 from branchfold.search.run.processes import run_study
+from branchfold.search.run.quiet import quiet_optuna
 from branchfold.search.run.signals import STOPPING
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
@@ -399,6 +401,22 @@ class TestStopped:
         before = [signal.getsignal(number) for number in STOPPING]
         study_run(study={"trials": 1})
         assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def test_two_runs_of_one_study_count_and_compare_together(define, task, baseline, tmp_path):
+    """Each in turn runs a trial; what it tells is what the database knows of both."""
+    definition = define(study={"trials": 4})
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    task, ended = dataclasses.replace(task, definition=definition), []
+    workers = [runner.Worker(task, storage, ended.append, number) for number in range(2)]
+    with quiet_optuna():
+        for target in (1, 2, 3, 4):
+            workers[target % 2].run(target, baseline)
+    ended = kinds(ended, TrialEnded)
+    assert [event.finished for event in ended] == [1, 2, 3, 4]
+    values = [trial.value for trial in workers[0].study.trials]
+    assert [event.accuracy for event in ended] == values
+    assert [event.best.accuracy for event in ended] == [max(values[: i + 1]) for i in range(4)]
 
 
 class TestNumberOfWorkers:
