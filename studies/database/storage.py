@@ -23,6 +23,7 @@ from ...errors import StudyError
 from ..definition.mistakes import nearest
 from ..definition.reading import Definition, describe_difference, parse_definition
 from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
+from .queue import QueueStorage
 
 # Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
 LOCK_TIMEOUT = 60
@@ -179,7 +180,7 @@ def _connect(address: URL, *, create: bool) -> RDBStorage:
         warnings.simplefilter("ignore", ExperimentalWarning)
         retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
         try:
-            return RDBStorage(
+            return QueueStorage(
                 # Optuna fills the URL in as a format string, and SQLAlchemy 2.0 leaves braces unquoted.
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=options,
