@@ -20,7 +20,7 @@ from torchvision.models import get_model
 from branchfold.benchmarks.exactness import Exactness, exactness
 from branchfold.errors import NetworkError
 from branchfold.models.channels.groups import Analysis
-from branchfold.models.layers.narrowing import CONVOLUTIONS
+from branchfold.models.layers.kinds import CONVOLUTIONS
 
 # One network of each family, with the smallest input (pixels) that it takes without trouble.
 FAMILIES = {

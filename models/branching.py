@@ -1,15 +1,14 @@
 """The way in: a network with branches beside the groups to narrow, initialised."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .branches.keep import Keep, kept_widths
+from .branches.keep import Keep, fitting_widths, kept_widths
 from .branches.network import BranchedNetwork
-from .branches.plan import key_of
 from .channels.groups import Analysis
 from .fitting.activations import input_batches
 from .fitting.choice import CHOICES, choose_channels
@@ -51,28 +50,82 @@ def add_branches(
     Raises:
         NetworkError: if the network cannot be traced, `keep` does not fit its groups, or nothing can be fitted.
     """
+    method = _Method.of(init, channels)
+    analysis = _analysed(model, example_inputs)
+    widths = kept_widths(analysis.groups, keep, multiple)
+    return _initialised(analysis, widths, method, model, [as_inputs(example_inputs)] if data is None else data)
+
+
+@torch.inference_mode(False)
+def branched_at(
+    model: nn.Module,
+    example_inputs: ExampleInputs,
+    *,
+    widths: Mapping[str, int],
+    init: str = "least-squares",
+    channels: str | None = None,
+    data: Tensor | Iterable[Any] | None = None,
+) -> BranchedNetwork:
+    """What `add_branches` gives, at widths told as channels: 1 is one channel.
+
+    Args:
+        model: as for `add_branches`, like all that is not told here.
+        example_inputs: likewise.
+        widths: group name → channels, from 1 to all that the group has; groups that are not named stay whole.
+        init: likewise.
+        channels: likewise.
+        data: likewise.
+
+    Raises:
+        NetworkError: if the network cannot be traced, `widths` do not fit its groups, or nothing can be fitted.
+    """
+    method = _Method.of(init, channels)
+    analysis = _analysed(model, example_inputs)
+    fitting = fitting_widths(analysis.groups, widths)
+    return _initialised(analysis, fitting, method, model, [as_inputs(example_inputs)] if data is None else data)
+
+
+class _Method(NamedTuple):
+    """How branches begin: an initialisation, and how the channels that stay are chosen."""
+
+    init: str
+    choice: str
+
+    @staticmethod
+    def of(init: str, channels: str | None) -> "_Method":
+        if init not in INITIALISATIONS:
+            raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
+        choice = channels or ("greedy" if init == "least-squares" else "l1")
+        if choice not in CHOICES:
+            raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
+        return _Method(init, choice)
+
+
+def _analysed(model: nn.Module, example_inputs: ExampleInputs) -> Analysis:
+    """The analysis of a copy of `model`, whose layers a branched network may take over."""
     if isinstance(model, BranchedNetwork) or not isinstance(model, nn.Module):
         what = (
             "a network that has branches already: fold it first" if isinstance(model, BranchedNetwork) else repr(model)
         )
         raise NetworkError(f"model must be a network, but got {what:.80}")
-    if init not in INITIALISATIONS:
-        raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
-    choice = channels or ("greedy" if init == "least-squares" else "l1")
-    if choice not in CHOICES:
-        raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
-    analysis = Analysis.of(deep_copy(model), example_inputs)
-    branched = BranchedNetwork(analysis, kept_widths(analysis.groups, keep, multiple))
-    examples = [as_inputs(example_inputs)] if data is None else data
-    if init == "kaiming":
+    return Analysis.of(deep_copy(model), example_inputs)
+
+
+def _initialised(
+    analysis: Analysis, widths: dict[str, int], method: _Method, model: nn.Module, data: Tensor | Iterable[Any]
+) -> BranchedNetwork:
+    branched = BranchedNetwork.at(analysis, widths)
+    if method.init == "kaiming":
         initialise_at_random(branched)
-    elif branched.plan.widths:
-        batches = input_batches(analysis, examples)
+    elif widths:
+        batches = input_batches(analysis, data)
         try:
-            if init == "selection":
-                initialise_by_selection(branched, choose_channels(analysis, branched.plan.widths, batches, choice))
+            if method.init == "selection":
+                initialise_by_selection(
+                    branched, choose_channels(analysis, branched.plan.widths, batches, method.choice)
+                )
             else:
-                initialise_from_data(branched, analysis, batches, choice=choice)
+                initialise_from_data(branched, analysis, batches, choice=method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
             reason = str(error).strip().splitlines()[0]
@@ -90,5 +143,4 @@ def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
         for module in container.modules():
             module.training = model.training
     for path in branched.plan.carriers:
-        narrow, original = branched.narrow.get_submodule(key_of(path)), branched.network.get_submodule(path)
-        narrow.train(original.training)
+        branched.narrow.at(path).train(branched.network.get_submodule(path).training)

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..errors import NetworkError
 from .branches.folding import fold
-from .branches.keep import kept_widths
+from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
 from .networks import REFERENCE_NETWORKS
@@ -136,7 +136,7 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
             network = factory(**description.arguments)
         else:
             network = build_network(_trusted(description, factory, path), description.arguments)
-        network = narrow(network, description.input_shape, description.widths)
+        network = at_widths(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
         load_model(network, path, strict=True)
     except NetworkError as error:
@@ -168,7 +168,7 @@ def _name_of(factory: str | Callable[..., nn.Module] | None, description: Networ
     return f"{given} (not {description.factory}, as when it was saved)" if given != description.factory else given
 
 
-def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]) -> nn.Module:
+def at_widths(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]) -> nn.Module:
     """A network of the same class at these widths, holding the first channels of each group.
 
     Args:
@@ -184,9 +184,7 @@ def narrow(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]
     like = next(network.parameters())
     example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
     analysis = Analysis.of(network, example)
-    sizes = {group.name: group.width for group in analysis.groups}
-    shares = {name: width / sizes[name] if name in sizes else width for name, width in widths.items()}
-    return fold(BranchedNetwork(analysis, kept_widths(analysis.groups, shares)))
+    return fold(BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths)))
 
 
 def _trusted(description: NetworkDescription, factory: str | None, path: str | Path) -> str:

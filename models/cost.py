@@ -15,8 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..errors import NetworkError
 from .channels.groups import Analysis, ChannelGroup
 from .channels.layouts import Layout
+from .layers.kinds import channel_tensors, has_channel_parameters, kernel_size, kind_of
 from .layers.modes import preserving_modes
-from .layers.narrowing import CONVOLUTIONS, TRANSPOSED, has_channel_parameters
 from .tracing.graph import shape_of
 from .tracing.inputs import ExampleInputs, copied
 
@@ -45,7 +45,7 @@ class CostModel:
         self._macs, self._parameters = np.zeros((size, size)), np.zeros((size, size))
         counted: set[str] = set()
         evaluated = analysis.graph.traced.evaluated()
-        for node in analysis.graph.traced.graph.nodes:
+        for node in analysis.graph.nodes:
             if node in analysis.graph.roles and node.op == "call_module":
                 self._count(node, analysis, counted, runs=node in evaluated)
             elif node in analysis.graph.roles and node.op == "get_attr" and str(node.target) not in counted:
@@ -83,6 +83,7 @@ class CostModel:
     def _count(self, node: fx.Node, analysis: Analysis, counted: set[str], *, runs: bool) -> None:
         graph = analysis.graph
         layer, shape = graph.traced.module(node), shape_of(node)
+        kind = kind_of(layer)
         assert shape is not None
         width = self._form(graph.layouts[node], analysis)
         one = np.zeros_like(width)
@@ -90,15 +91,12 @@ class CostModel:
         source = node.all_input_nodes[0]
         if graph.roles[node] == "write":
             reads = self._form(graph.layouts[source], analysis)
-        elif isinstance(layer, CONVOLUTIONS):
-            reads = one
-        elif has_channel_parameters(layer):
-            reads = 0 * one
+        elif kind is not None and has_channel_parameters(layer):
+            reads = one if kind.inputs is not None else 0 * one
         else:
             return
-        kernel = prod(layer.weight.shape[2:]) if isinstance(layer.weight, Tensor) else 0
-        # A transposed convolution's kernel is applied at every position of its input.
-        placed = shape_of(source) if isinstance(layer, TRANSPOSED) else shape
+        kernel = kernel_size(layer)
+        placed = shape_of(source) if kind is not None and kind.at_inputs else shape
         assert placed is not None
         # Of one example: the first dimension need not be the batch, windows or positions may lie in it.
         positions = prod(placed) / placed[graph.layouts[node].dim] / batch_size(graph.traced.inputs)
@@ -109,7 +107,7 @@ class CostModel:
                 self._parameters += kernel * np.outer(width, reads)
                 self._parameters += (layer.bias is not None) * np.outer(width, one)
             else:
-                self._parameters += len(list(layer.parameters())) * np.outer(width, one)
+                self._parameters += len(channel_tensors(layer).keys() & layer._parameters.keys()) * np.outer(width, one)
 
 
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:

@@ -1,38 +1,116 @@
 """The graph that runs a network and its branches, built beside the original's."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from ..channels.graph import is_in_place_method
 from ..channels.groups import Analysis
-from ..channels.parameters import narrowed
+from ..channels.parameters import values_at
 from ..channels.reuse import blended_alike
-from ..layers.narrowing import has_channel_parameters, own_tensor, with_channels
+from ..layers.kinds import has_channel_parameters
+from ..layers.narrowing import own_tensor, with_channels
 from ..tracing.graph import IN_PLACE_FUNCTIONS
+from .calls import Kind, mark
+from .containers import LayersByPath, ParametersByPath, key_of
 from .modules import Blend, Compress
-from .plan import Part, kept_places, key_of
-
-if TYPE_CHECKING:
-    from .network import BranchedNetwork
+from .plan import Part, Plan, kept_places
 
 
+@dataclass(frozen=True)
+class Branches:
+    """What stands beside the original's layers, by their paths.
+
+    Attributes:
+        compress: writer's path → P.
+        narrow: channelwise layer's path → its narrow copy.
+        values: path of a parameter with a value for each channel → its narrow copy.
+        blend: name of a blend in the plan → E, and the blending.
+    """
+
+    compress: LayersByPath[Compress] = field(default_factory=LayersByPath)
+    narrow: LayersByPath[nn.Module] = field(default_factory=LayersByPath)
+    values: ParametersByPath = field(default_factory=ParametersByPath)
+    blend: LayersByPath[Blend] = field(default_factory=LayersByPath)
+
+
+@dataclass(frozen=True)
 class Assembly:
-    """Builds the branched graph beside the original's; records what it made in the network's plan."""
+    """What a branched network is made of, beside the original itself.
 
-    def __init__(self, branched: "BranchedNetwork", analysis: Analysis) -> None:
-        self.branched, self.analysis, self.channels = branched, analysis, analysis.graph
-        self.graph = fx.Graph()
+    Attributes:
+        plan: where the branches are.
+        branches: the modules; P, E and the narrow copies hold nothing of use yet.
+        graph: what training runs; its nodes tell by `branch_call` what they do for a branch. It calls the original's
+            layers as "network.…", the branches by their container's name, and reads "alphas" and "mixing".
+        evaluation: what evaluation runs: the same graph, unless it gives something else.
+        in_place: paths of layers that worked in place before the branches needed their input.
+    """
+
+    plan: Plan
+    branches: Branches
+    graph: fx.Graph
+    evaluation: fx.Graph
+    in_place: tuple[str, ...]
+
+
+def assemble(analysis: Analysis, widths: Mapping[str, int]) -> Assembly:
+    """Branches beside the groups to narrow, and the graphs that run both.
+
+    Args:
+        analysis: of the original, whose layers stop working in place where a branch needs their input.
+        widths: group → channels of its branch.
+    """
+    in_place = _make_out_of_place(analysis)
+    ordered = {group.name: widths[group.name] for group in analysis.groups if group.name in widths}
+    builder = _Builder(analysis, ordered)
+    graph = builder.build()
+    return Assembly(builder.plan(), builder.branches, graph, builder.evaluation(), in_place)
+
+
+def _make_out_of_place(analysis: Analysis) -> tuple[str, ...]:
+    """Turns off `inplace` where the branches need the tensor as it was; the paths, for folding to restore."""
+    graph, changed = analysis.graph, []
+    for node in graph.nodes:
+        if node.op == "call_module" and graph.is_in_place(node) and graph.roles.get(node) == "carry":
+            layer = graph.traced.module(node)
+            if str(node.target) not in graph.aliased_modules:
+                layer.inplace = False  # type: ignore[assignment]
+                changed.append(str(node.target))
+    return tuple(changed)
+
+
+class _Builder:
+    """One walk through the original's graph: each node once on the wide side, and where it must on the narrow one."""
+
+    def __init__(self, analysis: Analysis, widths: dict[str, int]) -> None:
+        self.analysis, self.channels, self.widths = analysis, analysis.graph, widths
+        self.positions = {name: i for i, name in enumerate(widths)}
+        self.alike = blended_alike(self.channels)
+        self.graph, self.branches = fx.Graph(), Branches()
         self.wide: dict[fx.Node, fx.Node] = {}
         self.thin: dict[fx.Node, fx.Node] = {}
         self.blended: dict[fx.Node, fx.Node] = {}
         self.alphas: fx.Node | None = None
-        self.positions = {name: i for i, name in enumerate(branched.plan.widths)}
-        self.alike = blended_alike(self.channels)
-        for node in self.channels.traced.graph.nodes:
+        # What the plan will say.
+        self.writers: dict[str, str] = {}
+        self.carriers: dict[str, tuple[Part, ...]] = {}
+        self.values: dict[str, Part] = {}
+        self.readers: dict[str, str] = {}
+        self.blends: dict[str, tuple[Part, ...]] = {}
+
+    def build(self) -> fx.Graph:
+        """The graph of training."""
+        for node in self.channels.nodes:
             self._add(node)
         wide = {*self.wide.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
+        return self.graph
+
+    def plan(self) -> Plan:
+        """Where the branches are."""
+        return Plan(self.widths, self.writers, self.carriers, self.values, self.readers, self.blends)
 
     def evaluation(self) -> fx.Graph:
         """The graph of evaluation: that of training, unless it gives something else."""
@@ -53,20 +131,18 @@ class Assembly:
             self.alphas = self._mixed()
         role = self.channels.roles.get(node)
         source = node.args[0] if node.args else None
-        reads = role == "write" and isinstance(source, fx.Node) and source in self.thin
-        wide = self.graph.node_copy(node, lambda n: self._blend(n) if reads and n is source else self.wide[n])
-        wide.meta["original"] = node
+        blended = source if role == "write" and isinstance(source, fx.Node) and source in self.thin else None
+        wide = self.graph.node_copy(node, lambda n: self._blend(n) if n is blended else self.wide[n])
         if node.op in ("call_module", "get_attr"):
-            wide.target = f"network.{node.target}"
+            wide.target = _own(node)
         if self.channels.is_in_place(node) and not self.channels.is_aliased(node):
             _write_out_of_place(wide)
         self.wide[node] = wide
-        if reads:
-            assert isinstance(source, fx.Node)
-            self.branched.plan.readers[str(node.target)] = key_of(self.alike[source].name)
+        if blended is not None:
+            self.readers[str(node.target)] = self.alike[blended].name
         parts = self._parts(node)
         if any(part.branched for part in parts):
-            self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
+            self.thin[node] = self._compress(node, parts[0]) if role == "write" else self._carry(node, parts)
 
     def _mixed(self) -> fx.Node:
         inputs = zip(self.wide.values(), self.channels.traced.inputs, strict=False)
@@ -77,72 +153,84 @@ class Assembly:
         layout = self.channels.layouts.get(node)
         if layout is None:
             return ()
-        widths = self.branched.plan.widths
         names = self.analysis.segment_groups(layout)
         return tuple(
-            Part(name, segment.channels.width, widths.get(name or "", segment.channels.width), segment.span)
+            Part(name, segment.channels.width, self.widths.get(name or "", segment.channels.width), segment.span)
             for name, segment in zip(names, layout.segments, strict=True)
         )
 
-    def _compress(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
-        path, part = str(node.target), parts[0]
-        if path not in self.branched.plan.writers:
-            self._add_compress(node, path, part)
-        return self.graph.call_module(f"compress.{key_of(path)}", (self.wide[node],))
+    def _call(self, kind: Kind, path: str, args: Sequence[fx.Node | None]) -> fx.Node:
+        return mark(self.graph.call_module(_target(kind, path), tuple(args)), kind, path)
 
-    def _add_compress(self, node: fx.Node, path: str, part: Part) -> None:
-        assert part.group is not None
-        layer = self.channels.traced.module(node)
-        weight = own_tensor(layer, "weight")
-        assert weight is not None
-        P = weight.new_zeros(part.kept, part.width)
-        bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept)
-        self.branched.compress[key_of(path)] = Compress(P, bias, self.channels.layouts[node].dim)
-        self.branched.plan.writers[path] = part.group
+    def _compress(self, node: fx.Node, part: Part) -> fx.Node:
+        path = str(node.target)
+        if path not in self.writers:
+            layer, group = self.channels.traced.module(node), part.group
+            weight = own_tensor(layer, "weight")
+            assert weight is not None
+            assert group is not None
+            P = weight.new_zeros(part.kept, part.width)
+            bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept)
+            self.branches.compress.put(path, Compress(P, bias, self.channels.layouts[node].dim))
+            self.writers[path] = group
+        return self._call(Kind.COMPRESS, path, (self.wide[node],))
 
     def _carry(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
         thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
         if self.channels.is_in_place(node):
             _write_out_of_place(thin)
-        if node.op == "call_module":
-            path, layer = str(node.target), self.channels.traced.module(node)
-            thin.target = f"network.{path}"
-            # A value for all channels alike that several groups may use stays one: the layer's own.
-            alone = next(layer.parameters(), None) is not None and self.channels.calls(node) == 1
-            if alone or has_channel_parameters(layer):
-                if path not in self.branched.plan.carriers:
-                    self.branched.narrow[key_of(path)] = with_channels(layer, kept_places(parts))
-                    self.branched.plan.carriers[path] = parts
-                thin.target = f"narrow.{key_of(path)}"
-        elif node.op == "get_attr":
-            path, key = str(node.target), key_of(str(node.target))
-            self.branched.values[key] = narrowed(self.branched.network.get_parameter(path), kept_places(parts))
-            self.branched.plan.values[path] = parts[0]
-            thin.target = f"values.{key}"
-        return thin
+        kind, path = self._carried_by(node, parts), str(node.target)
+        if node.op in ("call_module", "get_attr"):
+            thin.target = _own(node) if kind is Kind.SHARED else _target(kind, path)
+        return mark(thin, kind, path)
+
+    def _carried_by(self, node: fx.Node, parts: tuple[Part, ...]) -> Kind:
+        """What carries the narrow channels on, put among the branches if it is new."""
+        path = str(node.target)
+        if node.op == "get_attr":
+            parameter = self.channels.traced.network.get_parameter(path)
+            self.branches.values.put(path, values_at(parameter, kept_places(parts)))
+            self.values[path] = parts[0]
+            return Kind.VALUES
+        if node.op != "call_module":
+            return Kind.SHARED
+        layer = self.channels.traced.module(node)
+        # A value for all channels alike that several groups may use stays one: the layer's own.
+        alone = next(layer.parameters(), None) is not None and self.channels.calls(node) == 1
+        if not alone and not has_channel_parameters(layer):
+            return Kind.SHARED
+        if path not in self.carriers:
+            self.branches.narrow.put(path, with_channels(layer, kept_places(parts)))
+            self.carriers[path] = parts
+        return Kind.NARROW
 
     def _blend(self, source: fx.Node) -> fx.Node:
         if source not in self.blended:
-            name = key_of(self.alike[source].name)
-            if name not in self.branched.plan.blends:
-                self._add_blend(source, name)
-            self.blended[source] = self.graph.call_module(
-                f"blend.{name}", (self.wide[source], self.thin[source], self.alphas)
-            )
-            self.blended[source].meta["original"] = source
+            name = self.alike[source].name
+            if name not in self.blends:
+                self.blends[name] = self._parts(source)
+                self.branches.blend.put(name, self._new_blend(source, self.blends[name]))
+            self.blended[source] = self._call(Kind.BLEND, name, (self.wide[source], self.thin[source], self.alphas))
         return self.blended[source]
 
-    def _add_blend(self, source: fx.Node, name: str) -> None:
-        parts = self._parts(source)
-        like = next(self.branched.network.parameters())
-        self.branched.blend[name] = Blend(
+    def _new_blend(self, source: fx.Node, parts: tuple[Part, ...]) -> Blend:
+        like = next(self.channels.traced.network.parameters())
+        return Blend(
             sizes=[(part.width * part.span, part.kept * part.span) for part in parts],
             spans=[part.span for part in parts],
             alphas=[self.positions[str(part.group)] if part.branched else None for part in parts],
             expand=[like.new_zeros(part.width, part.kept) if part.branched else None for part in parts],
             dim=self.channels.layouts[source].dim,
         )
-        self.branched.plan.blends[name] = parts
+
+
+def _own(node: fx.Node) -> str:
+    """The name by which a branched network knows the original's own layer or tensor."""
+    return f"{Kind.SHARED.value}.{node.target}"
+
+
+def _target(kind: Kind, path: str) -> str:
+    return f"{kind.value}.{key_of(path)}"
 
 
 def _write_out_of_place(node: fx.Node) -> None:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..layers.copying import deep_copy
-from ..layers.narrowing import TRANSPOSED, joined, own_tensor, set_weight
-from .modules import Blend, Compress
+from ..layers.kinds import by_output
+from ..layers.narrowing import joined, own_tensor, set_weight
 from .network import BranchedNetwork
-from .plan import Part, key_of
+from .plan import Part
 
 # Positions of a weight from which one product for each output is as quick as one for each position; it copies nothing.
 _MANY_POSITIONS = 16
@@ -121,7 +121,7 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
     for path, part in branched.plan.values.items():
         if part.group in chosen:
             owner, _, name = path.rpartition(".")
-            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values[key_of(path)])
+            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values.at(path))
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     return _with_branches_of(branched, network, rest) if rest else network
 
@@ -147,11 +147,9 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
-    transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
-    weight = weight.transpose(0, 1) if transposed else weight
+    weight = by_output(layer, weight)
     parts = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
-    compress = branched.compress.get_submodule(key_of(path)) if branched.plan.writers.get(path) in chosen else None
-    assert isinstance(compress, Compress | None)
+    compress = branched.compress.at(path) if branched.plan.writers.get(path) in chosen else None
     compress_first = compress is not None and _is_cheaper_first(compress.weight, parts)
     if compress is not None and compress_first:
         weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
@@ -159,7 +157,7 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
         weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
     if compress is not None and not compress_first:
         weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
-    set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
+    set_weight(layer, by_output(layer, weight), bias)
 
 
 def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
@@ -172,9 +170,7 @@ def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
 
 
 def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
-    blend = branched.blend.get_submodule(name)
-    assert isinstance(blend, Blend)
-    parts = branched.plan.blends[name]
+    blend, parts = branched.blend.at(name), branched.plan.blends[name]
     columns = weight.split([part.width * part.span for part in parts], 1)
     folded = [
         fold_expand(column, blend.expand[str(i)], part.span) if part.branched and part.group in chosen else column
@@ -185,10 +181,12 @@ def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: se
 
 def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
     """The narrow copy; of a concatenation that is folded in part, the original's channels where branches remain."""
-    narrow = branched.narrow.get_submodule(key_of(path))
+    narrow = branched.narrow.at(path)
     if all(part.group in chosen or not part.branched for part in parts):
         return deep_copy(narrow)
     whole = branched.network.get_submodule(path)
+    if not any(part.group in chosen for part in parts):
+        return deep_copy(whole)
     pieces, wide_start, narrow_start = [], 0, 0
     for part in parts:
         stays = part.branched and part.group not in chosen
@@ -203,21 +201,20 @@ def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
     """The partly folded network with the branches that remain, their weights and α as they were."""
     training = {name: module.training for name, module in network.named_modules()}
-    rest = BranchedNetwork(Analysis.of(network, branched.example), widths)
+    rest = BranchedNetwork.at(Analysis.of(network, branched.example), widths)
     for name, module in rest.network.named_modules():
         module.training = training[name]
-    for mine, theirs in ((rest.compress, branched.compress), (rest.narrow, branched.narrow)):
-        for key in mine:
-            mine[key] = deep_copy(theirs[key])
-    for key in rest.values:
-        rest.values[key] = copy.deepcopy(branched.values[key])
+    for path in rest.plan.writers:
+        rest.compress.put(path, deep_copy(branched.compress.at(path)))
+    for path in rest.plan.carriers:
+        rest.narrow.put(path, deep_copy(branched.narrow.at(path)))
+    for path in rest.plan.values:
+        rest.values.put(path, copy.deepcopy(branched.values.at(path)))
     with torch.no_grad():
-        for key in rest.blend:
-            new, old = rest.blend.get_submodule(key), branched.blend.get_submodule(key)
-            assert isinstance(new, Blend)
-            assert isinstance(old, Blend)
-            for part, E in new.expand.items():
-                E.copy_(old.expand[part]).requires_grad_(old.expand[part].requires_grad)
+        for name in rest.plan.blends:
+            old = branched.blend.at(name).expand
+            for part, E in rest.blend.at(name).expand.items():
+                E.copy_(old[part]).requires_grad_(old[part].requires_grad)
     rest.set_blending(branched.mixing.mode)
     for container in (rest, rest.mixing, rest.compress, rest.narrow, rest.values, rest.blend):
         container.training = branched.training

@@ -1,4 +1,4 @@
-"""How many channels of each group stay: from a user's `keep` to widths."""
+"""How many channels of each group stay: a user's `keep` as widths, and widths that fit the groups."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -25,20 +25,40 @@ def kept_widths(groups: Sequence[ChannelGroup], keep: Keep, multiple: int = 1) -
     if isinstance(multiple, bool) or not isinstance(multiple, int) or multiple < 1:
         raise NetworkError(f"multiple must be a whole number of at least 1, but got multiple={multiple!r}")
     if not isinstance(keep, Mapping):
-        width_of = {group.name: _width(group, keep, multiple) for group in groups if group.prunable}
-    else:
-        by_name = {group.name: group for group in groups}
-        width_of = {}
-        for name, value in keep.items():
-            group = by_name.get(name)
-            if group is None:
-                near = difflib.get_close_matches(str(name), by_name, n=1) or list(by_name)[:1]
-                raise NetworkError(f"no channel group is called {name!r}; did you mean {', '.join(map(repr, near))}?")
-            width_of[name] = _width(group, value, multiple)
-            if not group.prunable and width_of[name] < group.width:
+        return fitting_widths(groups, {g.name: _width(g, keep, multiple) for g in groups if g.prunable})
+    return fitting_widths(groups, {name: _width(_named(groups, name), value, multiple) for name, value in keep.items()})
+
+
+def fitting_widths(groups: Sequence[ChannelGroup], widths: Mapping[str, int]) -> dict[str, int]:
+    """The widths of the groups that are to be narrowed, without those that stay whole.
+
+    Args:
+        groups: the network's channel groups.
+        widths: group name → channels, from 1 to all that the group has; groups that are not named stay whole.
+
+    Raises:
+        NetworkError: if a name is unknown, a width is out of range, or a fixed group would be narrowed.
+    """
+    narrower: dict[str, int] = {}
+    for name, width in widths.items():
+        group = _named(groups, name)
+        if isinstance(width, bool) or not isinstance(width, Integral) or not 1 <= width <= group.width:
+            raise NetworkError(
+                f"group {name!r} has {group.width} channels: its width must be from 1 to that, but got {width!r}"
+            )
+        if width < group.width:
+            if not group.prunable:
                 raise NetworkError(f"group {name!r} cannot be narrowed: {group.reason}")
-    whole = {group.name: group.width for group in groups}
-    return {name: width for name, width in width_of.items() if width < whole[name]}
+            narrower[name] = int(width)
+    return narrower
+
+
+def _named(groups: Sequence[ChannelGroup], name: str) -> ChannelGroup:
+    by_name = {group.name: group for group in groups}
+    if name not in by_name:
+        near = difflib.get_close_matches(str(name), by_name, n=1) or list(by_name)[:1]
+        raise NetworkError(f"no channel group is called {name!r}; did you mean {', '.join(map(repr, near))}?")
+    return by_name[name]
 
 
 def rounded_width(exact: float, full: int, multiple: int = 1) -> int:

@@ -10,9 +10,8 @@ from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis, ChannelGroup
-from .assembly import Assembly
+from .assembly import Assembly, assemble
 from .modules import BLENDINGS, Mixing
-from .plan import Plan
 
 
 class BranchedNetwork(nn.Module):
@@ -21,46 +20,56 @@ class BranchedNetwork(nn.Module):
     Attributes:
         network: the original layers.
         example: the forward's arguments for two examples.
-        compress: writer's path with "/" for "." → P.
-        narrow: channelwise layer's path, likewise → its narrow copy.
-        values: path of a parameter with a value for each channel, likewise → its narrow copy.
-        blend: blended tensor's name → E, and the blending.
+        compress: writer's path → P.
+        narrow: channelwise layer's path → its narrow copy.
+        values: path of a parameter with a value for each channel → its narrow copy.
+        blend: name of a blend in the plan → E, and the blending.
         graph: what training runs.
         evaluation: what evaluation runs; mostly the same graph.
         mixing: what each example hears while the network trains.
         alphas: (G,) α of each group with a branch.
         groups: all channel groups of the original.
         plan: where the branches are.
+        in_place: paths of layers that folding makes work in place again.
     """
 
     alphas: Tensor
 
-    def __init__(self, analysis: Analysis, widths: Mapping[str, int]) -> None:
+    # No `fx.GraphModule`: it has one graph, where these are two; its deepcopy drops attributes that it does not know,
+    # its pickle makes `x += y` an `x = x + y`. Here copies share the graphs, and unpickling assembles them again.
+
+    def __init__(self, analysis: Analysis, assembly: Assembly) -> None:
         super().__init__()
         traced = analysis.graph.traced
         self.network = traced.network
         self.example = _few_examples(traced.inputs)
         self.groups: tuple[ChannelGroup, ...] = analysis.groups
-        self.in_place = _make_out_of_place(analysis)
-        self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        self.values = nn.ParameterDict()
+        self.plan, self.in_place = assembly.plan, assembly.in_place
+        self.graph, self.evaluation = assembly.graph, assembly.evaluation
+        self.compress, self.narrow = assembly.branches.compress, assembly.branches.narrow
+        self.blend, self.values = assembly.branches.blend, assembly.branches.values
         like = next((p for p in self.network.parameters() if p.is_floating_point()), torch.zeros(()))
         self.mixing = Mixing()
-        self.register_buffer("alphas", torch.ones(len(widths), dtype=like.dtype, device=like.device))
-        self.plan = Plan(
-            {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}, {}
-        )
-        assembly = Assembly(self, analysis)
-        self.graph, self.evaluation = assembly.graph, assembly.evaluation()
+        self.register_buffer("alphas", torch.ones(len(self.plan.widths), dtype=like.dtype, device=like.device))
         self._programs: dict[fx.Graph, Callable[..., Any]] = {}
 
+    @classmethod
+    def at(cls, analysis: Analysis, widths: Mapping[str, int]) -> Self:
+        """The network with branches that nothing is known of yet.
+
+        Args:
+            analysis: of the network, whose layers become those of what comes back.
+            widths: group → channels of its branch, fewer than the group has.
+        """
+        return cls(analysis, assemble(analysis, widths))
+
     def __getstate__(self) -> dict[str, Any]:
-        """All but the generated programs, which cannot be pickled."""
+        """All but the graphs and the generated programs, which cannot be pickled."""
         return {key: value for key, value in self.__dict__.items() if key not in ("graph", "evaluation", "_programs")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        again = BranchedNetwork(Analysis.of(self.network, self.example), self.plan.widths)
+        again = assemble(Analysis.of(self.network, self.example), self.plan.widths)
         self.graph, self.evaluation, self._programs = again.graph, again.evaluation, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -133,15 +142,3 @@ def _compiled(graph: fx.Graph) -> Callable[..., Any]:
     exec(code.src, code.globals)  # the program text is torch.fx's own
     forward: Callable[..., Any] = code.globals["forward"]
     return forward
-
-
-def _make_out_of_place(analysis: Analysis) -> list[str]:
-    """Turns off `inplace` where the branches need the tensor as it was; the paths, for folding to restore."""
-    graph, changed = analysis.graph, []
-    for node in graph.traced.graph.nodes:
-        if node.op == "call_module" and graph.is_in_place(node) and graph.roles.get(node) == "carry":
-            layer = graph.traced.module(node)
-            if str(node.target) not in graph.aliased_modules:
-                layer.inplace = False  # type: ignore[assignment]
-                changed.append(str(node.target))
-    return changed

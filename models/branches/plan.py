@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,6 @@ class Plan:
     values: dict[str, Part]
     readers: dict[str, str]
     blends: dict[str, tuple[Part, ...]]
-
-
-def key_of(path: str) -> str:
-    """A module path as a key of a ModuleDict or ParameterDict, which forbid dots and the names of their own methods."""
-    key = path.replace(".", "/")
-    return f"{key}/" if hasattr(nn.ModuleDict, key) or hasattr(nn.ParameterDict, key) else key
-
-
-def path_of(key: str) -> str:
-    """The module path that `key_of` made the key from."""
-    return key.removesuffix("/").replace("/", ".")
 
 
 def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = None) -> Tensor:

@@ -1,13 +1,15 @@
 """Follows channels through a traced network: which layers write them, which carry them on, which read them."""
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ..layers.narrowing import has_channel_parameters, has_hooks
+from ..layers.kinds import behaves_as, has_channel_parameters
+from ..layers.narrowing import has_hooks
 from ..tracing.graph import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
 from .layouts import Channels, Layout, Segment
 
@@ -34,16 +36,22 @@ class ChannelGraph:
     lost: dict[fx.Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._order = {node: i for i, node in enumerate(self.traced.graph.nodes)}
-        called = [node for node in self.traced.graph.nodes if node.op == "call_module"]
+        self._order = {node: i for i, node in enumerate(self.nodes)}
+        called = [node for node in self.nodes if node.op == "call_module"]
         self._calls = Counter(str(node.target) for node in called)
-        read = [str(node.target) for node in self.traced.graph.nodes if node.op == "get_attr"]
+        read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
         self._read = {target.rpartition(".")[0] for target in read}
         self._owners = _parameter_owners(self.traced.network)
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
+
+    @property
+    def nodes(self) -> Iterable[fx.Node]:
+        """The nodes of the network's graph, in forward order."""
+        nodes: Iterable[fx.Node] = self.traced.graph.nodes
+        return nodes
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
@@ -157,9 +165,9 @@ class ChannelGraph:
         return node.target in IN_PLACE_FUNCTIONS or node.kwargs.get("inplace") is True
 
     def operation(self, node: fx.Node) -> str:
-        """The name of what a node calls: a module's type, a function's or method's name."""
+        """The name of what a node calls: the type that a module behaves as, a function's or method's name."""
         if node.op == "call_module":
-            return type(self.traced.module(node)).__name__
+            return behaves_as(self.traced.module(node)).__name__
         return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
     def _unusual(self, node: fx.Node) -> str:

@@ -72,13 +72,13 @@ class Analysis:
             NetworkError: if the network cannot be traced.
         """
         graph = ChannelGraph(trace(model, example_inputs))
-        for node in graph.traced.graph.nodes:
+        for node in graph.nodes:
             follow(node, graph)
         roots: dict[Channels, int] = {}
         for node, role in graph.roles.items():
             if role == "write":
                 roots.setdefault(graph.layouts[node].roots()[0], graph.layouts[node].dim)
-        order = {node: i for i, node in enumerate(graph.traced.graph.nodes)}
+        order = {node: i for i, node in enumerate(graph.nodes)}
         groups, names = [], {}
         for root, dim in roots.items():
             group = _group(root, dim, order)

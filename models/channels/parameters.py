@@ -52,7 +52,7 @@ def _leaves_width_open(index: Any, dim: int) -> bool:
     return len(items) > dim and items[dim] == -1
 
 
-def narrowed(parameter: Tensor, places: Tensor) -> nn.Parameter:
+def values_at(parameter: Tensor, places: Tensor) -> nn.Parameter:
     """The values of the channels `places` (k,)."""
     dim = value_dim(tuple(parameter.shape))
     assert dim is not None

@@ -13,7 +13,7 @@ from ..layers.copying import deep_copy
 from ..layers.modes import preserving_modes
 from ..tracing.inputs import ExampleInputs, as_inputs, copied
 from .readers import mean_is_restored, metric, readers_of
-from .subset import by_channel, gram, greedy_selection
+from .subset import by_channel, gram, greedy_subset
 
 _CHUNK = 256
 
@@ -24,7 +24,7 @@ def sensitivity(
     """For every group that can be narrowed, the error at each width: (C + 1,), from 1 at width 0 to 0 at width C.
 
     The error is the share of what the group's readers make of its channels that the best chosen ones leave unexplained
-    (see `greedy_selection`; each output of a reader counts the same). Errors of different groups say how redundant each
+    (see `greedy_subset`; each output of a reader counts the same). Errors of different groups say how redundant each
     is, not what it costs the network's accuracy.
 
     Args:
@@ -39,7 +39,7 @@ def sensitivity(
     batches = input_batches(analysis, [as_inputs(example_inputs)] if data is None else data)
     names = [group.name for group in analysis.groups if group.prunable]
     activity = group_activity(analysis, names, batches)
-    return {name: greedy_selection(G, len(G), M).errors for name, (G, M) in activity.items()}
+    return {name: greedy_subset(G, len(G), M).errors for name, (G, M) in activity.items()}
 
 
 class Activity(NamedTuple):

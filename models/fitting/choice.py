@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from ..channels.groups import Analysis
-from ..layers.narrowing import BATCH_NORMS, TRANSPOSED, own_tensor
+from ..layers.kinds import BATCH_NORM, by_output, kind_of
+from ..layers.narrowing import own_tensor
 from .activations import group_activity
-from .subset import greedy_selection
+from .subset import greedy_subset
 
 Scores = dict[str, Tensor]
 
@@ -33,7 +34,7 @@ def choose_channels(
     """
     if choice == "greedy":
         activity = group_activity(analysis, widths, batches)
-        return {name: greedy_selection(G, widths[name], M).order for name, (G, M) in activity.items()}
+        return {name: greedy_subset(G, widths[name], M).order for name, (G, M) in activity.items()}
     scores = _SCORES[choice](analysis, widths)
     return {name: scores[name].topk(width).indices for name, width in widths.items()}
 
@@ -54,7 +55,7 @@ def _rows(analysis: Analysis, path: str) -> Tensor:
     layer = analysis.graph.traced.modules[path]
     weight = own_tensor(layer, "weight")
     assert weight is not None
-    return (weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight).detach().flatten(1)
+    return by_output(layer, weight).flatten(1)
 
 
 def _scaled(analysis: Analysis, widths: dict[str, int]) -> Scores:
@@ -63,15 +64,15 @@ def _scaled(analysis: Analysis, widths: dict[str, int]) -> Scores:
     graph = analysis.graph
     for node in graph.roles:
         layer = graph.traced.module(node) if node.op == "call_module" else None
-        scale = own_tensor(layer, "weight") if isinstance(layer, BATCH_NORMS) else None
+        scale = own_tensor(layer, "weight") if layer is not None and kind_of(layer) is BATCH_NORM else None
         if scale is None:
             continue
         layout = graph.layouts[node]
         slices = scale.abs().double().split([segment.size for segment in layout.segments])
         for name, segment, values in zip(analysis.segment_groups(layout), layout.segments, slices, strict=True):
             if name in widths:
-                by_channel = values.view(segment.channels.width, segment.span).sum(1)
-                scores[name] = scores[name] + by_channel if name in scores else by_channel
+                each = values.view(segment.channels.width, segment.span).sum(1)
+                scores[name] = scores[name] + each if name in scores else each
     return {**_written(analysis, widths), **scores}
 
 

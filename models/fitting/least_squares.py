@@ -7,19 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from ..branches.modules import Blend, Compress
+from ..branches.calls import BranchCall, Kind, blends, branch_call, is_fitted
 from ..branches.network import BranchedNetwork
-from ..branches.plan import kept_places, key_of, path_of
+from ..branches.plan import kept_places
 from ..channels.groups import Analysis
-from ..channels.parameters import narrowed
-from ..channels.reuse import fitting_order, is_fitted
+from ..channels.parameters import values_at
+from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
 from ..layers.modes import preserving_modes
-from ..layers.narrowing import BATCH_NORMS, with_channels
+from ..layers.narrowing import with_channels
 from ..tracing.inputs import copied
 from .activations import input_batches
 from .choice import choose_channels
+from .estimates import expansion, mean, moments, selector
+from .order import fitting_order
 from .readers import mean_is_restored, readers_of
-from .subset import by_channel, ridge_least_squares
+from .subset import by_channel
 
 _RIDGE = 1e-4
 
@@ -56,18 +58,6 @@ def initialise_from_data(
         _Fit(branched, analysis, batches, chosen, ridge).run()
 
 
-def is_blend(node: fx.Node) -> bool:
-    """Whether a node of the branched graph blends."""
-    return node.op == "call_module" and str(node.target).startswith("blend.")
-
-
-def is_narrow(node: fx.Node, wide: Mapping[fx.Node, Any]) -> bool:
-    """Whether a node works on the narrow side, given the wide nodes before it."""
-    if node.op in ("call_module", "get_attr") and str(node.target).startswith(("compress.", "narrow.", "values.")):
-        return True
-    return any(source not in wide for source in node.all_input_nodes)
-
-
 class _Fit:
     """One walk through the branched graph, carrying the original's values and the delivered ones of all batches."""
 
@@ -82,15 +72,15 @@ class _Fit:
         self.branched, self.batches, self.chosen, self.ridge = branched, batches, chosen, ridge
         self.nodes = list(branched.graph.nodes)
         self.order = fitting_order(self.nodes, analysis.graph)
-        self.arrived: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-        self.wide = self._wide_nodes()
+        self.arrived: dict[BranchCall, tuple[list[Tensor], list[Tensor]]] = {}
+        self.wide = {node for node in self.nodes if branch_call(node) is None}
         self.needed = self._needed_at_zero()
         self.centred = {
-            key_of(node.name)
+            node.name
             for node, readers in readers_of(analysis).items()
             if mean_is_restored(analysis, readers, branched.plan.widths)
         }
-        self.last_call = {str(n.target): n for bundle in self.order for n in bundle if n in self.needed}
+        self.last_call = {branch_call(n): n for bundle in self.order for n in bundle if n in self.needed}
         self.interpreter = fx.Interpreter(branched, graph=branched.graph)
         self.original: dict[fx.Node, list[Any]] = {}
         self.delivered: dict[fx.Node, list[Any]] = {}
@@ -99,7 +89,7 @@ class _Fit:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
         for path, part in self.branched.plan.values.items():
             parameter = self.branched.network.get_parameter(path)
-            self.branched.values[key_of(path)] = narrowed(parameter, kept_places((part,), self.chosen))
+            self.branched.values.put(path, values_at(parameter, kept_places((part,), self.chosen)))
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:
@@ -118,7 +108,7 @@ class _Fit:
     def _compute_original(self, node: fx.Node) -> None:
         if node.op == "placeholder":
             self.original[node] = self._inputs(node)
-        elif is_blend(node):
+        elif blends(node):
             self.original[node] = self.original[node.all_input_nodes[0]]
         elif node in self.wide and node.op != "output":
             self.original[node] = self._execute(node, self.original)
@@ -127,9 +117,8 @@ class _Fit:
         """What flows at α = 0, given that all before is fitted."""
         if node.op == "placeholder":
             self.delivered[node] = self._inputs(node)
-        elif is_blend(node):
-            blend = self.branched.get_submodule(str(node.target))
-            assert isinstance(blend, Blend)
+        elif (call := branch_call(node)) is not None and call.kind is Kind.BLEND:
+            blend = self.branched.blend.at(call.path)
             self.delivered[node] = [blend.delivered(z) for z in self.delivered[node.all_input_nodes[1]]]
         else:
             self.delivered[node] = self._execute(node, self.delivered)
@@ -138,18 +127,11 @@ class _Fit:
         position = [n for n in self.nodes if n.op == "placeholder"].index(node)
         return [self._argument(node, copied(batch), position) for batch in self.batches]
 
-    def _wide_nodes(self) -> dict[fx.Node, None]:
-        wide: dict[fx.Node, None] = {}
-        for node in self.nodes:
-            if is_blend(node) or not is_narrow(node, wide):
-                wide[node] = None
-        return wide
-
     def _needed_at_zero(self) -> set[fx.Node]:
         needed: set[fx.Node] = set()
         for node in reversed(self.nodes):
             if node.op == "output" or node in needed:
-                needed.update([node.args[1]] if is_blend(node) else node.all_input_nodes)
+                needed.update([node.args[1]] if blends(node) else node.all_input_nodes)
         return needed
 
     @staticmethod
@@ -166,86 +148,53 @@ class _Fit:
 
     def _fit(self, calls: list[fx.Node]) -> None:
         """Fits what `calls` call, one module, to all that arrived at it so far."""
-        target = str(calls[0].target)
-        kind, _, key = target.partition(".")
-        wide, thin = self.arrived.setdefault(target, ([], []))
+        call = branch_call(calls[0])
+        assert call is not None
+        wide, thin = self.arrived.setdefault(call, ([], []))
         for node in calls:
             sources = node.all_input_nodes
             wide += self.original.get(sources[0], [])
-            thin += self.delivered[sources[1] if kind == "blend" else sources[0]]
-        if kind == "compress":
-            self._select(key, wide, thin)
-        elif kind == "narrow":
-            self._narrow(key, thin)
+            thin += self.delivered[sources[1] if call.kind is Kind.BLEND else sources[0]]
+        if call.kind is Kind.COMPRESS:
+            self._select(call.path, wide, thin)
+        elif call.kind is Kind.NARROW:
+            self._narrow(call.path, thin)
         else:
-            self._expand(key, wide, thin)
-        if calls[-1] is self.last_call[target]:
-            del self.arrived[target]
+            self._expand(call.path, wide, thin)
+        if calls[-1] is self.last_call[call]:
+            del self.arrived[call]
 
-    def _select(self, key: str, wide: list[Tensor], thin: list[Tensor]) -> None:
-        compress = self.branched.compress.get_submodule(key)
-        assert isinstance(compress, Compress)
-        chosen = self.chosen[self.branched.plan.writers[path_of(key)]].to(compress.weight.device)
-        compress.weight.zero_()
-        compress.weight[torch.arange(len(chosen)), chosen] = 1
+    def _select(self, path: str, wide: list[Tensor], thin: list[Tensor]) -> None:
+        compress = self.branched.compress.at(path)
+        chosen = self.chosen[self.branched.plan.writers[path]].to(compress.weight.device)
+        compress.weight.copy_(selector(chosen, compress.weight.shape[1], compress.weight))
         if compress.bias is not None:
-            shift = _mean(wide, compress.dim) - _mean(thin, compress.dim)
-            compress.bias.copy_(shift[chosen])
+            compress.bias.copy_((mean(wide, compress.dim) - mean(thin, compress.dim))[chosen])
 
-    def _narrow(self, key: str, thin: list[Tensor]) -> None:
-        path = path_of(key)
+    def _narrow(self, path: str, thin: list[Tensor]) -> None:
         parts = self.branched.plan.carriers[path]
-        layer = self.branched.network.get_submodule(path)
-        places = kept_places(parts, self.chosen)
-        narrow = with_channels(layer, places.to(self.branched.alphas.device))
+        places = kept_places(parts, self.chosen).to(self.branched.alphas.device)
+        narrow = with_channels(self.branched.network.get_submodule(path), places)
         narrow.eval()
-        if isinstance(narrow, BATCH_NORMS) and narrow.running_mean is not None and narrow.running_var is not None:
-            mean, variance = _moments(thin)
-            fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts])
-            fitted = fitted.to(mean.device)
-            narrow.running_mean.copy_(torch.where(fitted, mean, narrow.running_mean.double()))
-            narrow.running_var.copy_(torch.where(fitted, variance, narrow.running_var.double()))
-        self.branched.narrow[key] = narrow
+        statistics = channel_tensors(narrow)
+        if kind_of(narrow) is BATCH_NORM and "running_mean" in statistics:
+            # Channels without a branch keep the original's statistics.
+            fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts]).to(
+                places.device
+            )
+            for name, value in zip(("running_mean", "running_var"), moments(thin), strict=True):
+                statistics[name].copy_(torch.where(fitted, value, statistics[name].double()))
+        self.branched.narrow.put(path, narrow)
 
     def _expand(self, name: str, wide: list[Tensor], thin: list[Tensor]) -> None:
-        blend = self.branched.blend.get_submodule(name)
-        assert isinstance(blend, Blend)
+        blend = self.branched.blend.at(name)
+        full, kept = zip(*blend.sizes, strict=True)
         for i, part in enumerate(self.branched.plan.blends[name]):
-            if not part.branched:
-                continue
-            ZZ = torch.zeros(part.kept, part.kept, dtype=torch.float64, device=self.branched.alphas.device)
-            AZ = torch.zeros(part.width, part.kept, dtype=torch.float64, device=ZZ.device)
-            As = [by_channel(a.split([s for s, _ in blend.sizes], blend.dim)[i], blend.dim, part.width) for a in wide]
-            Zs = [by_channel(z.split([s for _, s in blend.sizes], blend.dim)[i], blend.dim, part.kept) for z in thin]
-            if name in self.centred:
-                As, Zs = _centred(As), _centred(Zs)
-            for A, Z in zip(As, Zs, strict=True):
-                ZZ += Z @ Z.T
-                AZ += A @ Z.T
-            blend.expand[str(i)].copy_(ridge_least_squares(ZZ, AZ, self.ridge))
+            if part.branched:
+                As = [by_channel(a.split(full, blend.dim)[i], blend.dim, part.width) for a in wide]
+                Zs = [by_channel(z.split(kept, blend.dim)[i], blend.dim, part.kept) for z in thin]
+                blend.expand[str(i)].copy_(expansion(As, Zs, self.ridge, centred=name in self.centred))
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:
     return values[node][i]
-
-
-def _centred(columns: list[Tensor]) -> list[Tensor]:
-    """Rows (C, *) without their mean over all columns of all batches."""
-    count = sum(rows.shape[1] for rows in columns)
-    mean = torch.stack([rows.double().sum(1) for rows in columns]).sum(0) / count
-    return [rows - mean[:, None].to(rows.dtype) for rows in columns]
-
-
-def _mean(values: list[Tensor], dim: int) -> Tensor:
-    columns = [by_channel(x, dim, x.shape[dim]) for x in values]
-    count = sum(column.shape[1] for column in columns)
-    return torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
-
-
-def _moments(values: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased variance (C,) over examples and positions."""
-    columns = [by_channel(x, 1, x.shape[1]) for x in values]
-    count = sum(column.shape[1] for column in columns)
-    mean = torch.stack([column.double().sum(1) for column in columns]).sum(0) / count
-    squares = torch.stack([(column.double() - mean[:, None]).square().sum(1) for column in columns]).sum(0)
-    return mean, squares / max(count - 1, 1)

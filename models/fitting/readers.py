@@ -9,7 +9,8 @@ from torch import Tensor, fx
 from ..channels.groups import Analysis
 from ..channels.layouts import Layout
 from ..channels.reuse import blended_alike
-from ..layers.narrowing import BATCH_NORMS, TRANSPOSED, own_tensor
+from ..layers.kinds import BATCH_NORM, by_output, kind_of
+from ..layers.narrowing import own_tensor
 
 
 def readers_of(analysis: Analysis) -> dict[fx.Node, list[fx.Node]]:
@@ -41,9 +42,10 @@ def _restores_mean(analysis: Analysis, reader: fx.Node, branched: Container[str]
     graph = analysis.graph
     layer = graph.traced.module(reader)
     (group,) = analysis.segment_groups(graph.layouts[reader])
-    if group not in branched or isinstance(layer, TRANSPOSED) or not reader.users:
+    kind = kind_of(layer)
+    if group not in branched or kind is None or kind.at_inputs or not reader.users:
         return False
-    return all(user.op == "call_module" and isinstance(graph.traced.module(user), BATCH_NORMS) for user in reader.users)
+    return all(user.op == "call_module" and kind_of(graph.traced.module(user)) is BATCH_NORM for user in reader.users)
 
 
 def metric(analysis: Analysis, readers: Sequence[fx.Node], layout: Layout, segment: int, gram: Tensor) -> Tensor:
@@ -64,8 +66,7 @@ def metric(analysis: Analysis, readers: Sequence[fx.Node], layout: Layout, segme
     for layer in dict.fromkeys(analysis.graph.traced.module(reader) for reader in readers):
         weight = own_tensor(layer, "weight")
         assert weight is not None
-        weight = weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight
-        w = weight.split([part.size for part in layout.segments], 1)[segment]
+        w = by_output(layer, weight).split([part.size for part in layout.segments], 1)[segment]
         w = w.reshape(len(w), len(gram), -1).transpose(1, 2)  # (out, places, C)
         w = w.to(torch.promote_types(w.dtype, torch.float32))
         energies = ((w @ gram.to(w.dtype)) * w).sum((1, 2))

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import NetworkError
 
 
-class Selection(NamedTuple):
+class Subset(NamedTuple):
     """Channels in the order in which they were chosen.
 
     Attributes:
@@ -34,7 +34,7 @@ def by_channel(x: Tensor, dim: int, width: int) -> Tensor:
     return rows.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def greedy_selection(G: Tensor, k: int, M: Tensor | None = None) -> Selection:
+def greedy_subset(G: Tensor, k: int, M: Tensor | None = None) -> Subset:
     """Chooses k of C channels: each time the one that explains most of what is left.
 
     Explaining channel j takes r rᵀ / R[j, j], with r = R[:, j], off the residual Gram R, and rᵀ M r / R[j, j] off the
@@ -77,7 +77,7 @@ def greedy_selection(G: Tensor, k: int, M: Tensor | None = None) -> Selection:
         free[j] = False
         order.append(j)
         errors.append(max(left, 0.0) / total if total > 0 else 0.0)
-    return Selection(torch.tensor(order, device=G.device), torch.tensor(errors, dtype=torch.float64))
+    return Subset(torch.tensor(order, device=G.device), torch.tensor(errors, dtype=torch.float64))
 
 
 def ridge_least_squares(ZZ: Tensor, AZ: Tensor, ridge: float) -> Tensor:

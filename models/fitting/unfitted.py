@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..branches.modules import Blend, Compress
 from ..branches.network import BranchedNetwork
-from ..branches.plan import Part, kept_places, key_of, path_of
-from ..channels.parameters import narrowed
-from ..layers.narrowing import has_channel_parameters, reset, with_channels
+from ..branches.plan import Part, kept_places
+from ..channels.parameters import values_at
+from ..layers.kinds import has_channel_parameters
+from ..layers.narrowing import reset, with_channels
+from .estimates import selector
 
 
 def initialise_at_random(branched: BranchedNetwork) -> None:
@@ -19,8 +20,8 @@ def initialise_at_random(branched: BranchedNetwork) -> None:
             nn.init.kaiming_normal_(parameter, nonlinearity="linear")
         else:
             nn.init.zeros_(parameter)
-    for key, layer in branched.narrow.named_children():
-        _reset(layer, branched.plan.carriers[path_of(key)])
+    for path, parts in branched.plan.carriers.items():
+        _reset(branched.narrow.at(path), parts)
 
 
 def _reset(layer: nn.Module, parts: tuple[Part, ...]) -> None:
@@ -49,26 +50,17 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
     """
     with torch.no_grad():
         for path, group in branched.plan.writers.items():
-            compress = branched.compress.get_submodule(key_of(path))
-            assert isinstance(compress, Compress)
-            compress.weight.copy_(_selector(chosen[group], compress.weight))
+            P = branched.compress.at(path).weight
+            P.copy_(selector(chosen[group], P.shape[1], P))
         for name, parts in branched.plan.blends.items():
-            blend = branched.blend.get_submodule(name)
-            assert isinstance(blend, Blend)
             for i, part in enumerate(parts):
                 if part.branched:
-                    E = blend.expand[str(i)]
-                    E.copy_(_selector(chosen[str(part.group)], E.T).T)
+                    E = branched.blend.at(name).expand[str(i)]
+                    E.copy_(selector(chosen[str(part.group)], part.width, E).T)
     for path, parts in branched.plan.carriers.items():
         layer = branched.network.get_submodule(path)
         places = kept_places(parts, chosen).to(branched.alphas.device)
-        branched.narrow[key_of(path)] = with_channels(layer, places)
+        branched.narrow.put(path, with_channels(layer, places))
     for path, part in branched.plan.values.items():
         parameter = branched.network.get_parameter(path)
-        branched.values[key_of(path)] = narrowed(parameter, kept_places((part,), chosen))
-
-
-def _selector(chosen: Tensor, like: Tensor) -> Tensor:
-    selector = torch.zeros_like(like)
-    selector[torch.arange(len(chosen)), chosen.to(like.device)] = 1
-    return selector
+        branched.values.put(path, values_at(parameter, kept_places((part,), chosen)))

@@ -1,32 +1,12 @@
 """Layers at another width: copies with a selection of the channels, and new weights put in place."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from .copying import deep_copy
-
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-INSTANCE_NORMS = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
-# By name, because importing torchvision takes a second: a BatchNorm of detection networks, all of it buffers.
-FROZEN_BATCH_NORM = "torchvision.ops.misc.FrozenBatchNorm2d"
-
-
-def qualified_name(target: Callable[..., Any]) -> str:
-    """Module and name of a function or class."""
-    return f"{getattr(target, '__module__', '')}.{getattr(target, '__name__', '')}"
-
-
-def has_channel_parameters(module: nn.Module) -> bool:
-    """Whether a channelwise layer holds values of each channel, so that a narrow copy differs from it."""
-    if isinstance(module, nn.PReLU):
-        return module.num_parameters > 1
-    known = isinstance(module, (*CONVOLUTIONS, *BATCH_NORMS, *INSTANCE_NORMS))
-    return known or qualified_name(type(module)) == FROZEN_BATCH_NORM
+from .kinds import channel_tensors, declare_width, has_channel_parameters, kind_of
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -38,37 +18,35 @@ def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
     """A copy of a channelwise layer that holds `channels` (k,) of its C channels: parameters and running statistics."""
     if not has_channel_parameters(module):
         return deep_copy(module)
-    replaced = [*module.parameters(), *(buffer for buffer in module.buffers() if buffer.dim() == 1)]
-    narrow = deep_copy(module, {tensor: tensor for tensor in replaced})
-    for name, parameter in narrow._parameters.items():
-        if parameter is not None:
-            narrow._parameters[name] = nn.Parameter(parameter.detach()[channels].clone(), parameter.requires_grad)
-    for name, buffer in narrow._buffers.items():
-        if buffer is not None and buffer.dim() == 1:
-            narrow._buffers[name] = buffer[channels].clone()
-    if isinstance(narrow, (*BATCH_NORMS, *INSTANCE_NORMS)):
-        narrow.num_features = len(channels)
-    declare_width(narrow)
+    narrow = deep_copy(module, {tensor: tensor for tensor in channel_tensors(module).values()})
+    for name, tensor in channel_tensors(narrow).items():
+        _put(narrow, name, tensor.detach()[channels].clone())
+    declare_width(narrow, len(channels))
     return narrow
 
 
 def joined(pieces: Sequence[tuple[nn.Module, Tensor]]) -> nn.Module:
-    """A channelwise layer made of the channels `places` of each of several layers of one kind, in order."""
+    """A channelwise layer made of the channels `places` (k,) of each of several layers of one kind, in order.
+
+    A value that one of them has for all channels alike is given to each of its channels.
+    """
     parts = [with_channels(layer, places) for layer, places in pieces]
     whole = parts[0]
-    for tensors in ("_parameters", "_buffers"):
-        for name, value in getattr(whole, tensors).items():
-            if value is None or value.dim() == 0:
-                continue
-            values = torch.cat([getattr(part, tensors)[name].detach() for part in parts])
-            is_parameter = isinstance(value, nn.Parameter)
-            getattr(whole, tensors)[name] = nn.Parameter(values, value.requires_grad) if is_parameter else values
-    if isinstance(whole, (*BATCH_NORMS, *INSTANCE_NORMS)):
-        whole.num_features = sum(len(places) for _, places in pieces)
-    elif isinstance(whole, CONVOLUTIONS):
-        whole.groups = len(whole.weight)  # depthwise; the first part's own count is 1 where it is one channel wide
-    declare_width(whole)
+    for name in channel_tensors(whole):
+        values = [channel_tensors(part)[name].detach() for part in parts]
+        each = [x.expand(len(places), *x.shape[1:]) for x, (_, places) in zip(values, pieces, strict=True)]
+        _put(whole, name, torch.cat(each))
+    declare_width(whole, sum(len(places) for _, places in pieces))
     return whole
+
+
+def _put(module: nn.Module, name: str, value: Tensor) -> None:
+    """Puts a tensor of another size in the place of a parameter or buffer."""
+    old = module._parameters.get(name)
+    if old is None:
+        module._buffers[name] = value
+    else:
+        module._parameters[name] = nn.Parameter(value, old.requires_grad)
 
 
 def own_tensor(module: nn.Module, name: str) -> Tensor | None:
@@ -96,24 +74,7 @@ def set_weight(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     declare_width(module)
 
 
-def declare_width(module: nn.Module) -> None:
-    """Makes a layer's width attributes say what its parameters are."""
-    if isinstance(module, CONVOLUTIONS):
-        first, second = module.weight.shape[:2]
-        module.groups = first if module.groups > 1 else 1
-        transposed = isinstance(module, TRANSPOSED)
-        module.out_channels = second * module.groups if transposed else first
-        module.in_channels = first if transposed else second * module.groups
-    elif isinstance(module, nn.Linear):
-        module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.PReLU):
-        module.num_parameters = module.weight.shape[0]
-
-
 def reset(module: nn.Module) -> None:
     """Draws a layer's parameters anew, by torch's own default for it."""
-    with torch.no_grad():
-        if isinstance(module, (*CONVOLUTIONS, nn.Linear, *BATCH_NORMS)):
-            module.reset_parameters()
-        elif isinstance(module, nn.PReLU):
-            module.weight.fill_(module.init)
+    if kind_of(module) is not None and callable(draw := getattr(module, "reset_parameters", None)):
+        draw()

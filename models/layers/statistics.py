@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
+from .kinds import BATCH_NORM
 from .modes import preserving_modes
-from .narrowing import BATCH_NORMS
 
 
 def recompute_batch_norm(network: nn.Module, batches: Iterable[Tensor | list[Any] | tuple[Any, ...]]) -> None:
@@ -17,9 +17,9 @@ def recompute_batch_norm(network: nn.Module, batches: Iterable[Tensor | list[Any
         network: any network.
         batches: inputs (N, C, H, W), or tuples that start with them.
     """
-    if not any(isinstance(module, BATCH_NORMS) for module in network.modules()):
+    if not any(isinstance(module, BATCH_NORM.classes) for module in network.modules()):
         return
-    momenta = {module: module.momentum for module in network.modules() if isinstance(module, BATCH_NORMS)}
+    momenta = {module: module.momentum for module in network.modules() if isinstance(module, BATCH_NORM.classes)}
     try:
         with preserving_modes(network):
             update_bn(batches, network)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
+from ..layers.kinds import is_known_whole
 from ..layers.modes import preserving_modes
-from ..layers.narrowing import FROZEN_BATCH_NORM, qualified_name
 from .inputs import ExampleInputs, as_inputs
 from .mode_graphs import merge_modes
 from .propagation import alike, run_both
@@ -135,7 +135,7 @@ class _Tracer(fx.Tracer):
     """Keeps whole what a rule speaks of by its type."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return qualified_name(type(m)) == FROZEN_BATCH_NORM or super().is_leaf_module(m, module_qualified_name)
+        return is_known_whole(m) or super().is_leaf_module(m, module_qualified_name)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..layers.narrowing import CONVOLUTIONS, has_hooks
+from ..layers.kinds import CONVOLUTIONS
+from ..layers.narrowing import has_hooks
 from .inputs import copied
 
 # Layers that take most of a forward's time; each is a function of its input alone.

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from ...errors import BranchfoldError, NetworkError
 from ...models.branches.folding import fold
 from ...models.branches.network import BranchedNetwork
-from ...models.branching import add_branches
+from ...models.branching import branched_at
 from ...models.checkpoints import save_network
 from ...models.layers.copying import deep_copy
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
 from ..training.classifier import fit
-from ..training.compute import Meter
+from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from .baseline import describe
 from .measurement import accuracy_of, evaluating, latency_of, loss_of
@@ -110,9 +110,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
         start.train(),
         recipe,
         fold=check,
-        meter=meter,
-        total_steps=0 if table.epochs is None else table.epochs * len(batches),
-        compute=table.compute,
+        length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
         teacher=baseline,
         validation_loss=lambda network: loss_of(network, task.glance),
         after_step=milestones.passed,
@@ -132,10 +130,10 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
 
 def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
     """The network at the trial's start; without a branch if the recipe narrows nothing."""
-    branched = add_branches(
+    branched = branched_at(
         baseline,
         torch.zeros(2, *task.data.input_shape),
-        keep={group.name: recipe.widths[group.name] / group.width for group in task.costs.groups if group.prunable},
+        widths=recipe.widths,
         init=recipe.method,
         channels=recipe.channels,
         data=task.calibration_batches,

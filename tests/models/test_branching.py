@@ -44,15 +44,15 @@ def test_at_alpha_one_it_is_the_original_in_training_too(example, branches_of):
 
 
 def test_layers_may_have_the_names_of_a_dicts_methods(functional, assert_folds):
-    layers = {"keys": nn.Conv2d(3, 6, 3), "pop": nn.BatchNorm2d(6), "items": nn.Conv2d(6, 5, 3), "update": nn.PReLU(5)}
+    layers = {"keys": nn.Conv2d(3, 6, 3), "at": nn.BatchNorm2d(6), "put": nn.Conv2d(6, 5, 3), "update": nn.PReLU(5)}
     network = functional(
-        lambda net, x: net.copy(net.update(net.items(net.pop(net.keys(x)) * net.setdefault))),
+        lambda net, x: net.copy(net.update(net.put(net.at(net.keys(x)) * net.setdefault))),
         **layers,
         copy=nn.Conv2d(5, 2, 1),
     )
     network.setdefault = nn.Parameter(torch.randn(6, 1, 1))
     x = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert assert_folds(network, x) == {"keys", "items"}
+    assert assert_folds(network, x) == {"keys", "put"}
 
 
 def view_of_channels(net, x):

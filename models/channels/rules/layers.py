@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ...layers.narrowing import BATCH_NORMS, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORMS
+from ...layers.kinds import BATCH_NORM, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORM, behaves_as
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph, label
 from .registry import functions, rule_for, types
@@ -34,18 +34,15 @@ def _linear(node: fx.Node, graph: ChannelGraph) -> None:
         graph.write(node, dim=len(shape) - 1)
 
 
-_PER_CHANNEL = (*BATCH_NORMS, *INSTANCE_NORMS, nn.PReLU)
+_PER_CHANNEL = (*BATCH_NORM.classes, *INSTANCE_NORM.classes, nn.PReLU)
 
 
-@rule_for(modules=_PER_CHANNEL, named=(FROZEN_BATCH_NORM,))
+@rule_for(modules=_PER_CHANNEL, named=FROZEN_BATCH_NORM.names)
 def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     """Layers with values of each channel in dimension 1."""
-    module, shape = graph.traced.module(node), shape_of(node)
-    if (
-        isinstance(module, INSTANCE_NORMS)
-        and shape is not None
-        and len(shape) != INSTANCE_NORMS.index(type(module)) + 3
-    ):
+    kind, shape = behaves_as(graph.traced.module(node)), shape_of(node)
+    ranks = {cls: rank for rank, cls in enumerate(INSTANCE_NORM.classes, start=3)}
+    if shape is not None and len(shape) != ranks.get(kind, len(shape)):
         return graph.fix(node, f"{node.target} is called without a batch dimension")
     return graph.carry(node, graph.layout(node.args[0]))
 

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import fx, nn
-from torch.nn.utils import parametrize
 
-from ...layers.narrowing import qualified_name
+from ...layers.kinds import behaves_as, qualified_name
 from ..graph import ChannelGraph
 from ..layouts import Layout
 from ..parameters import follow_values
@@ -35,7 +34,7 @@ def follow(node: fx.Node, graph: ChannelGraph) -> None:
     elif node.op == "get_attr":
         follow_values(node, graph)
     elif node.op == "call_module":
-        kind = parametrize.type_before_parametrizations(graph.traced.module(node))
+        kind = behaves_as(graph.traced.module(node))
         (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), not_known))(node, graph)
     elif node.op == "call_function" and callable(node.target):
         (FUNCTION_RULES.get(node.target) or NAMED_RULES.get(qualified_name(node.target), not_known))(node, graph)

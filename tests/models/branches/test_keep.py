@@ -1,8 +1,10 @@
 import pytest
+import torch
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
-from branchfold.models.branches.keep import kept_widths
+from branchfold.models.branches.keep import fitting_widths, kept_widths
+from branchfold.models.branching import branched_at
 from branchfold.models.channels.groups import ChannelGroup, channel_groups
 
 
@@ -87,3 +89,40 @@ def test_a_multiple_must_be_a_whole_number(multiple):
     group = ChannelGroup("conv", 6, ("conv",), ("next",), "")
     with pytest.raises(NetworkError, match=f"got multiple={multiple!r}"):
         kept_widths([group], 0.5, multiple)
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [({"b2": 1, "stem": 8}, {"b2": 1}), ({"fc": 4, "a1": 4}, {"a1": 4}), ({}, {})],
+)
+def test_widths_are_channels(groups, widths, expected):
+    assert fitting_widths(groups, widths) == expected
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        ({"b2": 0}, "group 'b2' has 12 channels: its width must be from 1 to that, but got 0"),
+        ({"b2": 13}, "but got 13"),
+        ({"b2": 0.5}, "but got 0.5"),
+        ({"b2": True}, "but got True"),
+        ({"b2": "6"}, "but got '6'"),
+        ({"steem": 4}, "no channel group is called 'steem'; did you mean 'stem'"),
+        ({"fc": 3}, "group 'fc' cannot be narrowed: it is the network's output"),
+    ],
+)
+def test_widths_that_do_not_fit_are_refused(groups, widths, message):
+    with pytest.raises(NetworkError, match=message):
+        fitting_widths(groups, widths)
+
+
+def test_branches_at_widths_are_those_at_counts_and_may_be_one_channel_wide(make_example):
+    _, network, inputs = make_example("residual")
+    mine = branched_at(network, inputs, widths={"b2": 5, "a1": 5})
+    assert mine.plan.widths == {"b2": 5}
+    theirs = add_branches(network, inputs, keep={"b2": 5})
+    assert torch.equal(mine.set_alpha(0) or mine(inputs), theirs.set_alpha(0) or theirs(inputs))
+    one = branched_at(network, inputs, widths={"b2": 1}, init="selection")
+    assert fold(one).shortcut.weight.shape == (1, 8, 1, 1)
+    with pytest.raises(NetworkError, match="init must be one of"):
+        branched_at(network, inputs, widths={}, init="zeros")

@@ -8,7 +8,7 @@ from torch import nn
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.branches.network import BranchedNetwork
 from branchfold.models.channels.groups import Analysis
-from branchfold.models.channels.reuse import fitting_order
+from branchfold.models.fitting.order import fitting_order
 
 
 def normal(*shape, seed=0):
@@ -298,7 +298,7 @@ def test_what_changes_tensors_in_place_is_fitted_in_the_forwards_order(functiona
     layers = {"fixed": conv(3, 3, 3), "first": conv(3, 6, 3), "last": nn.Conv2d(6, 2, 1)}
     network, x = randomise(functional(changing, **layers)), normal(2, 3, 7, 9)
     analysis = Analysis.of(network, x)
-    nodes = list(BranchedNetwork(analysis, {"first": 3}).graph.nodes)
+    nodes = list(BranchedNetwork.at(analysis, {"first": 3}).graph.nodes)
     assert fitting_order(nodes, analysis.graph) == [[node] for node in nodes]
     branched = add_branches(network, x, keep={"first": 3})
     shared = branched.compress["first"].weight

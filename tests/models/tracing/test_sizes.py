@@ -1,9 +1,13 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models.tracing.sizes import recorded_sizes
 
 EXAMPLE = torch.randn(4, 3, 9, 7, dtype=torch.float64)
 
@@ -95,3 +99,37 @@ class TestMistakes:
         network = Net(lambda net: 1.0).double()
         keep = {"first": np.int64(3), "second": np.float32(0.5)}
         assert add_branches(network, EXAMPLE, keep=keep, init="kaiming").plan.widths == {"first": 3, "second": 3}
+
+
+def test_threads_record_what_their_own_code_reads():
+    network, entered, looked = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), threading.Event(), threading.Event()
+
+    def look():
+        entered.wait(10)
+        assert (network[0].in_features, network[1].out_features) == (3, 2)
+        looked.set()
+        with recorded_sizes(network) as theirs:  # waits for the other thread
+            order.append("second")
+            assert network[1].in_features == 4
+        return theirs
+
+    order = []
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(look)
+        with recorded_sizes(network) as mine:
+            entered.set()
+            assert looked.wait(10)
+            assert network[0].out_features == 4
+            order.append("first")
+        assert waiting.result(10) == {"1"}
+    assert mine == {"0"}
+    assert order == ["first", "second"]
+    assert "__getattribute__" not in vars(nn.Module)
+
+
+def test_networks_are_analysed_in_threads_as_alone():
+    call, networks = nn.Module.__call__, [Net(lambda net: net.norm.num_features).double() for _ in range(8)]
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(reasons, networks))
+    assert found == [reasons(networks[0])] * 8
+    assert nn.Module.__call__ is call
