@@ -9,9 +9,11 @@ from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
 from branchfold.search.events import TrialReport
+from branchfold.search.run import repetition
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
 from branchfold.search.run.repetition import Again, recipe_of, refine, rerun, trial_of
+from branchfold.search.run.signals import Interrupted
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
 
@@ -114,7 +116,7 @@ class TestRefine:
         companion, found = refine(
             study, storage, number, length=length, seeds=seeds, data_root=None, tell=events.append
         )
-        return companion, found, events
+        return companion, found, [event for event in events if isinstance(event, TrialReport)]
 
     def test_results_lie_in_a_study_beside_the_study_and_are_not_made_twice(self, opened, ran):
         study, _ = opened
@@ -140,6 +142,17 @@ class TestRefine:
         companion, more, _ = self.refined(opened, seeds=(6, 7))
         assert [trial.number for trial in more] == [found[1].number, 2]
         assert len(companion.trials) == 3
+
+    def test_interrupted_it_leaves_nothing_running(self, opened, monkeypatch):
+        def interrupted(*args, **kwargs):
+            raise Interrupted
+
+        monkeypatch.setattr(repetition, "run_trial", interrupted)
+        with pytest.raises(Interrupted):
+            self.refined(opened, seeds=(99,))
+        companion = load_study(opened[1], "tiny-refined")
+        assert companion.trials[-1].user_attrs["seed"] == 99
+        assert companion.trials[-1].state == TrialState.FAIL
 
     def test_the_trials_own_seed_and_length_give_its_own_result(self, opened):
         _, (found,), _ = self.refined(opened, number=0, length={"epochs": 2})
