@@ -35,9 +35,11 @@ best_trial_option = click.option(
 def detail_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """How much is printed while a command runs, as its argument `detail`."""
     quiet = click.option("-q", "--quiet", "detail", flag_value="quiet", help="Print the result alone.")
+    normal = click.option(
+        "--normal", "detail", flag_value="normal", default=True, help="Print a line for every trial (the default)."
+    )
     verbose = click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print a line for every epoch.")
-    normal = click.option("--normal", "detail", flag_value="normal", default=True, hidden=True)
-    return quiet(verbose(normal(command)))
+    return quiet(normal(verbose(command)))
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -106,6 +106,7 @@ class _Candidates:
                 end_abandoned(self.study)
                 time.sleep(_POLL)
             self._tell()
+        self._tell()  # the last one may have come from elsewhere since
 
     def _next(self, loss: Callable[[optuna.Trial], float]) -> None:
         with releasing(self.study) as begun:
