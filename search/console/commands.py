@@ -75,7 +75,7 @@ def run(
 
     at_once = f"stopped: finished trials are kept; {goes_on}"
     with ending_on_signals(console, hint, at_once=at_once), Progress(console, total, best, detail) as progress:
-        optuna_study = run_study(definition, storage, workers=workers, tell=progress)
+        optuna_study = run_study(definition, storage, workers=workers, notify=progress)
     print_line(console, finish(optuna_study, definition, storage, output))
 
 

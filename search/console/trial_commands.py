@@ -87,7 +87,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: D
     loaded = _load(study, storage)
     with watching(console, detail, hint="stopped; the same command begins the trial again") as progress:
         progress.line(f"trial {trial} again, with its recipe and seed")
-        again = rerun(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
+        again = rerun(loaded, open_storage(storage, create=False), trial, data_root=data_root, notify=progress)
     print_line(console, rerun_lines(trial, again))
 
 
@@ -138,7 +138,7 @@ def refine(
             length=length,
             seeds=seeds,
             data_root=data_root,
-            tell=progress,
+            notify=progress,
         )
     definition = stored_definition(refined)
     definition = definition if data_root is None else definition.with_data_root(data_root)

@@ -21,7 +21,7 @@ from .worker import Worker
 
 
 def run_crew(
-    study: optuna.Study, definition: Definition, url: str, *, workers: int, target: int, threads: int, tell: Listener
+    study: optuna.Study, definition: Definition, url: str, *, workers: int, target: int, threads: int, notify: Listener
 ) -> None:
     """Runs trials in several processes until `target` are finished or running anywhere.
 
@@ -32,7 +32,7 @@ def run_crew(
         workers: how many processes.
         target: finished trials that the study is to have.
         threads: of each worker.
-        tell: receives the progress of all of them.
+        notify: receives the progress of all of them.
 
     Raises:
         BranchfoldError: if a worker meets an error that the user can mend, or dies.
@@ -43,7 +43,7 @@ def run_crew(
         with last_words(crew.kill):
             for number in range(workers):
                 crew.processes.append(Process(Job(number, definition.to_dict(), url, target, threads)))
-            crew.listen(tell)
+            crew.listen(notify)
     finally:
         crew.end()
 
@@ -60,7 +60,7 @@ class _Crew:
         self.processes: list[Process] = []
         self.running: dict[int, int] = {}  # trials by the workers that run them
 
-    def listen(self, tell: Listener) -> None:
+    def listen(self, notify: Listener) -> None:
         """Tells what the workers tell until all have ended.
 
         Raises:
@@ -78,7 +78,7 @@ class _Crew:
                 if isinstance(event, BranchfoldError):
                     raise event
                 self._note(number, event)
-                tell(event)
+                notify(event)
         statuses = [status for process in self.processes if (status := process.wait())]
         if statuses:
             raise StudyError(
@@ -130,6 +130,6 @@ def work(job: Job, send: Callable[[Event | BranchfoldError], None]) -> None:
         raise SystemExit(1) from None
 
 
-def _later(tell: Listener) -> Listener:
+def _later(notify: Listener) -> Listener:
     """What the parent process has not told already: it has told of the baseline."""
-    return lambda event: None if isinstance(event, BaselineReady) else tell(event)
+    return lambda event: None if isinstance(event, BaselineReady) else notify(event)

@@ -23,14 +23,14 @@ from .worker import Worker, is_exhausted, trials_left
 _POLL = 2.0  # seconds between looks at what other processes do
 
 
-def run_study(definition: Definition, url: str, *, workers: int, tell: Listener) -> optuna.Study:
+def run_study(definition: Definition, url: str, *, workers: int, notify: Listener) -> optuna.Study:
     """Creates or resumes a study and runs it until it has its number of trials.
 
     Args:
         definition: what to run.
         url: SQLAlchemy URL of the database; created where it is missing.
         workers: processes that run trials, at most; each has its share of the cores.
-        tell: receives the progress of all of them.
+        notify: receives the progress of all of them.
 
     Raises:
         BranchfoldError: for whatever the user can mend.
@@ -44,45 +44,45 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
             check_budgeted(SearchSpace(definition, task.costs, errors=dict))
             if definition.baseline.checkpoint is not None:
                 from_checkpoint(definition, definition.baseline.checkpoint)
-            workers = _bearable(workers, target, task, tell)
+            workers = _bearable(workers, target, task, notify)
         storage = open_storage(url, create=True)
         study = open_study(storage, definition)
         if finished := len(finished_trials(study)):
-            tell(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
+            notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
         if finished >= target:
             return study
         if task is None:
             task = Task.of(definition)
-            workers = _bearable(workers, max(1, trials_left(study, target)), task, tell)
-        tell(Notice(device_line(workers, None if workers == 1 else _threads(workers))))
-        first = Worker(task, storage, tell)
+            workers = _bearable(workers, max(1, trials_left(study, target)), task, notify)
+        notify(Notice(device_line(workers, None if workers == 1 else _threads(workers))))
+        first = Worker(task, storage, notify)
         baseline = first.baseline()
         first.prepare(baseline)
         while len(finished_trials(study)) < target and not is_exhausted(study):
             if (count := min(workers, trials_left(study, target))) > 1:
-                run_crew(study, definition, url, workers=count, target=target, threads=_threads(workers), tell=tell)
+                run_crew(study, definition, url, workers=count, target=target, threads=_threads(workers), notify=notify)
             else:
                 first.run(target, baseline)
-            if not _others_end(study, target, tell):
+            if not _others_end(study, target, notify):
                 break
         if (finished := len(finished_trials(study))) < target and is_exhausted(study):
-            tell(Notice(f"the grid has no more than {_trials(finished)}"))
+            notify(Notice(f"the grid has no more than {_trials(finished)}"))
     return study
 
 
-def _bearable(workers: int, left: int, task: Task, tell: Listener) -> int:
+def _bearable(workers: int, left: int, task: Task, notify: Listener) -> int:
     """How many workers a run has: no more than trials are left.
 
     Raises:
         StudyError: if the memory does not bear them.
     """
     if workers > left:
-        tell(Notice(f"--workers {left} instead of {workers}: no more trials are left"))
+        notify(Notice(f"--workers {left} instead of {workers}: no more trials are left"))
         workers = left
     if workers > 1:
         check_memory(task, workers)
     if workers > cores():
-        tell(Notice(f"{workers} workers share {cores()} cores: more than one a core slows all of them down"))
+        notify(Notice(f"{workers} workers share {cores()} cores: more than one a core slows all of them down"))
     return workers
 
 
@@ -101,7 +101,7 @@ def _trials(count: int) -> str:
     return f"{count} trial" if count == 1 else f"{count} trials"
 
 
-def _others_end(study: optuna.Study, target: int, tell: Listener) -> bool:
+def _others_end(study: optuna.Study, target: int, notify: Listener) -> bool:
     """Waits for trials that run elsewhere; False if they live longer than a dead process's would."""
     deadline = time.monotonic() + GRACE_PERIOD + 30
     told = False
@@ -110,11 +110,11 @@ def _others_end(study: optuna.Study, target: int, tell: Listener) -> bool:
         if len(finished_trials(study)) + running < target:
             return True
         if time.monotonic() > deadline:
-            tell(Notice(f"{_trials(running)} still running in other processes, which will finish the study"))
+            notify(Notice(f"{_trials(running)} still running in other processes, which will finish the study"))
             return False
         if not told:
             told = True
-            tell(
+            notify(
                 Notice(
                     f"waiting for {_trials(running)} of other processes, dead ones too (up to {GRACE_PERIOD + 30} s)"
                 )

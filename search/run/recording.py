@@ -85,16 +85,16 @@ class Recorder:
     Args:
         trial: Optuna's.
         definition: of the study.
-        tell: receives the progress.
+        notify: receives the progress.
     """
 
-    def __init__(self, trial: optuna.Trial, definition: Definition, tell: Listener) -> None:
-        self.trial, self.definition, self.tell = trial, definition, tell
+    def __init__(self, trial: optuna.Trial, definition: Definition, notify: Listener) -> None:
+        self.trial, self.definition, self.notify = trial, definition, notify
         self.history: list[dict[str, Any]] = []
 
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
-        self.tell(as_event(self.trial.number, self.definition, report))
+        self.notify(as_event(self.trial.number, self.definition, report))
         if len(self.definition.study.objectives) > 1:
             self.trial.set_user_attr(HISTORY, self.history)
         else:

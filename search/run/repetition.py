@@ -57,7 +57,7 @@ class _StoppedThere(Exception):  # noqa: N818  not an error: the trial was stopp
     pass
 
 
-def rerun(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, tell: Listener) -> Again:
+def rerun(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, notify: Listener) -> Again:
     """Repeats a trial with its recipe and seed, as far as it came; nothing is recorded.
 
     Raises:
@@ -71,14 +71,14 @@ def rerun(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: s
     after: list[float] = []
     task = _task(study, data_root)
 
-    def hear(report: Report) -> None:
+    def on_report(report: Report) -> None:
         after.append(report.folded_accuracy)
-        tell(as_event(number, task.definition, report))
+        notify(as_event(number, task.definition, report))
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
     with _baseline(study, storage, task) as baseline, suppress(_StoppedThere):
-        run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], hear=hear)
+        run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], on_report=on_report)
     return Again(before, after, trial.user_attrs.get("versions", {}), versions())
 
 
@@ -90,7 +90,7 @@ def refine(
     length: dict[str, Any],
     seeds: Sequence[int],
     data_root: str | None,
-    tell: Listener,
+    notify: Listener,
 ) -> tuple[optuna.Study, list[FrozenTrial]]:
     """Trains a trial's recipe for another length, once for each seed; results lie in the study NAME-refined.
 
@@ -103,7 +103,7 @@ def refine(
         length: `{"epochs": E}` or `{"compute": C}`.
         seeds: one run each; none means the trial's own.
         data_root: folder of the data, if it is another than the definition's.
-        tell: receives the progress.
+        notify: receives the progress.
 
     Returns:
         The companion study, and its trials in the order of the seeds.
@@ -121,10 +121,10 @@ def refine(
         for seed in seeds or [source.user_attrs[SEED]]:
             wanted = {SOURCE: number, LENGTH: length, SEED: seed}
             if (known := _known(refined, wanted)) is None:
-                tell(Notice(f"trial {number} refined, seed {seed}"))
+                notify(Notice(f"trial {number} refined, seed {seed}"))
                 with releasing(refined) as begun:
                     again = partial(_objective, recipe=recipe, baseline=baseline, task=task, storage=storage)
-                    refined.optimize(partial(again, wanted=wanted, tell=tell, begun=begun), n_trials=1)
+                    refined.optimize(partial(again, wanted=wanted, notify=notify, begun=begun), n_trials=1)
                 known = _known(refined, wanted)
                 assert known is not None
             found.append(known)
@@ -156,13 +156,13 @@ def _objective(
     task: Task,
     storage: RDBStorage,
     wanted: dict[str, Any],
-    tell: Listener,
+    notify: Listener,
     begun: list[int],
 ) -> tuple[float, ...]:
     begun.append(trial.number)
     record_recipe(trial, recipe, wanted[SEED], **{SOURCE: wanted[SOURCE], LENGTH: wanted[LENGTH]})
-    hear = Recorder(trial, task.definition, tell)
-    result = run_trial(recipe, baseline, task, seed=wanted[SEED], hear=hear)
+    recorder = Recorder(trial, task.definition, notify)
+    result = run_trial(recipe, baseline, task, seed=wanted[SEED], on_report=recorder)
     keep_result(trial, recipe, result, task, storage)
     return tuple(float(getattr(result.measurement, name)) for name in task.definition.study.objectives)
 

@@ -48,7 +48,7 @@ class Screening:
 
 
 def screen(
-    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: BaseStorage, tell: Listener
+    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: BaseStorage, notify: Listener
 ) -> Screening:
     """Judges candidates of widths until the definition's number of them is reached; goes on where it was stopped.
 
@@ -61,7 +61,7 @@ def screen(
         baseline: the trained network.
         of: the study.
         storage: its database.
-        tell: receives the progress.
+        notify: receives the progress.
     """
     table = task.definition.screening
     if not table.candidates or not space.searches_widths:
@@ -73,7 +73,7 @@ def screen(
     # Whoever comes later, after a stop or beside another process, must not draw the first one's candidates again.
     seed = task.definition.study.seed if first else None
     study.sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
-    _Candidates(study, table.candidates, tell).judge(lambda trial: _loss_of_proposal(trial, space, baseline, task))
+    _Candidates(study, table.candidates, notify).judge(lambda trial: _loss_of_proposal(trial, space, baseline, task))
     return summary(space, ranked(study), start=table.start, margin=table.margin)
 
 
@@ -87,26 +87,26 @@ class _Candidates:
     Args:
         study: of the screening.
         count: how many candidates are wanted.
-        tell: receives the progress.
+        notify: receives the progress.
     """
 
-    def __init__(self, study: optuna.Study, count: int, tell: Listener) -> None:
-        self.study, self.count, self.tell = study, count, tell
+    def __init__(self, study: optuna.Study, count: int, notify: Listener) -> None:
+        self.study, self.count, self.notify = study, count, notify
         self._told = 0
 
     def judge(self, loss: Callable[[optuna.Trial], float]) -> None:
         """Judges until there are enough, and waits for those that other processes judge."""
         self._told = judged = len(ranked(self.study))
         if judged < self.count:
-            self.tell(ScreeningStarted(judged, self.count))
+            self.notify(ScreeningStarted(judged, self.count))
         while len(ranked(self.study)) < self.count:
             if self._taken() < self.count:
                 self._next(loss)
             else:
                 end_abandoned(self.study)
                 time.sleep(_POLL)
-            self._tell()
-        self._tell()  # the last one may have come from elsewhere since
+            self._progress()
+        self._progress()  # the last one may have come from elsewhere since
 
     def _next(self, loss: Callable[[optuna.Trial], float]) -> None:
         with releasing(self.study) as begun:
@@ -124,11 +124,11 @@ class _Candidates:
         taken = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
         return sum(before is None or trial.number < before for trial in taken)
 
-    def _tell(self) -> None:
+    def _progress(self) -> None:
         judged = min(len(ranked(self.study)), self.count)
         if judged > self._told:
             self._told = judged
-            self.tell(Screened(judged, self.count, self.study.best_value))
+            self.notify(Screened(judged, self.count, self.study.best_value))
 
 
 def _loss_of_proposal(trial: optuna.Trial, space: SearchSpace, baseline: nn.Module, task: Task) -> float:

@@ -59,7 +59,7 @@ def stopping_on_signals() -> Iterator[None]:
     numbers = [n for n in STOPPING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
-    listening = threading.Thread(target=_hear, args=(reader,), name="signals", daemon=True)
+    listening = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
     listening.start()
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, stop) for number in numbers}
@@ -84,7 +84,7 @@ def last_words(action: Callable[[], object]) -> Iterator[None]:
         _last_words.remove(action)
 
 
-def _hear(reader: int) -> None:
+def _listen(reader: int) -> None:
     """Waits for a second signal; ends with the pipe's other end."""
     first: float | None = None
     while heard := os.read(reader, 1):

@@ -66,12 +66,12 @@ class Worker:
     Args:
         task: the study's data and costs.
         storage: its database.
-        tell: receives the progress.
+        notify: receives the progress.
         number: of this worker among those of the run; their samplers draw differently.
     """
 
-    def __init__(self, task: Task, storage: RDBStorage, tell: Listener, number: int = 0) -> None:
-        self.task, self.storage, self.tell = task, storage, tell
+    def __init__(self, task: Task, storage: RDBStorage, notify: Listener, number: int = 0) -> None:
+        self.task, self.storage, self.notify = task, storage, notify
         self.store = artifact_store(storage.url)
         self.number = number
         self.study = open_study(storage, task.definition)
@@ -93,7 +93,7 @@ class Worker:
             path = Path(folder) / f"{self.study.study_name}-baseline.safetensors"
             record = load_baseline(self.study, self.store, path)
             if record is None:
-                made = make_baseline(self.task, path, self.tell)
+                made = make_baseline(self.task, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
                 # Another process may have been faster; its baseline is the study's then.
                 record = load_baseline(self.study, self.store, path)
@@ -101,7 +101,7 @@ class Worker:
             else:
                 record = {**record, "source": "from an earlier run"}
             network = load_network(path, resolve_factory(self.task.definition.model.factory))
-        self.tell(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
+        self.notify(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
         return network
 
     def prepare(self, baseline: nn.Module) -> None:
@@ -115,7 +115,7 @@ class Worker:
         if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
-        found = screen(self.task, space, baseline, self.study, self.storage, self.tell)
+        found = screen(self.task, space, baseline, self.study, self.storage, self.notify)
         if not claim(self.study, QUEUEING) and self._others_queue():
             return
         for values in self._first_trials(space, found):
@@ -159,7 +159,7 @@ class Worker:
         if self.study._stop_flag:  # Optuna's grid asks to stop when it is through, which ends this one call alone
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
-            self.tell(placed(self._ended, self.study, self.task.definition))
+            self.notify(placed(self._ended, self.study, self.task.definition))
 
     def _noting(self, sampler: BaseSampler) -> BaseSampler:
         """The sampler, which notes the number of each trial before it proposes anything: that may take long."""
@@ -208,7 +208,7 @@ class Worker:
     def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
-        hear = Recorder(trial, self.task.definition, self.tell)
+        recorder = Recorder(trial, self.task.definition, self.notify)
         try:
             recipe = space.propose(trial)
             ended = ended._replace(shape=recipe.shape)
@@ -216,14 +216,14 @@ class Worker:
                 ended = ended._replace(note=f"same as trial {other.number}")
                 values, measured = repeat_result(trial, other, self.task.definition), measurement_of(other)
             else:
-                values, measured = self._run(trial, recipe, baseline, hear)
+                values, measured = self._run(trial, recipe, baseline, recorder)
         except (optuna.TrialPruned, Diverged) as stop:
             self._failures.clear()
-            self._end(trial, hear, ended._replace(state="pruned", note=ended.note or str(stop)), started)
+            self._end(trial, recorder, ended._replace(state="pruned", note=ended.note or str(stop)), started)
             raise optuna.TrialPruned(str(stop)) from stop
         except BranchfoldError as error:
             self._failures.append(str(error))
-            self._end(trial, hear, ended._replace(state="fail", note=str(error)), started)
+            self._end(trial, recorder, ended._replace(state="fail", note=str(error)), started)
             raise
         self._failures.clear()
         assert measured is not None
@@ -236,9 +236,9 @@ class Worker:
         )
         return values
 
-    def _end(self, trial: optuna.Trial, hear: Recorder, ended: TrialEnded, started: float) -> None:
+    def _end(self, trial: optuna.Trial, recorder: Recorder, ended: TrialEnded, started: float) -> None:
         """Keeps how a trial ended that did not complete."""
-        kept: dict[str, Any] = {HISTORY: hear.history} if hear.history else {}
+        kept: dict[str, Any] = {HISTORY: recorder.history} if recorder.history else {}
         if ended.note:
             kept["note"] = ended.note
         if kept:
@@ -246,14 +246,14 @@ class Worker:
         self._ended = ended._replace(seconds=time.monotonic() - started)
 
     def _run(
-        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, hear: Recorder
+        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, recorder: Recorder
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.task.definition
         seed = definition.study.seed + trial.number
         record_recipe(trial, recipe, seed)
         share = self.task.costs.cost(recipe.widths).macs / self.task.costs.full.macs
-        self.tell(TrialStarted(trial.number, recipe.shape, share))
-        result = run_trial(recipe, baseline, self.task, seed=seed, hear=hear)
+        self.notify(TrialStarted(trial.number, recipe.shape, share))
+        result = run_trial(recipe, baseline, self.task, seed=seed, on_report=recorder)
         keep_result(trial, recipe, result, self.task, self.storage)
         values = (float(getattr(result.measurement, name)) for name in definition.study.objectives)
         return tuple(values), result.measurement

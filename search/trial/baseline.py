@@ -16,7 +16,7 @@ from .measurement import accuracy_of
 from .task import Task, new_network
 
 
-def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
+def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
@@ -28,8 +28,8 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
     else:
         network = new_network(task.definition)
         assert table.epochs is not None
-        tell(BaselineStarted(table.epochs))
-        train(network, task, tell)
+        notify(BaselineStarted(table.epochs))
+        train(network, task, notify)
     accuracy = accuracy_of(network, task.validation_batches())
     save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
     return {
@@ -52,14 +52,14 @@ def from_checkpoint(definition: Definition, path: str) -> nn.Module:
     return network
 
 
-def train(network: nn.Module, task: Task, tell: Listener) -> None:
+def train(network: nn.Module, task: Task, notify: Listener) -> None:
     """Trains the full network as the definition's `[baseline]` says."""
     table, seed = task.definition.baseline, task.definition.study.seed
     assert table.epochs is not None
     torch.manual_seed(seed)
     batches = task.training_batches(table.batch_size, seed=seed)
     module = Classifier(network, lr=table.lr, weight_decay=table.weight_decay, total_steps=table.epochs * len(batches))
-    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, tell)])
+    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, notify)])
 
 
 def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any]) -> NetworkDescription:
@@ -84,10 +84,10 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
 
 
 class _Report(pl.Callback):
-    def __init__(self, task: Task, epochs: int, tell: Listener) -> None:
-        self.task, self.epochs, self.tell = task, epochs, tell
+    def __init__(self, task: Task, epochs: int, notify: Listener) -> None:
+        self.task, self.epochs, self.notify = task, epochs, notify
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         accuracy = accuracy_of(pl_module.network, self.task.validation_batches())
-        self.tell(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))
+        self.notify(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))

@@ -106,7 +106,7 @@ def study_run(define, tmp_path):
 
     def run(workers=1, url=f"sqlite:///{tmp_path}/s.db", **changes):
         events = []
-        study = run_study(define(**changes), url, workers=workers, tell=events.append)
+        study = run_study(define(**changes), url, workers=workers, notify=events.append)
         return study, url, events
 
     return run

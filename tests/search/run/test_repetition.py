@@ -36,7 +36,7 @@ def ran(define, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recorder, "__call__", stop)
-        run_study(definition, url, workers=1, tell=lambda event: None)
+        run_study(definition, url, workers=1, notify=lambda event: None)
     return url
 
 
@@ -48,7 +48,7 @@ def opened(ran):
 
 def again(opened, number, events=None):
     study, storage = opened
-    return rerun(study, storage, number, data_root=None, tell=[].append if events is None else events.append)
+    return rerun(study, storage, number, data_root=None, notify=[].append if events is None else events.append)
 
 
 class TestRerun:
@@ -114,7 +114,7 @@ class TestRefine:
         events = []
         length = length or {"epochs": 3}
         companion, found = refine(
-            study, storage, number, length=length, seeds=seeds, data_root=None, tell=events.append
+            study, storage, number, length=length, seeds=seeds, data_root=None, notify=events.append
         )
         return companion, found, [event for event in events if isinstance(event, TrialReport)]
 
