@@ -16,10 +16,12 @@ from .options import (
     as_shape,
     data_root_option,
     detail_option,
+    force_option,
     json_option,
     set_option,
     storage_option,
 )
+from .study_commands import delete, list_studies
 from .terminal import Detail, announce, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
 
@@ -44,6 +46,7 @@ def cli() -> None:
     "--output", type=click.Path(path_type=Path), help="File for the best network (default: NAME.safetensors)."
 )
 @detail_option
+@force_option
 def run(
     study: str,
     trials: int | None,
@@ -53,6 +56,7 @@ def run(
     overrides: tuple[str, ...],
     output: Path | None,
     detail: Detail,
+    force: bool,
 ) -> None:
     """Create or resume STUDY, a built-in study's name or a TOML file, and export its best network.
 
@@ -61,11 +65,12 @@ def run(
     definition = as_definition(study, overrides, trials, data_root)
     console = make_console()
     announce(console, definition.study.name, detail)
+    from ..exports.places import check_output, sources_of
     from ..run.processes import run_study
-    from .outcome import check_output, finish, output_file, resume_point
+    from .outcome import finish, output_file, resume_point
     from .progress import Progress
 
-    check_output(output_file(definition, output))
+    check_output(output_file(definition, output), url=storage, sources=sources_of(definition, study), force=force)
     _, best = resume_point(storage, definition)
     total, goes_on = definition.study.trials, "the same command goes on from here"
 
@@ -138,7 +143,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (show, export, rerun, refine, evaluate):
+for command in (show, export, rerun, refine, evaluate, list_studies, delete):
     cli.add_command(command)
 
 

@@ -30,6 +30,7 @@ data_root_option = click.option(
 best_trial_option = click.option(
     "--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one)."
 )
+force_option = click.option("--force", is_flag=True, help="Replace a file that is there and not branchfold's own.")
 
 
 def detail_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,5 @@
 """What a run or an export ends with: the network as a file, and the lines that say what it is worth."""
 
-import errno
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from ...studies.definition.reading import Definition
 from ..events import Best
 from ..exports.delivery import Evaluation, accuracy_on_test, export_trial
 from ..exports.formats import format_of
+from ..exports.places import check_output
 from ..run.repetition import Again
 from .progress import percent
 
@@ -42,23 +42,6 @@ def resume_point(url: str, definition: Definition) -> tuple[int, Best | None]:
     except StudyError:
         return finished, None
     return finished, Best(best.number, best.user_attrs["accuracy"])
-
-
-def check_output(path: Path) -> None:
-    """Refuses, before the work and not after it, a place where no file can be written.
-
-    Raises:
-        StudyError: if the folder cannot be created or written, or `path` is a folder.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-    except OSError as error:
-        reason = f"{path.parent} is no folder" if isinstance(error, FileExistsError) else error.strerror
-        raise StudyError(f"cannot write {path}: {reason}; choose another --output") from error
 
 
 def output_file(definition: Definition, output: Path | None) -> Path:
@@ -89,17 +72,35 @@ def finish(study: optuna.Study, definition: Definition, url: str, output: Path |
 
 
 def export(
-    study: optuna.Study, definition: Definition, url: str, number: int | None, form: str, output: Path | None
+    study: optuna.Study,
+    definition: Definition,
+    url: str,
+    number: int | None,
+    form: str,
+    output: Path | None,
+    *,
+    sources: tuple[str, ...] = (),
+    force: bool = False,
 ) -> str:
     """Exports one trial's network, the best one's by default, and describes it.
 
+    Args:
+        study: the study.
+        definition: with the data root to use.
+        url: of its database.
+        number: of the trial.
+        form: "safetensors" or "state-dict".
+        output: where to; by default a file named after study and trial.
+        sources: files that are never overwritten.
+        force: whether a file there is replaced that branchfold did not write.
+
     Raises:
-        StudyError: if there is no such finished trial.
+        StudyError: if there is no such finished trial, or the file must not be written.
         BranchfoldError: if the network cannot be exported.
     """
     trial = best_trial(study, definition) if number is None else trial_of(study, number)
     path = output or Path(f"{study.study_name}-trial-{trial.number}.{format_of(form).suffix}")
-    check_output(path)
+    check_output(path, url=url, sources=sources, force=force)
     evaluation = export_trial(study, definition, url, trial, path, form)
     return f"{evaluation_lines(definition.data.name, evaluation)}\nexported trial {trial.number} to {path}"
 

@@ -16,6 +16,7 @@ from .options import (
     best_trial_option,
     data_root_option,
     detail_option,
+    force_option,
     json_option,
     storage_option,
 )
@@ -50,21 +51,26 @@ def show(study: str, storage: str, as_json: bool) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File to write (default: NAME-trial-N.safetensors or .pt)."
 )
+@force_option
 @storage_option
 @data_root_option
-def export(study: str, trial: int | None, form: str, output: Path | None, storage: str, data_root: str | None) -> None:
+def export(
+    study: str, trial: int | None, form: str, output: Path | None, force: bool, storage: str, data_root: str | None
+) -> None:
     """Export the network of STUDY's best trial, or of a given one, and measure it on the test split.
 
     Example: branchfold export digits --output digits.safetensors
     """
     from ...studies.database.storage import stored_definition
+    from ..exports.places import sources_of
     from .outcome import export
 
     loaded = _load(study, storage)
     definition = stored_definition(loaded)
     if data_root is not None:
         definition = definition.with_data_root(data_root)
-    print_line(make_console(), export(loaded, definition, storage, trial, form, output))
+    sources = sources_of(definition, study)
+    print_line(make_console(), export(loaded, definition, storage, trial, form, output, sources=sources, force=force))
 
 
 @click.command()
@@ -98,6 +104,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: D
 @click.option("--compute", type=click.FloatRange(min=0, min_open=True), help="Or: in epochs of the baseline's MACs.")
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="One run each (default: the trial's).")
 @click.option("--output", type=click.Path(path_type=Path), help="File of the best (default: NAME-refined.safetensors).")
+@force_option
 @storage_option
 @data_root_option
 @detail_option
@@ -108,6 +115,7 @@ def refine(
     compute: float | None,
     seeds: tuple[int, ...],
     output: Path | None,
+    force: bool,
     storage: str,
     data_root: str | None,
     detail: Detail,
@@ -122,13 +130,15 @@ def refine(
     announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage, stored_definition
     from ...studies.database.trials import best_trial
+    from ..exports.places import check_output, sources_of
     from ..run.repetition import refine
-    from .outcome import check_output, refined_lines
+    from .outcome import refined_lines
 
     loaded = _load(study, storage)
     path = output or Path(f"{loaded.study_name}-refined.safetensors")
-    check_output(path)
-    number = best_trial(loaded, stored_definition(loaded)).number if trial is None else trial
+    definition = stored_definition(loaded)
+    check_output(path, url=storage, sources=sources_of(definition, study), force=force)
+    number = best_trial(loaded, definition).number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
     with watching(console, detail, hint="stopped; the same command goes on from what is finished") as progress:
         refined, found = refine(

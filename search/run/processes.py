@@ -6,7 +6,8 @@ import optuna
 from optuna.trial import TrialState
 
 from ...errors import StudyError
-from ...studies.database.storage import GRACE_PERIOD, open_storage, open_study
+from ...studies.database.artifacts import check_artifact_folder
+from ...studies.database.storage import GRACE_PERIOD, has_study, open_storage, open_study
 from ...studies.database.trials import end_abandoned, finished_trials
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
@@ -17,6 +18,7 @@ from ..trial.task import Task
 from .crew import run_crew
 from .memory import check_memory, cores
 from .quiet import quiet_optuna
+from .samplers import check_search
 from .signals import stopping_on_signals
 from .worker import Worker, is_exhausted, trials_left
 
@@ -37,26 +39,24 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
         Interrupted: if asked to stop; nothing that was finished is lost.
     """
     with quiet_optuna(), stopping_on_signals():
-        target, task = definition.study.trials, None
-        if not _has_study(url, definition.study.name):
-            # A mistake that only the data, the network or a checkpoint shows must leave no study or database behind.
-            task = Task.of(definition)
-            check_budgeted(SearchSpace(definition, task.costs, errors=dict))
-            if definition.baseline.checkpoint is not None:
-                from_checkpoint(definition, definition.baseline.checkpoint)
+        target = definition.study.trials
+        if _has_study(url, definition.study.name):
+            storage = open_storage(url, create=True)
+            study = open_study(storage, definition)
+            if finished := len(finished_trials(study)):
+                notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
+            if finished >= target:
+                return study
+            task, left = Task.of(definition), max(1, trials_left(study, target))
+            workers = _bearable(workers, left, task, notify)
+        else:
+            task = _checked(definition, url)
             workers = _bearable(workers, target, task, notify)
-        storage = open_storage(url, create=True)
-        study = open_study(storage, definition)
-        if finished := len(finished_trials(study)):
-            notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
-        if finished >= target:
-            return study
-        if task is None:
-            task = Task.of(definition)
-            workers = _bearable(workers, max(1, trials_left(study, target)), task, notify)
+            storage = open_storage(url, create=True)
         notify(Notice(device_line(workers, None if workers == 1 else _threads(workers))))
         first = Worker(task, storage, notify)
         baseline = first.baseline()
+        study = first.study
         first.prepare(baseline)
         while len(finished_trials(study)) < target and not is_exhausted(study):
             if (count := min(workers, trials_left(study, target))) > 1:
@@ -90,9 +90,25 @@ def _threads(workers: int) -> int:
     return max(1, cores() // workers)
 
 
+def _checked(definition: Definition, url: str) -> Task:
+    """The task of a study that is yet to be made: every mistake that can be found by now leaves no study or database.
+
+    Raises:
+        BranchfoldError: if the data, the network, a checkpoint, the search or the place for the networks will not do.
+    """
+    task = Task.of(definition)
+    space = SearchSpace(definition, task.costs, errors=dict)
+    check_search(definition, space)
+    check_budgeted(space)
+    if definition.baseline.checkpoint is not None:
+        from_checkpoint(definition, definition.baseline.checkpoint)
+    check_artifact_folder(url)
+    return task
+
+
 def _has_study(url: str, name: str) -> bool:
     try:
-        return name in optuna.get_all_study_names(open_storage(url, create=False))
+        return has_study(open_storage(url, create=False), name)
     except StudyError:  # there is no such database, or it cannot be opened, which the caller is told when it is to be
         return False
 

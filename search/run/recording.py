@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
 from ...studies.database.artifacts import artifact_store, attach_network
-from ...studies.database.storage import set_user_attrs
+from ...studies.database.optuna_internals import set_user_attrs
 from ...studies.database.trials import (
     HISTORY,
     RECIPE,

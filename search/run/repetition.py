@@ -114,7 +114,9 @@ def refine(
     source = trial_of(study, number)
     recipe = recipe_of(study, source)
     metrics = stored_definition(study).study.objectives
-    refined = open_companion(storage, study, REFINED, directions=study.directions, metrics=metrics)
+    refined = open_companion(
+        storage, study, REFINED, directions=study.directions, metrics=metrics, told=lambda line: notify(Notice(line))
+    )
     task = _with_length(_task(refined, data_root), length)
     found = []
     with _baseline(study, storage, task) as baseline:

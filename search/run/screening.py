@@ -7,16 +7,16 @@ from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from ...studies.database.claims import claim
 from ...studies.database.companions import SCREENING, open_companion
+from ...studies.database.optuna_internals import claim
 from ...studies.database.trials import end_abandoned
 from ...studies.definition.dimensions import Dimension, Range
-from ..events import Listener, Screened, ScreeningStarted
+from ..events import Listener, Notice, Screened, ScreeningStarted
 from ..space import Recipe, SearchSpace
 from ..space.known import uniform_shares
 from ..space.recipe import Training
@@ -48,7 +48,7 @@ class Screening:
 
 
 def screen(
-    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: BaseStorage, notify: Listener
+    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: RDBStorage, notify: Listener
 ) -> Screening:
     """Judges candidates of widths until the definition's number of them is reached; goes on where it was stopped.
 
@@ -66,7 +66,14 @@ def screen(
     table = task.definition.screening
     if not table.candidates or not space.searches_widths:
         return Screening({}, [])
-    study = open_companion(storage, of, SCREENING, directions=[StudyDirection.MINIMIZE], metrics=["loss"])
+    study = open_companion(
+        storage,
+        of,
+        SCREENING,
+        directions=[StudyDirection.MINIMIZE],
+        metrics=["loss"],
+        told=lambda line: notify(Notice(line)),
+    )
     first = not study.get_trials(deepcopy=False) and claim(study, _BEGUN)
     if first:
         study.enqueue_trial(uniform_shares(space))

@@ -20,30 +20,25 @@ from ...models.checkpoints import load_network
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
-from ...studies.database.claims import claim
-from ...studies.database.storage import open_study, set_user_attrs
-from ...studies.database.trials import (
-    HISTORY,
-    Measurement,
-    measurement_of,
-    meets_budget,
-)
+from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
+from ...studies.database.storage import has_study, open_study
+from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget
 from ...studies.definition.dimensions import parse_dimension, plain
-from ..events import BaselineReady, Listener, TrialEnded, TrialStarted
+from ..events import BaselineReady, Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
 from ..space.known import known_recipes
 from ..trial.baseline import make_baseline
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
-from .samplers import make_pruner, make_sampler
+from .samplers import check_search, make_pruner, make_sampler
 from .screening import Screening, screen
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# A study's attributes: what screening found, set when the first trials are queued; whether a grid has no more to try.
+# A study's attribute: what screening found, set when the first trials are queued.
 PREPARED = "prepared"
-EXHAUSTED = "exhausted"
 # And that a process queues them, which takes it no longer than so many seconds.
 QUEUEING = "queueing"
 _QUEUEING_TIMEOUT = 15.0
@@ -74,24 +69,32 @@ class Worker:
         self.task, self.storage, self.notify = task, storage, notify
         self.store = artifact_store(storage.url)
         self.number = number
-        self.study = open_study(storage, task.definition)
-        self.study.pruner = make_pruner(task.definition)
-        make_sampler(task.definition, self._space().dimensions(), seed=0)  # a sampler that cannot be had, told at once
-        self._check_screening()
+        check_search(task.definition, self._space())
         self._failures: list[str] = []
         self._begun: list[int] = []
         self._ended: TrialEnded | None = None
 
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study; created where it is missing."""
+        return open_study(
+            self.storage,
+            self.task.definition,
+            pruner=make_pruner(self.task.definition),
+            told=lambda line: self.notify(Notice(line)),
+        )
+
     def baseline(self) -> nn.Module:
-        """The study's baseline; made now if no run has made it.
+        """The study's baseline; made now if no run has made it, and only then the study.
 
         Raises:
-            StudyError: if the baseline's file is gone.
+            StudyError: if the baseline's file is gone, or the baseline diverged.
             NetworkError: if its checkpoint does not fit.
         """
+        name = self.task.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-            path = Path(folder) / f"{self.study.study_name}-baseline.safetensors"
-            record = load_baseline(self.study, self.store, path)
+            path = Path(folder) / f"{name}-baseline.safetensors"
+            record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
             if record is None:
                 made = make_baseline(self.task, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
@@ -156,7 +159,7 @@ class Worker:
             self.study.optimize(
                 lambda trial: self._objective(trial, space, baseline), n_trials=1, catch=(BranchfoldError,)
             )
-        if self.study._stop_flag:  # Optuna's grid asks to stop when it is through, which ends this one call alone
+        if was_stopped(self.study):  # Optuna's grid asks to stop when it is through, which ends this one call alone
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
             self.notify(placed(self._ended, self.study, self.task.definition))
@@ -171,14 +174,6 @@ class Worker:
 
         sampler.before_trial = before_trial  # type: ignore[method-assign]
         return sampler
-
-    def _check_screening(self) -> None:
-        definition = self.task.definition
-        if definition.search.sampler == "grid" and definition.screening.candidates and self._space().searches_widths:
-            raise StudyError(
-                'search.sampler = "grid" cannot be screened: screening searches widths between the steps; '
-                "set screening.candidates = 0"
-            )
 
     def _space(self, baseline: nn.Module | None = None, shares: Mapping[str, Any] | None = None) -> SearchSpace:
         def errors() -> Mapping[str, Sequence[float]]:

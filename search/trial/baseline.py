@@ -1,5 +1,6 @@
 """The network that a study prunes: trained once, or read from a checkpoint."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, save_network
+from ...models.layers.modes import evaluating
 from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
 from ..events import BaselineEpoch, BaselineStarted, Listener
@@ -20,6 +23,7 @@ def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
+        StudyError: if it diverged, or training left one class for all examples.
         NetworkError: if the checkpoint is missing, damaged, or of another network.
     """
     table = task.definition.baseline
@@ -30,6 +34,7 @@ def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
         assert table.epochs is not None
         notify(BaselineStarted(table.epochs))
         train(network, task, notify)
+    check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())
     save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
     return {
@@ -50,6 +55,35 @@ def from_checkpoint(definition: Definition, path: str) -> nn.Module:
     network = new_network(definition)
     fill(network, read_weights(Path(path)), path, definition.model.factory)
     return network
+
+
+def check_alive(network: nn.Module, task: Task) -> None:
+    """Checks that there is something to prune: without it every trial is worthless, and that shows long after.
+
+    A network of low accuracy passes: where classes are of unequal size it may be below always the same answer. So does
+    a checkpoint that gives one, since it may be what the user means to begin with.
+
+    Raises:
+        StudyError: if outputs on the validation split are not finite, or training left one class for all examples.
+    """
+    table, classes = task.definition.baseline, set()
+    trained = table.checkpoint is None
+    device = next(network.parameters()).device
+    with evaluating(network):
+        for images, _ in task.validation_batches():
+            outputs = network(images.to(device))
+            if not bool(outputs.isfinite().all()):
+                raise StudyError(
+                    f"the trained baseline's outputs are not finite; lower baseline.lr = {table.lr:g}"
+                    if trained
+                    else f"the outputs of checkpoint {table.checkpoint!r} are not finite; give another one"
+                )
+            classes.update(outputs.argmax(1).tolist())
+    if trained and len(classes) == 1 and len(task.data.validation.labels.unique()) > 1:
+        raise StudyError(
+            f"the trained baseline gives all {len(task.data.validation)} validation examples the same class; "
+            f"lower baseline.lr = {table.lr:g} or raise baseline.epochs"
+        )
 
 
 def train(network: nn.Module, task: Task, notify: Listener) -> None:
@@ -89,5 +123,11 @@ class _Report(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
+        if not math.isfinite(pl_module.mean_loss):
+            lr = self.task.definition.baseline.lr
+            raise StudyError(
+                f"the baseline diverged in epoch {trainer.current_epoch + 1}: its training loss is "
+                f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
+            )
         accuracy = accuracy_of(pl_module.network, self.task.validation_batches())
         self.notify(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))

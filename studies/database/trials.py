@@ -11,13 +11,13 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import text
 
 from ...errors import StudyError
 from ..definition.keys import Budget
 from ..definition.reading import Definition
 from .companions import check_trained
-from .storage import GRACE_PERIOD, engine_of
+from .optuna_internals import set_dashboard_constraints, with_stale_heartbeat, without_heartbeat
+from .storage import GRACE_PERIOD
 
 # Widths are whole channels: a network meets its budget within 1 %.
 BUDGET_TOLERANCE = 0.01
@@ -72,8 +72,7 @@ def set_constraints(trial: optuna.Trial, measurement: Measurement, definition: D
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         trial.set_constraint("latency", excess)
-    # optuna-dashboard reads this older form only.
-    trial.storage.set_trial_system_attr(trial._trial_id, "constraints", [excess])
+    set_dashboard_constraints(trial, [excess])
 
 
 def measurement_of(trial: FrozenTrial) -> Measurement | None:
@@ -174,22 +173,30 @@ def end_abandoned(study: optuna.Study) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)
+    for trial in _never_beat(study):
+        release_interrupted(study, trial.number)
+
+
+def living_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the running trials whose process lives, as far as their heartbeats tell; nothing is changed."""
+    dead = {trial.number for trial in (*with_stale_heartbeat(study), *_never_beat(study))}
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    engine = engine_of(study._storage)
-    if not running or engine is None:
-        return
-    with engine.connect() as connection:
-        beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
-    for trial in running:
-        started = trial.datetime_start
-        age = (datetime.now() - started).total_seconds() if started is not None else 0.0
-        if trial._trial_id not in beating and age > GRACE_PERIOD:
-            release_interrupted(study, trial.number)
+    return [trial for trial in running if trial.number not in dead]
 
 
 def trial_rows(study: optuna.Study) -> list[TrialRow]:
     """Returns one row for each trial, in the order of their numbers."""
     return [_row(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def _never_beat(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the running trials that had time for a heartbeat and gave none."""
+    now, found = datetime.now(), []
+    for trial in without_heartbeat(study):
+        age = (now - trial.datetime_start).total_seconds() if trial.datetime_start is not None else 0.0
+        if age > GRACE_PERIOD:
+            found.append(trial)
+    return found
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

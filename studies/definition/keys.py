@@ -18,6 +18,9 @@ BatchSize = Annotated[int, Field(ge=2)]
 Rate = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0)]
 
+# The studies beside a study, called NAME-screening and NAME-refined.
+COMPANIONS = ("screening", "refined")
+
 # However little compute a trial has, the pruner hears of it this often.
 LEAST_REPORTS = 5
 
@@ -40,8 +43,8 @@ class Budget(Table):
 
 
 def _study_name(name: str) -> str:
-    # A companion, NAME-screening or NAME-refined, has its study's definition under its own, longer name.
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}(-screening|-refined)?", name):
+    # A companion has its study's definition under its own, longer name.
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,100}}(-({'|'.join(COMPANIONS)}))?", name):
         raise ValueError("must be 1 to 100 letters, digits, '-', '_' or '.'")
     return name
 

@@ -13,26 +13,27 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
-from branchfold.errors import DataError, StudyError
-from branchfold.models.networks.factories import build_network
+from branchfold.errors import BranchfoldError, DataError, StudyError
 from branchfold.search.data import splits as data
 from branchfold.search.data.source import Source
-from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
+from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, Screened, TrialEnded, TrialStarted
 from branchfold.search.exports import delivery
 from branchfold.search.run import crew, memory, processes
 from branchfold.search.run import worker as runner
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.quiet import quiet_optuna
 from branchfold.search.run.signals import STOPPING
+from branchfold.search.run.worker import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.search.trial.task import Task
 from branchfold.studies.database.artifacts import artifact_folder
-from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import finished_trials, measurement_of
 from branchfold.studies.definition.reading import parse_definition
 
@@ -62,6 +63,14 @@ worker.run_trial = run_trial
 from branchfold.search.console.commands import main
 main()
 """
+
+
+# Every dimension of the tiny study in steps, as a grid needs it.
+STEPS = {
+    "space__keep": {"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
+    "space__training": {"lr": 0.1},
+    "space__schedule": {"shape": "instant", "fade": 0.5},
+}
 
 
 def states(study):
@@ -144,16 +153,6 @@ class TestOneProcess:
         again, _, _ = study_run(url=url, study={"trials": 9}, **small)
         assert len(again.trials) == 3
 
-    def test_a_grid_is_not_screened(self, study_run):
-        with pytest.raises(StudyError, match=r'"grid" cannot be screened: .*; set screening.candidates = 0'):
-            study_run(
-                search={"sampler": "grid"},
-                space__keep={"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
-                space__training={"lr": 0.1},
-                space__schedule={"shape": "instant", "fade": 0.5},
-                screening={"candidates": 5},
-            )
-
     def test_never_sees_the_test_split(self, study_run, monkeypatch):
         def refuse(*args, **kwargs):
             raise AssertionError("the search asked for the test split")
@@ -187,15 +186,47 @@ class TestOneProcess:
             {"space__schedule": {"knee": {"threshold": 1.5}}},
             {"study": {"budget": {"macs": 0.001}}},
             {"baseline": {"epochs": None, "checkpoint": "none.pt"}},
+            {"search": {"sampler": "grid"}},
+            {"search": {"sampler": "grid"}, "screening": {"candidates": 5}, **STEPS},
         ],
         ids=str,
     )
-    def test_mistakes_found_by_running_leave_no_database_behind(self, study_run, changes, tmp_path):
+    def test_mistakes_found_by_running_leave_nothing_behind(self, study_run, changes, tmp_path):
         url = f"sqlite:///{tmp_path}/s.db"
-        with pytest.raises(Exception, match=r"set model.num_classes|knee's threshold|cannot be met|no checkpoint"):
+        messages = (
+            r"set model.num_classes|knee's threshold|cannot be met|no checkpoint|grid\" needs steps|cannot be screened"
+        )
+        with pytest.raises(BranchfoldError, match=messages):
             study_run(url=url, **changes)
-        assert not (tmp_path / "s.db").exists()
+        assert list(tmp_path.iterdir()) == []
         study_run(url=url, study={"trials": 1})
+
+    def test_a_place_for_networks_that_will_not_do_leaves_no_database(self, study_run, tmp_path):
+        (tmp_path / "artifacts").touch()
+        with pytest.raises(StudyError, match="artifacts, where the study's networks are to be kept, is no folder"):
+            study_run()
+        assert [file.name for file in tmp_path.iterdir()] == ["artifacts"]
+
+    def test_a_baseline_that_diverged_is_not_kept_and_its_study_is_not_made(self, study_run, tmp_path):
+        url = f"sqlite:///{tmp_path}/s.db"
+        with pytest.raises(StudyError, match=r"the baseline diverged in epoch \d: .*; lower baseline.lr = 1e\+30"):
+            study_run(url=url, baseline={"lr": 1e30})
+        assert optuna.get_all_study_names(open_storage(url, create=False)) == []
+        assert list(artifact_folder(url).iterdir()) == []
+        study_run(url=url, study={"trials": 1})
+
+    def test_a_deleted_studys_screening_is_not_the_next_ones(self, study_run):
+        small = {"study": {"trials": 1}, "screening": {"candidates": 2}, "trial": {"epochs": 1}}
+        _, url, events = study_run(**small)
+        assert [event.candidate for event in kinds(events, Screened)] == [1, 2]
+        storage = open_storage(url, create=False)
+        optuna.delete_study(study_name="tiny", storage=storage)
+        study, _, events = study_run(url=url, model={"width": 0.375}, **small)
+        assert events.count(Notice("deleted tiny-screening: it belonged to a study tiny that is no more")) == 1
+        assert [event.candidate for event in kinds(events, Screened)] == [1, 2]
+        screening = load_study(storage, "tiny-screening")
+        assert screening.user_attrs["definition"]["model"]["width"] == 0.375
+        assert screening.user_attrs["identity"] == study.user_attrs["identity"]
 
     def test_missing_data_without_a_network(self, study_run, monkeypatch, tmp_path):
         def refuse(*args, **kwargs):
@@ -212,7 +243,7 @@ class TestOneProcess:
 
         def beaten(task, path, notify):
             record = make_baseline(task, path, notify)
-            study = load_study(open_storage(url, create=False), "tiny")
+            study = open_study(open_storage(url, create=False), task.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
             study.set_user_attr("baseline", {**record, "accuracy": 0.123, "network": name})
@@ -405,51 +436,52 @@ class TestStopped:
 
 def test_two_runs_of_one_study_count_and_compare_together(define, task, baseline, tmp_path):
     """Each in turn runs a trial; what it tells is what the database knows of both."""
-    definition = define(study={"trials": 4})
+    definition = define(study={"trials": 3})
     storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
     task, ended = dataclasses.replace(task, definition=definition), []
     workers = [runner.Worker(task, storage, ended.append, number) for number in range(2)]
     with quiet_optuna():
-        for target in (1, 2, 3, 4):
+        for target in (1, 2, 3):
             workers[target % 2].run(target, baseline)
     ended = kinds(ended, TrialEnded)
-    assert [event.finished for event in ended] == [1, 2, 3, 4]
+    assert [event.finished for event in ended] == [1, 2, 3]
     values = [trial.value for trial in workers[0].study.trials]
     assert [event.accuracy for event in ended] == values
-    assert [event.best.accuracy for event in ended] == [max(values[: i + 1]) for i in range(4)]
+    assert [event.best.accuracy for event in ended] == [max(values[: i + 1]) for i in range(3)]
 
 
 class TestNumberOfWorkers:
     @pytest.fixture
     def crews(self, monkeypatch):
-        """How many workers were started, instead of starting them."""
+        """How many workers were started, instead of starting them; their trials end at once."""
         started = []
+
+        def add_trials(study, target):
+            for _ in range(trials_left(study, target)):
+                study.add_trial(create_trial(state=TrialState.PRUNED))
 
         def run_crew(study, definition, url, *, workers, target, threads, notify):
             started.append(workers)
-            runner.Worker(Task.of(definition), open_storage(url, create=False), notify).run(
-                target, build_network("vgg_digits", {"width": 0.25})
-            )
+            add_trials(study, target)
 
         monkeypatch.setattr(processes, "run_crew", run_crew)
         monkeypatch.setattr(processes, "cores", lambda: 2)
+        monkeypatch.setattr(runner.Worker, "run", lambda worker, target, baseline: add_trials(worker.study, target))
         return started
 
     def test_is_no_more_than_trials_are_left(self, study_run, crews):
-        _, url, events = study_run(workers=1000)
+        short = {"baseline": {"epochs": 1}}
+        _, url, events = study_run(workers=1000, **short)
         assert crews == [3]
         assert Notice("--workers 3 instead of 1000: no more trials are left") in events
-        study_run(workers=1000, url=url, study={"trials": 5})
-        assert crews == [3, 2]
-        study, _, _ = study_run(workers=1000, url=url, study={"trials": 6})
-        assert crews == [3, 2]  # the last one runs in this process
-        assert states(study) == {"COMPLETE": 6}
-
-    def test_more_than_cores_is_a_warning(self, study_run, crews):
-        _, _, events = study_run(workers=3)
         warning = Notice("3 workers share 2 cores: more than one a core slows all of them down")
         assert events.count(warning) == 1
-        assert warning not in study_run(workers=2, study={"name": "other"})[2]
+        _, _, events = study_run(workers=1000, url=url, study={"trials": 5}, **short)
+        assert crews == [3, 2]
+        assert warning not in events
+        study, _, _ = study_run(workers=1000, url=url, study={"trials": 6}, **short)
+        assert crews == [3, 2]  # the last one runs in this process
+        assert states(study) == {"PRUNED": 6}
 
     def test_more_than_the_memory_bears_is_refused_before_anything_starts(
         self, study_run, crews, monkeypatch, tmp_path
@@ -461,7 +493,7 @@ class TestNumberOfWorkers:
             study_run(workers=3)
         assert crews == []
         assert not list(tmp_path.iterdir())
-        study_run(workers=2)
+        study_run(workers=2, baseline={"epochs": 1})
         assert crews == [2]
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import optuna
 import pytest
 
-from branchfold.studies.database.claims import claim
+from branchfold.studies.database.optuna_internals import claim
 from branchfold.studies.database.storage import load_study, open_storage
 
 PROCESSES = 6

@@ -3,7 +3,8 @@ import pytest
 from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
-from branchfold.studies.database.storage import open_storage, open_study, set_user_attrs
+from branchfold.studies.database.optuna_internals import set_user_attrs
+from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import (
     Measurement,
     best_trial,
