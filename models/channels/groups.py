@@ -25,6 +25,8 @@ class ChannelGroup:
         readers: module paths of the layers that consume them, in forward order.
         reason: why the width is fixed; empty if it can be narrowed.
         resolution: (H, W) of the first writer's output; () where channels have no positions.
+        attributes: numbers that modules of the network hold, by module path and name, which folding rewrites where the
+            group is narrower.
     """
 
     name: str
@@ -33,6 +35,7 @@ class ChannelGroup:
     readers: tuple[str, ...]
     reason: str
     resolution: tuple[int, ...] = ()
+    attributes: tuple[str, ...] = ()
 
     @property
     def prunable(self) -> bool:
@@ -121,7 +124,12 @@ def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGr
     resolution = (shape_of(first) or ())[2:] if dim == 1 else ()
     number = list(dict.fromkeys(graph.layouts[first].roots())).index(root) + 1
     name = writers[0] if number == 1 else f"{writers[0]}#{number}"
-    return ChannelGroup(name, root.width, writers, readers, reason, resolution)
+    attributes = tuple(
+        str(attribute)
+        for attribute, form in graph.attributes.items()
+        if root in form.resolved(graph.attributes).channels()
+    )
+    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes)
 
 
 def _paths(nodes: Sequence[fx.Node], order: dict[fx.Node, int]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models.checkpoints import NetworkDescription, load_network, save_network
 
 
 def normal(*shape, seed=0):
@@ -276,6 +277,8 @@ def test_widths_kept_as_attributes_are_rewritten_in_the_folded_copy(assert_folds
     assert {name: getattr(small, name) for name in numbers} == rewritten
     assert {name: getattr(network, name) for name in numbers} == numbers
     assert all(type(getattr(network, name)) in (int, list) for name in numbers)
+    told = {attribute for group in channel_groups(network, x) for attribute in group.attributes}
+    assert {attribute.split("[")[0] for attribute in told} == {n for n in numbers if rewritten[n] != numbers[n]}
 
 
 def test_an_attribute_that_is_used_for_something_else_too_fixes_its_channels():
@@ -452,3 +455,17 @@ def test_a_reason_names_the_line_and_what_would_do(functional):
     assert stem.reason.startswith("view hard-codes its shape at ")
     assert "test_parts.py:" in stem.reason
     assert stem.reason.endswith("`x.flatten(1)` would not")
+
+
+def test_a_checkpoint_of_a_network_with_rewritten_attributes_is_rebuilt(randomise, tmp_path):
+    def factory():
+        return Widths(res2net, res2net_layers(), width=4)
+
+    network, x = randomise(factory()), normal(2, 3, 7, 9)
+    branched = add_branches(network, x, keep=0.5)
+    small, path = fold(branched), tmp_path / "small.safetensors"
+    widths = dict(branched.plan.widths)
+    save_network(small, path, NetworkDescription("factory", {}, [3, 7, 9], widths, dtype="float64"))
+    again = load_network(path, factory)
+    assert again.width == small.width == 2
+    torch.testing.assert_close(again(x), small(x), rtol=1e-12, atol=1e-12)
