@@ -69,7 +69,7 @@ class TestMistakes:
             ([], "there is no data to fit to"),
             (3, "data must be a tensor or an iterable of batches, but got 3"),
             ("abc", "data must be tensors, or tuples that start with one, but got 'a'"),
-            ([{"x": EXAMPLE}], "data must be tensors, or tuples that start with one"),
+            ([{"y": EXAMPLE}], "the network's forward has no argument 'y'"),
             (EXAMPLE[:, :1], r"the network does not accept data of shape \(4, 1, 9, 7\)"),
         ],
     )
