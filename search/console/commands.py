@@ -12,7 +12,7 @@ import click
 from ...errors import BranchfoldError
 from .options import (
     as_arguments,
-    as_changes,
+    as_definition,
     as_shape,
     data_root_option,
     force_option,
@@ -59,9 +59,7 @@ def run(
 
     Example: branchfold run vgg16-cifar10 --data-root ../data --set model.width=0.25
     """
-    from ...studies.definition.reading import load_definition
-
-    definition = load_definition(study, as_changes(overrides, trials, data_root))
+    definition = as_definition(study, overrides, trials, data_root)
     console = make_console()
     from ..exports.places import check_output, sources_of
     from ..run.processes import run_study

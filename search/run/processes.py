@@ -22,7 +22,7 @@ from ...studies.database.storage import GRACE_PERIOD, has_study, open_storage, o
 from ...studies.database.trials import end_abandoned, finished_trials
 from ...studies.definition.reading import Definition, parse_definition
 from ..events import BaselineReady, Event, Listener, Notice
-from ..space import SearchSpace
+from ..space import SearchSpace, check_budgeted
 from ..trial.baseline import from_checkpoint
 from ..trial.task import Task
 from .samplers import check_search
@@ -81,7 +81,9 @@ def _checked(definition: Definition, url: str) -> Task:
         BranchfoldError: if the data, the network, a checkpoint, the search or the place for the networks will not do.
     """
     task = Task.of(definition)
-    check_search(definition, SearchSpace(definition, task.costs, errors=dict))
+    space = SearchSpace(definition, task.costs, errors=dict)
+    check_search(definition, space)
+    check_budgeted(space)
     if definition.baseline.checkpoint is not None:
         from_checkpoint(definition, definition.baseline.checkpoint)
     check_artifact_folder(url)
