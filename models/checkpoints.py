@@ -51,7 +51,8 @@ class NetworkDescription:
         input_shape: (C, H, W) of an example.
         widths: group name → channels, for the groups that are narrower than the factory makes them.
         data: the data set's `name`, and the `mean` and `std` that its images were normalised with.
-        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`.
+        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`; and with its 95 % `interval` or,
+            where those examples chose the network among others, with their number, `selected_among`.
         origin: the study and trial that it comes from.
         versions: of what it was made with.
         dtype: of its parameters.

@@ -64,14 +64,15 @@ def run(
     from ..exports.places import check_output, sources_of
     from ..run.processes import run_study
     from ..run.worker import Interrupted
-    from .outcome import finish, output_file, resume_point
+    from .handover import write_selected
+    from .outcome import output_file, resume_point
     from .progress import Progress
 
     check_output(output_file(definition, output), url=storage, sources=sources_of(definition, study), force=force)
     finished, best = resume_point(storage, definition)
     try:
         with Progress(console, definition.study.trials, finished, best) as progress:
-            optuna_study = run_study(definition, storage, workers=workers, tell=progress)
+            optuna_study = run_study(definition, storage, workers=workers, notify=progress)
     except Interrupted:
         finished, best = resume_point(storage, definition)
         print_line(
@@ -80,7 +81,7 @@ def run(
             f"the same command goes on from here",
         )
         sys.exit(130)
-    print_line(console, finish(optuna_study, definition, storage, output))
+    print_line(console, write_selected(optuna_study, definition, storage, output))
 
 
 @cli.command()

@@ -84,7 +84,7 @@ def _count(number: int, word: str) -> str:
 def _table(rows: list[StudyRow], url: str) -> Table:
     from rich.table import Table
 
-    from .progress import percent
+    from .numbers import percent
 
     caption = "trials finished of those wanted; best accuracy on the validation split, within the budget"
     table = Table(title=url, caption=caption, title_justify="left", caption_justify="left")

@@ -49,20 +49,21 @@ def show(study: str, storage: str, as_json: bool) -> None:
 def export(
     study: str, trial: int | None, form: str, output: Path | None, force: bool, storage: str, data_root: str | None
 ) -> None:
-    """Export the network of STUDY's best trial, or of a given one, and measure it on the test split.
+    """Export the network that STUDY selected, or a given trial's, and measure it on the test split.
 
     Example: branchfold export digits --output digits.safetensors
     """
     from ...studies.database.storage import stored_definition
     from ..exports.places import sources_of
-    from .outcome import export
+    from .handover import write_trial
 
     loaded = _load(study, storage)
     definition = stored_definition(loaded)
     if data_root is not None:
         definition = definition.with_data_root(data_root)
     sources = sources_of(definition, study)
-    print_line(make_console(), export(loaded, definition, storage, trial, form, output, sources=sources, force=force))
+    console = make_console()
+    print_line(console, write_trial(loaded, definition, storage, trial, form, output, sources=sources, force=force))
 
 
 @click.command()
@@ -76,12 +77,12 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
     Example: branchfold rerun digits --trial 3
     """
     from ...studies.database.storage import open_storage
-    from ..run.repetition import rerun
+    from ..run.repetition import repeat_trial
     from .outcome import rerun_lines
 
     loaded, console = _load(study, storage), make_console()
     with watching(console) as progress:
-        again = rerun(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
+        again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, notify=progress)
     print_line(console, rerun_lines(trial, again))
 
 
@@ -106,37 +107,33 @@ def refine(
     storage: str,
     data_root: str | None,
 ) -> None:
-    """Train a trial's recipe longer, once for each seed, and export the best network; kept as study STUDY-refined.
+    """Train a trial's recipe longer, once for each seed, and export the best network if that was worth it.
+
+    The runs are kept as study STUDY-refined. Nothing is written if their mean is not better than the trial was.
 
     Example: branchfold refine digits --trial 3 --epochs 60 --seed 1 --seed 2
     """
     if (epochs is None) == (compute is None):
         raise StudyError("give --epochs or --compute, and not both: how long the recipe is to train")
     from ...studies.database.storage import open_storage, stored_definition
-    from ...studies.database.trials import best_trial
     from ..exports.places import check_output, sources_of
-    from ..run.repetition import refine
-    from .outcome import refined_lines
+    from ..run.finalists import select
+    from ..run.repetition import refine_trial
+    from .handover import write_refined
 
     loaded, console = _load(study, storage), make_console()
-    path = output or Path(f"{loaded.study_name}-refined.safetensors")
+    path, database = output or Path(f"{loaded.study_name}-refined.safetensors"), open_storage(storage, create=False)
     definition = stored_definition(loaded)
     check_output(path, url=storage, sources=sources_of(definition, study), force=force)
-    number = best_trial(loaded, definition).number if trial is None else trial
+    number = select(loaded, database, definition).source.number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
     with watching(console) as progress:
-        refined, found = refine(
-            loaded,
-            open_storage(storage, create=False),
-            number,
-            length=length,
-            seeds=seeds,
-            data_root=data_root,
-            tell=progress,
+        refined, refinement = refine_trial(
+            loaded, database, number, length=length, seeds=seeds, data_root=data_root, notify=progress
         )
     definition = stored_definition(refined)
     definition = definition if data_root is None else definition.with_data_root(data_root)
-    print_line(console, refined_lines(loaded, refined, found, number, definition, storage, path))
+    print_line(console, write_refined(refined, refinement, definition, storage, path))
 
 
 @click.command()

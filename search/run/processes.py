@@ -25,6 +25,7 @@ from ..events import BaselineReady, Event, Listener, Notice
 from ..space import SearchSpace, check_budgeted
 from ..trial.baseline import from_checkpoint
 from ..trial.task import Task
+from .finalists import train_finalists
 from .samplers import check_search
 from .worker import Interrupted, Worker, is_exhausted
 
@@ -32,14 +33,14 @@ _POLL = 2.0  # seconds between looks at what other processes do
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_study(definition: Definition, url: str, *, workers: int, tell: Listener) -> optuna.Study:
+def run_study(definition: Definition, url: str, *, workers: int, notify: Listener) -> optuna.Study:
     """Creates or resumes a study and runs it until it has its number of trials.
 
     Args:
         definition: what to run.
         url: SQLAlchemy URL of the database; created where it is missing.
         workers: processes that run trials; each has its share of the cores.
-        tell: receives the progress of all of them.
+        notify: receives the progress of all of them.
 
     Raises:
         BranchfoldError: for whatever the user can mend.
@@ -51,14 +52,15 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
             storage = open_storage(url, create=True)
             study = open_study(storage, definition)
             if finished := len(finished_trials(study)):
-                tell(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
+                notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
             if finished >= target:
+                train_finalists(study, storage, definition, notify)
                 return study
             task = Task.of(definition)
         else:
             task = _checked(definition, url)
             storage = open_storage(url, create=True)
-        first = Worker(task, storage, tell)
+        first = Worker(task, storage, notify)
         baseline = first.baseline()
         study = first.study
         first.prepare(baseline)
@@ -66,11 +68,13 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
             if workers == 1:
                 first.run(target, baseline)
             else:
-                _run_processes(definition, url, workers, target, tell)
-            if not _others_end(study, target, tell):
+                _run_processes(definition, url, workers, target, notify)
+            if not _others_end(study, target, notify):
                 break
         if (finished := len(finished_trials(study))) < target and is_exhausted(study):
-            tell(Notice(f"the grid has no more than {_trials(finished)}"))
+            notify(Notice(f"the grid has no more than {_trials(finished)}"))
+        if finished >= target or is_exhausted(study):
+            train_finalists(study, storage, definition, notify, task)
     return study
 
 
@@ -134,7 +138,7 @@ def _trials(count: int) -> str:
     return f"{count} trial" if count == 1 else f"{count} trials"
 
 
-def _others_end(study: optuna.Study, target: int, tell: Listener) -> bool:
+def _others_end(study: optuna.Study, target: int, notify: Listener) -> bool:
     """Waits for trials that run elsewhere; False if they live longer than a dead process's would."""
     deadline = time.monotonic() + GRACE_PERIOD + 30
     told = False
@@ -143,11 +147,11 @@ def _others_end(study: optuna.Study, target: int, tell: Listener) -> bool:
         if len(finished_trials(study)) + running < target:
             return True
         if time.monotonic() > deadline:
-            tell(Notice(f"{_trials(running)} still running in other processes, which will finish the study"))
+            notify(Notice(f"{_trials(running)} still running in other processes, which will finish the study"))
             return False
         if not told:
             told = True
-            tell(
+            notify(
                 Notice(
                     f"waiting for {_trials(running)} of other processes, dead ones too (up to {GRACE_PERIOD + 30} s)"
                 )
@@ -157,7 +161,7 @@ def _others_end(study: optuna.Study, target: int, tell: Listener) -> bool:
     return True
 
 
-def _run_processes(definition: Definition, url: str, workers: int, target: int, tell: Listener) -> None:
+def _run_processes(definition: Definition, url: str, workers: int, target: int, notify: Listener) -> None:
     context = multiprocessing.get_context("spawn")
     events: Any = context.Queue()
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -171,7 +175,7 @@ def _run_processes(definition: Definition, url: str, workers: int, target: int, 
                 process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
-        _listen(processes, events, tell)
+        _listen(processes, events, notify)
     finally:
         for process in processes:
             if process.pid is not None and process.is_alive():
@@ -181,7 +185,7 @@ def _run_processes(definition: Definition, url: str, workers: int, target: int, 
                 process.join()
 
 
-def _listen(processes: Sequence[BaseProcess], events: Any, tell: Listener) -> None:
+def _listen(processes: Sequence[BaseProcess], events: Any, notify: Listener) -> None:
     while True:
         alive = any(process.is_alive() for process in processes)
         try:
@@ -192,7 +196,7 @@ def _listen(processes: Sequence[BaseProcess], events: Any, tell: Listener) -> No
             continue
         if isinstance(event, BranchfoldError):
             raise event
-        tell(event)
+        notify(event)
     died = [process for process in processes if process.exitcode]
     if died:
         raise StudyError(
@@ -205,7 +209,7 @@ def _work(number: int, tables: dict[str, Any], url: str, target: int, threads: i
     torch.set_num_threads(threads)
     parent = multiprocessing.parent_process()
 
-    def tell(event: Event) -> None:
+    def notify(event: Event) -> None:
         if parent is not None and not parent.is_alive():
             raise Interrupted
         events.put(event)
@@ -214,7 +218,7 @@ def _work(number: int, tables: dict[str, Any], url: str, target: int, threads: i
         with quiet_optuna(), stopping_on_signals():
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
             definition = parse_definition(tables)
-            worker = Worker(Task.of(definition), open_storage(url, create=False), _quiet_baseline(tell), number)
+            worker = Worker(Task.of(definition), open_storage(url, create=False), _quiet_baseline(notify), number)
             worker.run(target, worker.baseline())
     except Interrupted:
         pass
@@ -225,6 +229,6 @@ def _work(number: int, tables: dict[str, Any], url: str, target: int, threads: i
         raise SystemExit(1) from None
 
 
-def _quiet_baseline(tell: Listener) -> Listener:
+def _quiet_baseline(notify: Listener) -> Listener:
     """The parent process has told of the baseline already."""
-    return lambda event: None if isinstance(event, BaselineReady) else tell(event)
+    return lambda event: None if isinstance(event, BaselineReady) else notify(event)

@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, attach_network
 from ...studies.database.optuna_internals import set_user_attrs
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials, measurement_of, set_constraints
@@ -47,7 +48,7 @@ def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: 
     set_constraints(trial, result.measurement, task.definition)
     history = [report.to_dict() for report in result.reports]
     about = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
-    set_user_attrs(trial, {**about, **result.measurement._asdict()})
+    set_user_attrs(trial, {**about, ANSWERS: packed(result.right.numpy()), **result.measurement._asdict()})
 
 
 def as_event(number: int, definition: Definition, report: Report) -> TrialReport:
@@ -73,16 +74,16 @@ class Recorder:
     Args:
         trial: Optuna's.
         definition: of the study.
-        tell: receives the progress.
+        notify: receives the progress.
     """
 
-    def __init__(self, trial: optuna.Trial, definition: Definition, tell: Listener) -> None:
-        self.trial, self.definition, self.tell = trial, definition, tell
+    def __init__(self, trial: optuna.Trial, definition: Definition, notify: Listener) -> None:
+        self.trial, self.definition, self.notify = trial, definition, notify
         self.history: list[dict[str, Any]] = []
 
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
-        self.tell(as_event(self.trial.number, self.definition, report))
+        self.notify(as_event(self.trial.number, self.definition, report))
         if len(self.definition.study.objectives) > 1:
             self.trial.set_user_attr(HISTORY, self.history)
         else:

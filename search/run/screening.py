@@ -40,7 +40,7 @@ class Screening:
 
 
 def screen(
-    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: RDBStorage, tell: Listener
+    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: RDBStorage, notify: Listener
 ) -> Screening:
     """Judges candidates of widths until the definition's number of them is reached; goes on where it was stopped.
 
@@ -52,7 +52,7 @@ def screen(
         baseline: the trained network.
         of: the study.
         storage: its database.
-        tell: receives the progress.
+        notify: receives the progress.
     """
     table = task.definition.screening
     if not table.candidates or not space.searches_widths:
@@ -63,7 +63,7 @@ def screen(
         SCREENING,
         directions=[StudyDirection.MINIMIZE],
         metrics=["loss"],
-        told=lambda line: tell(Notice(line)),
+        told=lambda line: notify(Notice(line)),
     )
     judged = ranked(study)
     # A resumed screening must not draw its first candidates again.
@@ -82,7 +82,7 @@ def screen(
 
     while (count := len(ranked(study))) < table.candidates:
         study.optimize(loss, n_trials=1)
-        tell(Screened(count + 1, table.candidates, study.best_value))
+        notify(Screened(count + 1, table.candidates, study.best_value))
     return summary(space, ranked(study), start=table.start, margin=table.margin)
 
 
@@ -116,6 +116,15 @@ def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, ma
         if isinstance(dimension := dimensions.get(name), Range):
             shares[name] = _spanned(dimension, [values[name] for values in leading], margin)
     return Screening(shares, best[:start])
+
+
+def including(shares: Mapping[str, Dimension], values: Mapping[str, float]) -> dict[str, Dimension]:
+    """The dimensions, where need be so much wider that they hold these values."""
+    wider = dict(shares)
+    for name, value in values.items():
+        if isinstance(dimension := shares.get(name), Range):
+            wider[name] = replace(dimension, low=min(dimension.low, value), high=max(dimension.high, value))
+    return wider
 
 
 def _spanned(dimension: Range, values: list[float], margin: float) -> Range:

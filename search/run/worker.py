@@ -22,17 +22,17 @@ from ...studies.database.artifacts import artifact_store, load_baseline, save_ba
 from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
-from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, release_interrupted
+from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, release_interrupted
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import BaselineReady, Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
-from ..space.known import known_recipes
+from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.baseline import make_baseline
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
 from .recording import Recorder, keep_result, record_recipe, repeat_result, same_trial
 from .samplers import check_search, make_pruner, make_sampler
-from .screening import Screening, screen
+from .screening import Screening, including, screen
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
@@ -55,12 +55,12 @@ class Worker:
     Args:
         task: the study's data and costs.
         storage: its database.
-        tell: receives the progress.
+        notify: receives the progress.
         number: of this worker among those of the run; their samplers draw differently.
     """
 
-    def __init__(self, task: Task, storage: RDBStorage, tell: Listener, number: int = 0) -> None:
-        self.task, self.storage, self.tell = task, storage, tell
+    def __init__(self, task: Task, storage: RDBStorage, notify: Listener, number: int = 0) -> None:
+        self.task, self.storage, self.notify = task, storage, notify
         self.store = artifact_store(storage.url)
         self.number = number
         check_search(task.definition, self._space())
@@ -74,7 +74,7 @@ class Worker:
             self.storage,
             self.task.definition,
             pruner=make_pruner(self.task.definition),
-            told=lambda line: self.tell(Notice(line)),
+            told=lambda line: self.notify(Notice(line)),
         )
 
     def baseline(self) -> nn.Module:
@@ -89,7 +89,7 @@ class Worker:
             path = Path(folder) / f"{name}-baseline.safetensors"
             record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
             if record is None:
-                made = make_baseline(self.task, path, self.tell)
+                made = make_baseline(self.task, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
                 # Another process may have been faster; its baseline is the study's then.
                 record = load_baseline(self.study, self.store, path)
@@ -97,7 +97,7 @@ class Worker:
             else:
                 record = {**record, "source": "from an earlier run"}
             network = load_network(path, resolve_factory(self.task.definition.model.factory))
-        self.tell(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
+        self.notify(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
         return network
 
     def prepare(self, baseline: nn.Module) -> None:
@@ -109,10 +109,20 @@ class Worker:
         if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
-        found = screen(self.task, space, baseline, self.study, self.storage, self.tell)
-        for values in self._first_trials(space, found):
+        found = screen(self.task, space, baseline, self.study, self.storage, self.notify)
+        recipes = known_recipes(space, self.task.definition.search.recipes)
+        dimensions = found.shares
+        if (reference := recipes.get(REFERENCE)) is not None:
+            equal = equal_widths(space) if found.starts else {}
+            self.study.enqueue_trial({**reference, **equal}, user_attrs={KNOWN: REFERENCE}, skip_if_exists=True)
+            dimensions = including(found.shares, equal)
+        elif REFERENCE in self.task.definition.search.recipes:
+            self.notify(
+                Notice(f"this space has no room for the known recipe {REFERENCE}: no trial is compared with it")
+            )
+        for values in _first_trials(recipes, found):
             self.study.enqueue_trial(values, skip_if_exists=True)
-        shares = {name: plain(dimension) for name, dimension in found.shares.items()}
+        shares = {name: plain(dimension) for name, dimension in dimensions.items()}
         self.study.set_user_attr(PREPARED, {"shares": shares, "starts": found.starts})
 
     def run(self, target: int, baseline: nn.Module) -> None:
@@ -161,13 +171,6 @@ class Worker:
     def _errors(self) -> dict[str, list[float]]:
         return {}
 
-    def _first_trials(self, space: SearchSpace, found: Screening) -> list[dict[str, Any]]:
-        """Known recipes, with the best widths if there are any, then the other best widths."""
-        best: Mapping[str, Any] = found.starts[0] if found.starts else {}
-        recipes = known_recipes(space, self.task.definition.search.recipes)
-        first = [{**values, **best} for values in recipes.values()]
-        return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]
-
     def _wanted(self, target: int) -> bool:
         counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         if is_exhausted(self.study):
@@ -178,7 +181,7 @@ class Worker:
         self._current = trial.number
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
-        hear = Recorder(trial, self.task.definition, self.tell)
+        on_report = Recorder(trial, self.task.definition, self.notify)
         try:
             recipe = space.propose(trial)
             ended = ended._replace(shape=recipe.shape)
@@ -186,18 +189,18 @@ class Worker:
                 ended = ended._replace(note=f"same as trial {other.number}")
                 values, measured = repeat_result(trial, other, self.task.definition), measurement_of(other)
             else:
-                values, measured = self._run(trial, recipe, baseline, hear)
+                values, measured = self._run(trial, recipe, baseline, on_report)
         except (optuna.TrialPruned, Diverged) as stop:
             self._failures.clear()
-            self._end(trial, hear, ended._replace(state="pruned", note=ended.note or str(stop)), started)
+            self._end(trial, on_report, ended._replace(state="pruned", note=ended.note or str(stop)), started)
             raise optuna.TrialPruned(str(stop)) from stop
         except BranchfoldError as error:
             self._failures.append(str(error))
-            self._end(trial, hear, ended._replace(state="fail", note=str(error)), started)
+            self._end(trial, on_report, ended._replace(state="fail", note=str(error)), started)
             raise
         self._failures.clear()
         assert measured is not None
-        self.tell(
+        self.notify(
             ended._replace(
                 accuracy=measured.accuracy,
                 macs_share=measured.macs_share,
@@ -208,24 +211,31 @@ class Worker:
         )
         return values
 
-    def _end(self, trial: optuna.Trial, hear: Recorder, ended: TrialEnded, started: float) -> None:
+    def _end(self, trial: optuna.Trial, on_report: Recorder, ended: TrialEnded, started: float) -> None:
         """Keeps and tells how a trial ended that did not complete."""
-        kept: dict[str, Any] = {HISTORY: hear.history} if hear.history else {}
+        kept: dict[str, Any] = {HISTORY: on_report.history} if on_report.history else {}
         if ended.note:
             kept["note"] = ended.note
         if kept:
             set_user_attrs(trial, kept)
-        self.tell(ended._replace(seconds=time.monotonic() - started))
+        self.notify(ended._replace(seconds=time.monotonic() - started))
 
     def _run(
-        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, hear: Recorder
+        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, on_report: Recorder
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.task.definition
         seed = definition.study.seed + trial.number
         record_recipe(trial, recipe, seed)
         share = self.task.costs.cost(recipe.widths).macs / self.task.costs.full.macs
-        self.tell(TrialStarted(trial.number, recipe.shape, share))
-        result = run_trial(recipe, baseline, self.task, seed=seed, hear=hear)
+        self.notify(TrialStarted(trial.number, recipe.shape, share))
+        result = run_trial(recipe, baseline, self.task, seed=seed, on_report=on_report)
         keep_result(trial, recipe, result, self.task, self.storage)
         values = (float(getattr(result.measurement, name)) for name in definition.study.objectives)
         return tuple(values), result.measurement
+
+
+def _first_trials(recipes: Mapping[str, Mapping[str, Any]], found: Screening) -> list[dict[str, Any]]:
+    """Known recipes, with the best widths if there are any, then the other best widths."""
+    best: Mapping[str, Any] = found.starts[0] if found.starts else {}
+    first = [{**values, **best} for values in recipes.values()]
+    return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]

@@ -13,13 +13,14 @@ from ...models.checkpoints import NetworkDescription, save_network
 from ...models.layers.modes import evaluating
 from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
+from ...studies.statistics import wilson
 from ..events import BaselineEpoch, Listener
 from ..training.classifier import Classifier, fit
 from .measurement import accuracy_of
 from .task import Task, new_network
 
 
-def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
+def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
@@ -31,10 +32,10 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
         network = from_checkpoint(task.definition, table.checkpoint)
     else:
         network = new_network(task.definition)
-        train(network, task, tell)
+        train(network, task, notify)
     check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())
-    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
+    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}, chosen=False))
     return {
         "accuracy": accuracy,
         "examples": len(task.data.validation),
@@ -84,18 +85,30 @@ def check_alive(network: nn.Module, task: Task) -> None:
         )
 
 
-def train(network: nn.Module, task: Task, tell: Listener) -> None:
+def train(network: nn.Module, task: Task, notify: Listener) -> None:
     """Trains the full network as the definition's `[baseline]` says."""
     table, seed = task.definition.baseline, task.definition.study.seed
     assert table.epochs is not None
     torch.manual_seed(seed)
     batches = task.training_batches(table.batch_size, seed=seed)
     module = Classifier(network, lr=table.lr, weight_decay=table.weight_decay, total_steps=table.epochs * len(batches))
-    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, tell)])
+    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, notify)])
 
 
-def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any]) -> NetworkDescription:
-    """The description of a network of this study, with its validation accuracy."""
+def describe(
+    task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any], *, chosen: bool = True
+) -> NetworkDescription:
+    """The description of a network of this study, with its validation accuracy.
+
+    Args:
+        task: the study's.
+        widths: group → channels.
+        accuracy: on the validation split.
+        origin: where in the study it comes from.
+        chosen: whether the validation split chooses among such networks: without, the accuracy has its interval.
+    """
+    examples = len(task.data.validation)
+    interval = {} if chosen else {"interval": list(wilson(accuracy, examples))}
     full = {group.name: group.width for group in task.costs.groups}
     return NetworkDescription(
         factory=task.definition.model.factory,
@@ -107,7 +120,8 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
             {
                 "split": "validation",
                 "accuracy": accuracy,
-                "examples": len(task.data.validation),
+                "examples": examples,
+                **interval,
                 "seed": task.definition.study.seed,
             }
         ],
@@ -116,8 +130,8 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
 
 
 class _Report(pl.Callback):
-    def __init__(self, task: Task, epochs: int, tell: Listener) -> None:
-        self.task, self.epochs, self.tell = task, epochs, tell
+    def __init__(self, task: Task, epochs: int, notify: Listener) -> None:
+        self.task, self.epochs, self.notify = task, epochs, notify
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
@@ -128,4 +142,4 @@ class _Report(pl.Callback):
                 f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
             )
         accuracy = accuracy_of(pl_module.network, self.task.validation_batches())
-        self.tell(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))
+        self.notify(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))

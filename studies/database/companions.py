@@ -96,6 +96,14 @@ def open_companion(
     return companion
 
 
+def find_companion(storage: RDBStorage, study: optuna.Study, kind: str) -> optuna.Study | None:
+    """Returns a study's companion, or None where there is none that belongs to it."""
+    name = companion_name(study.study_name, kind)
+    if name not in optuna.get_all_study_names(storage) or _why_stale(storage, name, study) is not None:
+        return None
+    return optuna.load_study(storage=storage, study_name=name)
+
+
 def companions_of(storage: RDBStorage, name: str) -> list[str]:
     """Returns the names of the companions that a study of this name has, or left when it was deleted."""
     names = optuna.get_all_study_names(storage)

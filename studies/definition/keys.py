@@ -172,7 +172,9 @@ class ScreeningTable(Table):
 class SearchTable(Table):
     """`[search]`: Optuna's sampler and pruner; `startup_trials` are random before the sampler models.
 
-    `recipes` names the known recipes that are tried first, as far as the space has room for them.
+    `recipes` names the known recipes that are tried first, as far as the space has room for them. So many of the best
+    trials' recipes, the `finalists`, are trained again on new seeds before one is exported, and "fold-at-once" at equal
+    shares beside them; 1: none.
     """
 
     sampler: Annotated[str, AfterValidator(named(SAMPLERS))] = "tpe"
@@ -182,3 +184,4 @@ class SearchTable(Table):
         tuple[Annotated[str, AfterValidator(named(RECIPES))], ...],
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
     ] = tuple(RECIPES)
+    finalists: Count = 3

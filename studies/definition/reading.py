@@ -31,8 +31,8 @@ from .spaces import Space
 
 # The package of the built-in definitions.
 _BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
-# What may change between two runs of one study, because it alters no trial.
-FREE_KEYS = (("study", "trials"), ("data", "root"))
+# What may change between two runs of one study: none alters what a trial is.
+FREE_KEYS = (("study", "trials"), ("data", "root"), ("search", "finalists"))
 # A baseline is trained or read, a trial's length is in epochs or in compute.
 ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
 

@@ -37,8 +37,8 @@ database.HEARTBEAT_INTERVAL, database.GRACE_PERIOD = 1, 3
 trials.GRACE_PERIOD = workers.GRACE_PERIOD = 3
 from branchfold.studies.definition.reading import load_definition
 import torch; torch.set_num_threads(1)
-def tell(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
-study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, tell=tell)
+def notify(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
+study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, notify=notify)
 """
 
 
@@ -210,8 +210,8 @@ class TestOneProcess:
     def test_baseline_of_a_faster_process_is_used(self, study_run, monkeypatch):
         """While this process trains a baseline another one saves its own, which every trial is measured against."""
 
-        def beaten(task, path, tell):
-            record = make_baseline(task, path, tell)
+        def beaten(task, path, notify):
+            record = make_baseline(task, path, notify)
             study = open_study(open_storage(url, create=False), task.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
@@ -319,7 +319,7 @@ class TestStopped:
 
         # The queued parameters are what is looked at.
         events = []
-        run_study(define(**changes), url, workers=1, tell=events.append)
+        run_study(define(**changes), url, workers=1, notify=events.append)
         assert states(study) == {"COMPLETE": 3, "FAIL": 1}
         assert study.trials[2].params == interrupted.params
         assert study.trials[2].user_attrs["repeats"] == 1

@@ -4,9 +4,10 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.stats import binomtest
 
 from branchfold.errors import NetworkError, StudyError
-from branchfold.models.checkpoints import load_network, save_network
+from branchfold.models.checkpoints import load_network, read_description, save_network
 from branchfold.models.networks.factories import build_network
 from branchfold.search.events import BaselineEpoch
 from branchfold.search.trial.baseline import check_alive, describe, make_baseline
@@ -41,6 +42,22 @@ def test_trained_as_the_definition_says_and_alike_with_the_same_seed(task, basel
     }
     assert record["accuracy"] > 0.5
     assert record["macs"] == 9 * (512 + 4096 + 2048 + 4096 + 2048 + 4096) + 1280
+
+
+def test_its_accuracy_has_an_interval_in_the_file_and_a_chosen_networks_has_none(task, with_checkpoint, tmp_path):
+    torch.save(other_network().state_dict(), tmp_path / "net.pt")
+    record = make_baseline(with_checkpoint(tmp_path / "net.pt"), tmp_path / "b.safetensors", lambda event: None)
+    (kept,) = read_description(tmp_path / "b.safetensors").accuracies
+    found = binomtest(round(288 * record["accuracy"]), 288).proportion_ci(method="wilson")
+    assert kept == {
+        "split": "validation",
+        "accuracy": record["accuracy"],
+        "examples": 288,
+        "interval": pytest.approx([found.low, found.high]),
+        "seed": 0,
+    }
+    (chosen,) = describe(task, {"features.0": 3}, 0.5, {"trial": 1}).accuracies
+    assert chosen.keys() == kept.keys() - {"interval"}
 
 
 @pytest.mark.parametrize("form", ["safetensors", "plain.safetensors", "pt", "wrapped.pt"])

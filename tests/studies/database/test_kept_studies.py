@@ -13,8 +13,9 @@ import pytest
 
 from branchfold.errors import StudyError
 from branchfold.search.run.processes import run_study
+from branchfold.studies.database.rows import trial_rows
 from branchfold.studies.database.storage import load_study, open_storage, open_study, stored_definition
-from branchfold.studies.database.trials import best_trial, finished_trials, trial_rows
+from branchfold.studies.database.trials import best_trial, finished_trials
 from branchfold.studies.definition.reading import load_definition
 
 KEPT = Path(__file__).with_name("kept")
@@ -43,7 +44,7 @@ def test_is_read(url):
 def test_goes_on_with_the_definition_of_then(url):
     events = []
     before = [trial.params for trial in load_study(open_storage(url, create=False), "digits").trials]
-    study = run_study(definition("study.trials=3"), url, workers=1, tell=events.append)
+    study = run_study(definition("study.trials=3"), url, workers=1, notify=events.append)
     assert [trial.params for trial in study.trials[:2]] == before
     assert [row.state for row in trial_rows(study)] == ["complete"] * 3
     # Neither trained again nor screened again.
@@ -53,6 +54,7 @@ def test_goes_on_with_the_definition_of_then(url):
         "TrialStarted",
         "TrialReport",
         "TrialEnded",
+        "FinalistEnded",
     }
     screening = load_study(open_storage(url, create=False), "digits-screening")
     assert len(finished_trials(screening)) == 2

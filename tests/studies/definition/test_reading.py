@@ -295,13 +295,15 @@ class TestErrors:
 
 
 class TestFingerprint:
-    def test_ignores_trials_and_the_place_of_the_data(self):
+    def test_ignores_trials_and_finalists_and_the_place_of_the_data(self):
         before = load_definition("digits").fingerprint()
-        after = load_definition("digits", ["study.trials=500", "data.root=/elsewhere"]).fingerprint()
+        changes = ["study.trials=500", "data.root=/elsewhere", "search.finalists=1"]
+        after = load_definition("digits", changes).fingerprint()
         assert before == after == json.loads(json.dumps(before))
         assert describe_difference(before, after) is None
         assert "trials" not in before["study"]
         assert "root" not in before["data"]
+        assert "finalists" not in before["search"]
 
     def test_difference_names_keys_and_both_values(self):
         before = load_definition("digits").fingerprint()
