@@ -20,13 +20,13 @@ from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.optuna_internals import set_user_attrs
 from ...studies.database.storage import stored_definition
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials, release_interrupted, trial_of
+from ...studies.database.trials import HISTORY, RECIPE, finished_trials, trial_of
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
 from ..space import Recipe
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
-from .recording import SEED, Recorder, keep_result, record_recipe
+from .recording import SEED, Recorder, keep_result, record_recipe, releasing
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
 SOURCE = "refines"
@@ -77,28 +77,23 @@ class Runs:
             return known
         recipe = recipe_of(self.refined, source)
         about = {SOURCE: source.number, LENGTH: length}
-        numbers: list[int] = []
+        with releasing(self.refined) as begun:
 
-        def objective(trial: optuna.Trial) -> tuple[float, ...]:
-            numbers.append(trial.number)
-            record_recipe(trial, recipe, seed, **about)
-            return self._trained(trial, recipe, seed, notify)
+            def objective(trial: optuna.Trial) -> tuple[float, ...]:
+                begun.append(trial.number)
+                record_recipe(trial, recipe, seed, **about)
+                return self._trained(trial, recipe, seed, notify)
 
-        try:
             self.refined.optimize(objective, n_trials=1)
-        except BaseException:
-            for number in numbers:
-                release_interrupted(self.refined, number)
-            raise
-        return trial_of(self.refined, numbers[0])
+        return trial_of(self.refined, begun[0])
 
     def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, notify: Listener) -> tuple[float, ...]:
         definition = self.task.definition
-        on_report = Recorder(trial, definition, notify)
+        recorder = Recorder(trial, definition, notify)
         try:
-            result = run_trial(recipe, self.baseline, self.task, seed=seed, on_report=on_report)
+            result = run_trial(recipe, self.baseline, self.task, seed=seed, on_report=recorder)
         except Diverged as stop:
-            set_user_attrs(trial, {"note": str(stop), HISTORY: on_report.history})
+            set_user_attrs(trial, {"note": str(stop), HISTORY: recorder.history})
             raise optuna.TrialPruned(str(stop)) from stop
         keep_result(trial, recipe, result, self.task, self.storage)
         return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)

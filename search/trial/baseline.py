@@ -14,7 +14,7 @@ from ...models.layers.modes import evaluating
 from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
 from ...studies.statistics import wilson
-from ..events import BaselineEpoch, Listener
+from ..events import BaselineEpoch, BaselineStarted, Listener
 from ..training.classifier import Classifier, fit
 from .measurement import accuracy_of
 from .task import Task, new_network
@@ -32,6 +32,8 @@ def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
         network = from_checkpoint(task.definition, table.checkpoint)
     else:
         network = new_network(task.definition)
+        assert table.epochs is not None
+        notify(BaselineStarted(table.epochs))
         train(network, task, notify)
     check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())

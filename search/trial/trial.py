@@ -108,7 +108,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_
     meter = task.meter()
     check = _FoldCheck(task.calibration_batches[0][0][:_COMPARED])
     milestones = _Milestones(task, meter, on_report)
-    milestones.notify(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
+    milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
     module = BranchTraining(
         start.train(),
         recipe,
@@ -129,7 +129,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_
     network = delivered(module.network.cpu(), task)
     right = right_of(network, task.validation_batches())
     measurement = measure(network, right, recipe.widths, baseline, task)
-    return TrialResult(network, measurement, right, meter.spent, check.error, milestones.told)
+    return TrialResult(network, measurement, right, meter.spent, check.error, milestones.reports)
 
 
 def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
@@ -219,21 +219,21 @@ class _Milestones:
     def __init__(self, task: Task, meter: Meter, on_report: OnReport) -> None:
         self.task, self.meter, self.on_report = task, meter, on_report
         self.total = task.definition.trial.reports
-        self.told: list[Report] = []
+        self.reports: list[Report] = []
 
     def passed(self, module: BranchTraining) -> None:
         """Reports if the module has passed the next milestone; of several at once the last."""
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
-        if number > self.told[-1].number:
-            self.notify(module.network, module.alpha, module.take_loss(), number)
+        if number > self.reports[-1].number:
+            self.report(module.network, module.alpha, module.take_loss(), number)
 
-    def notify(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
+    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
         validation = self.task.validation_batches()
         folded_accuracy = accuracy_of(delivered(network, self.task), validation)
         accuracy = accuracy_of(network, validation) if alpha > 0 else folded_accuracy
         report = Report(number, self.meter.spent, alpha, accuracy, folded_accuracy, loss)
-        self.told.append(report)
+        self.reports.append(report)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):
             raise Diverged(f"the training diverged: its loss is {loss}; a smaller learning rate may help")

@@ -4,7 +4,9 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -121,6 +123,28 @@ def study_run(define, tmp_path, quick_latency):
         return study, url, events
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ends():
+    """Whether a process that is no child of this one ends within some seconds: `ends(pid, within=2)`."""
+
+    def ended(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
+
+    def wait(pid, *, within):
+        deadline = time.monotonic() + within
+        while not ended(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                return False
+            time.sleep(0.02)
+        return True
+
+    return wait
 
 
 def _call(*arguments):

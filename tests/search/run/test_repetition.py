@@ -11,12 +11,12 @@ from sqlalchemy import text
 from branchfold.errors import StudyError
 from branchfold.search.console.outcome import refined_lines
 from branchfold.search.events import TrialReport
-from branchfold.search.run import runs
+from branchfold.search.run import repetition, runs
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
 from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
 from branchfold.search.run.runs import recipe_of
-from branchfold.search.run.worker import Interrupted
+from branchfold.search.run.signals import Interrupted
 from branchfold.search.trial.trial import Diverged
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
@@ -153,6 +153,17 @@ class TestRefine:
         companion, more, _ = self.refined(opened, seeds=(6, 7))
         assert [trial.number for trial in more] == [found[1].number, 2]
         assert len(companion.trials) == 3
+
+    def test_interrupted_it_leaves_nothing_running(self, opened, monkeypatch):
+        def interrupted(*args, **kwargs):
+            raise Interrupted
+
+        monkeypatch.setattr(repetition, "run_trial", interrupted)
+        with pytest.raises(Interrupted):
+            self.refined(opened, seeds=(99,))
+        companion = load_study(opened[1], "tiny-refined")
+        assert companion.trials[-1].user_attrs["seed"] == 99
+        assert companion.trials[-1].state == TrialState.FAIL
 
     def test_the_trials_own_seed_and_length_give_its_own_result(self, opened):
         _, (found,), _ = self.refined(opened, number=0, length={"epochs": 2})

@@ -212,10 +212,10 @@ class TestEnds:
                 baseline,
                 task,
                 seed=0,
-                on_report=(on_report := Recorder(trial, task.definition, events.append)),
+                on_report=(recorder := Recorder(trial, task.definition, events.append)),
             )
         assert sorted(study.trials[0].intermediate_values) == [0, 1]
-        assert [entry["number"] for entry in on_report.history] == [0, 1]
+        assert [entry["number"] for entry in recorder.history] == [0, 1]
         assert [(event.unit, event.number, event.total) for event in events] == [("epoch", 0, 2), ("epoch", 1, 2)]
 
     @pytest.mark.parametrize("shape", ["instant", "step", "knee", "plateau"])
