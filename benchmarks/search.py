@@ -98,7 +98,7 @@ class Subject:
     def _untrained(self, recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hear: Hear) -> TrialResult:
         for number in range(task.definition.trial.reports + 1):
             hear(report_of(number))
-        return TrialResult(self.network, measurement(), compute=1.0)
+        return TrialResult(self.network, measurement(), torch.ones(288, dtype=torch.bool), compute=1.0)
 
     def optimize(self, trials: int) -> list[float]:
         """Seconds of each of so many trials by Optuna alone."""

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from ..errors import NetworkError
+from ..errors import NetworkError, one_line
+from ..files import whole_file
 from .branches.folding import fold
 from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
@@ -28,6 +28,19 @@ _KEY = "branchfold"
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
 
+class UntrustedFactoryError(NetworkError):
+    """A checkpoint whose network was built by the user's own code, which a file cannot make run.
+
+    Args:
+        message: the line.
+        factory: that the file names.
+    """
+
+    def __init__(self, message: str, factory: str = "") -> None:
+        super().__init__(message)
+        self.factory = factory
+
+
 @dataclass(frozen=True)
 class NetworkDescription:
     """What a checkpoint says of its network.
@@ -38,7 +51,8 @@ class NetworkDescription:
         input_shape: (C, H, W) of an example.
         widths: group name → channels, for the groups that are narrower than the factory makes them.
         data: the data set's `name`, and the `mean` and `std` that its images were normalised with.
-        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`.
+        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`; and with its 95 % `interval` or,
+            where those examples chose the network among others, with their number, `selected_among`.
         origin: the study and trial that it comes from.
         versions: of what it was made with.
         dtype: of its parameters.
@@ -67,22 +81,21 @@ def save_network(network: nn.Module, path: str | Path, description: NetworkDescr
         NetworkError: if the file cannot be written.
     """
     path = Path(path)
+    described = replace(description, digest=digest_of(network, description))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(handle)
-        try:
-            described = replace(description, digest=digest_of(network, description))
-            save_model(network, partial, metadata={_KEY: json.dumps(asdict(described))})
-            # mkstemp makes files private: give this one the mode that any new file has.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(partial, 0o666 & ~umask)
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
-    except OSError as error:
-        raise NetworkError(f"cannot write {path}: {error.strerror or error}") from error
+        with whole_file(path) as draft:
+            save_model(network, str(draft), metadata={_KEY: json.dumps(asdict(described))})
+    except (OSError, SafetensorError) as error:  # a full disk is the latter
+        raise NetworkError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is one that `save_network` wrote, in this format or an earlier one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def read_description(path: str | Path) -> NetworkDescription:
@@ -128,7 +141,8 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
             torchvision's are found by themselves; other code is never run because a file names it.
 
     Raises:
-        NetworkError: if the file is damaged, or the factory is missing or builds another network.
+        UntrustedFactoryError: if the file names a factory of the user's own that is not given.
+        NetworkError: if the file is damaged, or the factory builds another network.
     """
     description = read_description(path)
     try:
@@ -139,10 +153,12 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
         network = at_widths(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
         load_model(network, path, strict=True)
+    except UntrustedFactoryError:
+        raise
     except NetworkError as error:
         raise NetworkError(f"{path} cannot be rebuilt: {error}") from error
     except (AttributeError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, whole=True)
         raise NetworkError(
             f"{path} does not fit the network that {_name_of(factory, description)} builds: {reason:.300}"
         ) from error
@@ -193,7 +209,9 @@ def _trusted(description: NetworkDescription, factory: str | None, path: str | P
     name = description.factory
     if name in REFERENCE_NETWORKS or name.startswith(TORCHVISION_PREFIX):
         return name
-    raise NetworkError(f"{path} was built by {name}, which is not run unasked: name the factory (--factory {name})")
+    raise UntrustedFactoryError(
+        f"{path} was built by {name}, which is not run unasked: give it as load_network(path, factory=…)", name
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -80,11 +80,27 @@ class TrialEnded(NamedTuple):
 
 
 @dataclass(frozen=True)
+class FinalistEnded:
+    """A finalist, the recipe of a trial, was trained on another seed; `accuracy` is None where that diverged.
+
+    `run` counts them, 1 … `runs`; `accuracy` is on the `examples` of the validation split.
+    """
+
+    trial: int
+    seed: int
+    run: int
+    runs: int
+    accuracy: float | None
+    examples: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Notice:
     """A line for the user."""
 
     text: str
 
 
-Event = BaselineEpoch | BaselineReady | Screened | TrialStarted | TrialReport | TrialEnded | Notice
+Event = BaselineEpoch | BaselineReady | Screened | TrialStarted | TrialReport | TrialEnded | FinalistEnded | Notice
 Listener = Callable[[Event], None]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ...errors import NetworkError
+from ...errors import NetworkError, one_line
 from ..layers.copying import deep_copy
 from ..layers.modes import preserving_modes
 from .inputs import ExampleInputs, as_inputs, copied
@@ -117,7 +117,7 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
         except Exception as error:
             reason, place = error, _user_line(error)
     _call(network, inputs, training=training)
-    told = f"the code {reason}" if isinstance(reason, UntraceableError) else _first_line(reason)
+    told = f"the code {reason}" if isinstance(reason, UntraceableError) else one_line(reason)
     mode = " in training mode" if training else ""
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 
@@ -153,7 +153,7 @@ def _not_accepted(inputs: Sequence[Any], error: Exception) -> NetworkError:
     if isinstance(error, NetworkError):
         return error
     shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-    return NetworkError(f"the network does not accept inputs of shape {shapes}: {_first_line(error)}")
+    return NetworkError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
 
 
 def _changes_with_the_mode(network: nn.Module) -> bool:
@@ -166,11 +166,6 @@ def _shallow_copy(network: nn.Module) -> nn.Module:
     twin = object.__new__(type(network))
     twin.__dict__ = {**network.__dict__}
     return twin
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
 
 
 def _user_line(error: BaseException) -> str:

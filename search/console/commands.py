@@ -10,7 +10,17 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError
-from .options import as_arguments, as_changes, as_shape, data_root_option, json_option, set_option, storage_option
+from .options import (
+    as_arguments,
+    as_definition,
+    as_shape,
+    data_root_option,
+    force_option,
+    json_option,
+    set_option,
+    storage_option,
+)
+from .study_commands import delete, list_studies
 from .terminal import make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
 
@@ -34,6 +44,7 @@ def cli() -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File for the best network (default: NAME.safetensors)."
 )
+@force_option
 def run(
     study: str,
     trials: int | None,
@@ -42,21 +53,22 @@ def run(
     data_root: str | None,
     overrides: tuple[str, ...],
     output: Path | None,
+    force: bool,
 ) -> None:
     """Create or resume STUDY, a built-in study's name or a TOML file, and export its best network.
 
     Example: branchfold run vgg16-cifar10 --data-root ../data --set model.width=0.25
     """
-    from ...studies.definition.reading import load_definition
-
-    definition = load_definition(study, as_changes(overrides, trials, data_root))
+    definition = as_definition(study, overrides, trials, data_root)
     console = make_console()
+    from ..exports.places import check_output, sources_of
     from ..run.processes import run_study
     from ..run.worker import Interrupted
-    from .outcome import check_output, finish, output_file, resume_point
+    from .handover import write_selected
+    from .outcome import output_file, resume_point
     from .progress import Progress
 
-    check_output(output_file(definition, output))
+    check_output(output_file(definition, output), url=storage, sources=sources_of(definition, study), force=force)
     finished, best = resume_point(storage, definition)
     try:
         with Progress(console, definition.study.trials, finished, best) as progress:
@@ -69,7 +81,7 @@ def run(
             f"the same command goes on from here",
         )
         sys.exit(130)
-    print_line(console, finish(optuna_study, definition, storage, output))
+    print_line(console, write_selected(optuna_study, definition, storage, output))
 
 
 @cli.command()
@@ -131,7 +143,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (show, export, rerun, refine, evaluate):
+for command in (show, export, rerun, refine, evaluate, list_studies, delete):
     cli.add_command(command)
 
 

@@ -6,7 +6,18 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-from ..events import BaselineEpoch, BaselineReady, Event, Notice, Screened, TrialEnded, TrialReport, TrialStarted
+from ..events import (
+    BaselineEpoch,
+    BaselineReady,
+    Event,
+    FinalistEnded,
+    Notice,
+    Screened,
+    TrialEnded,
+    TrialReport,
+    TrialStarted,
+)
+from .numbers import percent, with_interval
 
 
 class Progress:
@@ -45,7 +56,8 @@ class Progress:
                 )
             case BaselineReady():
                 self._lasting(
-                    f"baseline ({event.source}): {percent(event.accuracy)} on {event.examples} validation examples, "
+                    f"baseline ({event.source}): {with_interval(event.accuracy, event.examples)} "
+                    f"on {event.examples} validation examples, "
                     f"{event.macs:,} MACs, {event.parameters:,} parameters"
                 )
             case TrialStarted():
@@ -60,6 +72,14 @@ class Progress:
                 )
             case TrialEnded():
                 self._ended(event)
+            case FinalistEnded():
+                outcome = "diverged"
+                if event.accuracy is not None:
+                    outcome = f"{percent(event.accuracy)} on {event.examples} validation examples"
+                self._lasting(
+                    f"finalists {event.run}/{event.runs}  trial {event.trial} again, seed {event.seed}: {outcome}  "
+                    f"({event.seconds:.1f} s)"
+                )
             case Notice():
                 self._lasting(event.text)
 
@@ -95,8 +115,3 @@ class Progress:
 
     def _lasting(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-def percent(share: float) -> str:
-    """A share of 1 as a percentage with one digit, "97.3 %"."""
-    return f"{100 * share:.1f} %"

@@ -17,12 +17,16 @@ import torch
 from optuna.trial import TrialState
 
 from ...errors import BranchfoldError, StudyError
-from ...studies.database.storage import GRACE_PERIOD, open_storage, open_study
+from ...studies.database.artifacts import check_artifact_folder
+from ...studies.database.storage import GRACE_PERIOD, has_study, open_storage, open_study
 from ...studies.database.trials import end_abandoned, finished_trials
 from ...studies.definition.reading import Definition, parse_definition
 from ..events import BaselineReady, Event, Listener, Notice
+from ..space import SearchSpace, check_budgeted
 from ..trial.baseline import from_checkpoint
 from ..trial.task import Task
+from .finalists import train_finalists
+from .samplers import check_search
 from .worker import Interrupted, Worker, is_exhausted
 
 _POLL = 2.0  # seconds between looks at what other processes do
@@ -43,22 +47,22 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
         Interrupted: if asked to stop; nothing that was finished is lost.
     """
     with quiet_optuna(), stopping_on_signals():
-        task = None
-        if not _has_study(url, definition.study.name):
-            # A mistake that only the data, the network or a checkpoint shows must leave no study or database behind.
-            task = Task.of(definition)
-            if definition.baseline.checkpoint is not None:
-                from_checkpoint(definition, definition.baseline.checkpoint)
-        storage = open_storage(url, create=True)
-        study = open_study(storage, definition)
         target = definition.study.trials
-        if finished := len(finished_trials(study)):
-            tell(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
-        if finished >= target:
-            return study
-        task = task or Task.of(definition)
+        if _has_study(url, definition.study.name):
+            storage = open_storage(url, create=True)
+            study = open_study(storage, definition)
+            if finished := len(finished_trials(study)):
+                tell(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
+            if finished >= target:
+                train_finalists(study, storage, definition, tell)
+                return study
+            task = Task.of(definition)
+        else:
+            task = _checked(definition, url)
+            storage = open_storage(url, create=True)
         first = Worker(task, storage, tell)
         baseline = first.baseline()
+        study = first.study
         first.prepare(baseline)
         while len(finished_trials(study)) < target and not is_exhausted(study):
             if workers == 1:
@@ -69,12 +73,30 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
                 break
         if (finished := len(finished_trials(study))) < target and is_exhausted(study):
             tell(Notice(f"the grid has no more than {_trials(finished)}"))
+        if finished >= target or is_exhausted(study):
+            train_finalists(study, storage, definition, tell, task)
     return study
+
+
+def _checked(definition: Definition, url: str) -> Task:
+    """The task of a study that is yet to be made: every mistake that can be found by now leaves no study or database.
+
+    Raises:
+        BranchfoldError: if the data, the network, a checkpoint, the search or the place for the networks will not do.
+    """
+    task = Task.of(definition)
+    space = SearchSpace(definition, task.costs, errors=dict)
+    check_search(definition, space)
+    check_budgeted(space)
+    if definition.baseline.checkpoint is not None:
+        from_checkpoint(definition, definition.baseline.checkpoint)
+    check_artifact_folder(url)
+    return task
 
 
 def _has_study(url: str, name: str) -> bool:
     try:
-        return name in optuna.get_all_study_names(open_storage(url, create=False))
+        return has_study(open_storage(url, create=False), name)
     except StudyError:  # there is no such database, or it cannot be opened, which the caller is told when it is to be
         return False
 

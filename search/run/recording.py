@@ -11,8 +11,9 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, attach_network
-from ...studies.database.storage import set_user_attrs
+from ...studies.database.optuna_internals import set_user_attrs
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials, measurement_of, set_constraints
 from ...studies.definition.reading import Definition
 from ..events import Listener, TrialReport
@@ -47,7 +48,7 @@ def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: 
     set_constraints(trial, result.measurement, task.definition)
     history = [report.to_dict() for report in result.reports]
     about = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
-    set_user_attrs(trial, {**about, **result.measurement._asdict()})
+    set_user_attrs(trial, {**about, ANSWERS: packed(result.right.numpy()), **result.measurement._asdict()})
 
 
 def as_event(number: int, definition: Definition, report: Report) -> TrialReport:

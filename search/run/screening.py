@@ -6,14 +6,14 @@ from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 from ...studies.database.companions import SCREENING, open_companion
 from ...studies.definition.dimensions import Dimension, Range
-from ..events import Listener, Screened
+from ..events import Listener, Notice, Screened
 from ..space import Recipe, SearchSpace
 from ..space.known import uniform_shares
 from ..space.recipe import Training
@@ -40,7 +40,7 @@ class Screening:
 
 
 def screen(
-    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: BaseStorage, tell: Listener
+    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: RDBStorage, tell: Listener
 ) -> Screening:
     """Judges candidates of widths until the definition's number of them is reached; goes on where it was stopped.
 
@@ -57,7 +57,14 @@ def screen(
     table = task.definition.screening
     if not table.candidates or not space.searches_widths:
         return Screening({}, [])
-    study = open_companion(storage, of, SCREENING, directions=[StudyDirection.MINIMIZE], metrics=["loss"])
+    study = open_companion(
+        storage,
+        of,
+        SCREENING,
+        directions=[StudyDirection.MINIMIZE],
+        metrics=["loss"],
+        told=lambda line: tell(Notice(line)),
+    )
     judged = ranked(study)
     # A resumed screening must not draw its first candidates again.
     study.sampler = TPESampler(seed=task.definition.study.seed + len(judged), multivariate=True, n_startup_trials=20)
@@ -109,6 +116,15 @@ def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, ma
         if isinstance(dimension := dimensions.get(name), Range):
             shares[name] = _spanned(dimension, [values[name] for values in leading], margin)
     return Screening(shares, best[:start])
+
+
+def including(shares: Mapping[str, Dimension], values: Mapping[str, float]) -> dict[str, Dimension]:
+    """The dimensions, where need be so much wider that they hold these values."""
+    wider = dict(shares)
+    for name, value in values.items():
+        if isinstance(dimension := shares.get(name), Range):
+            wider[name] = replace(dimension, low=min(dimension.low, value), high=max(dimension.high, value))
+    return wider
 
 
 def _spanned(dimension: Range, values: list[float], margin: float) -> Range:

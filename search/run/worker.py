@@ -19,24 +19,25 @@ from ...models.checkpoints import load_network
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
-from ...studies.database.storage import open_study, set_user_attrs
-from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, release_interrupted
+from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.optuna_internals import set_user_attrs, was_stopped
+from ...studies.database.storage import has_study, open_study
+from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, release_interrupted
 from ...studies.definition.dimensions import parse_dimension, plain
-from ..events import BaselineReady, Listener, TrialEnded, TrialStarted
+from ..events import BaselineReady, Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
-from ..space.known import known_recipes
+from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.baseline import make_baseline
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
 from .recording import Recorder, keep_result, record_recipe, repeat_result, same_trial
-from .samplers import make_pruner, make_sampler
-from .screening import Screening, screen
+from .samplers import check_search, make_pruner, make_sampler
+from .screening import Screening, including, screen
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# A study's attributes: what screening found, set when the first trials are queued; whether a grid has no more to try.
+# A study's attribute: what screening found, set when the first trials are queued.
 PREPARED = "prepared"
-EXHAUSTED = "exhausted"
 
 
 def is_exhausted(study: optuna.Study) -> bool:
@@ -62,23 +63,31 @@ class Worker:
         self.task, self.storage, self.tell = task, storage, tell
         self.store = artifact_store(storage.url)
         self.number = number
-        self.study = open_study(storage, task.definition)
-        self.study.pruner = make_pruner(task.definition)
-        make_sampler(task.definition, self._space().dimensions(), seed=0)  # a sampler that cannot be had, told at once
-        self._check_screening()
+        check_search(task.definition, self._space())
         self._failures: list[str] = []
         self._current: int | None = None
 
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study; created where it is missing."""
+        return open_study(
+            self.storage,
+            self.task.definition,
+            pruner=make_pruner(self.task.definition),
+            told=lambda line: self.tell(Notice(line)),
+        )
+
     def baseline(self) -> nn.Module:
-        """The study's baseline; made now if no run has made it.
+        """The study's baseline; made now if no run has made it, and only then the study.
 
         Raises:
-            StudyError: if the baseline's file is gone.
+            StudyError: if the baseline's file is gone, or the baseline diverged.
             NetworkError: if its checkpoint does not fit.
         """
+        name = self.task.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-            path = Path(folder) / f"{self.study.study_name}-baseline.safetensors"
-            record = load_baseline(self.study, self.store, path)
+            path = Path(folder) / f"{name}-baseline.safetensors"
+            record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
             if record is None:
                 made = make_baseline(self.task, path, self.tell)
                 save_baseline(self.study, self.storage, self.store, path, made)
@@ -101,9 +110,17 @@ class Worker:
             return
         space = self._space(baseline)
         found = screen(self.task, space, baseline, self.study, self.storage, self.tell)
-        for values in self._first_trials(space, found):
+        recipes = known_recipes(space, self.task.definition.search.recipes)
+        dimensions = found.shares
+        if (reference := recipes.get(REFERENCE)) is not None:
+            equal = equal_widths(space) if found.starts else {}
+            self.study.enqueue_trial({**reference, **equal}, user_attrs={KNOWN: REFERENCE}, skip_if_exists=True)
+            dimensions = including(found.shares, equal)
+        elif REFERENCE in self.task.definition.search.recipes:
+            self.tell(Notice(f"this space has no room for the known recipe {REFERENCE}: no trial is compared with it"))
+        for values in _first_trials(recipes, found):
             self.study.enqueue_trial(values, skip_if_exists=True)
-        shares = {name: plain(dimension) for name, dimension in found.shares.items()}
+        shares = {name: plain(dimension) for name, dimension in dimensions.items()}
         self.study.set_user_attr(PREPARED, {"shares": shares, "starts": found.starts})
 
     def run(self, target: int, baseline: nn.Module) -> None:
@@ -129,18 +146,10 @@ class Worker:
                 if self._current is not None:
                     release_interrupted(self.study, self._current)
                 raise
-            if self.study._stop_flag:  # Optuna's grid asks to stop when it is through, which ends this one call alone
+            if was_stopped(self.study):  # Optuna's grid asks to stop when it is through, which ends this one call alone
                 self.study.set_user_attr(EXHAUSTED, True)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
-
-    def _check_screening(self) -> None:
-        definition = self.task.definition
-        if definition.search.sampler == "grid" and definition.screening.candidates and self._space().searches_widths:
-            raise StudyError(
-                'search.sampler = "grid" cannot be screened: screening searches widths between the steps; '
-                "set screening.candidates = 0"
-            )
 
     def _space(self, baseline: nn.Module | None = None, shares: Mapping[str, Any] | None = None) -> SearchSpace:
         def errors() -> Mapping[str, Sequence[float]]:
@@ -159,13 +168,6 @@ class Worker:
     @cached_property
     def _errors(self) -> dict[str, list[float]]:
         return {}
-
-    def _first_trials(self, space: SearchSpace, found: Screening) -> list[dict[str, Any]]:
-        """Known recipes, with the best widths if there are any, then the other best widths."""
-        best: Mapping[str, Any] = found.starts[0] if found.starts else {}
-        recipes = known_recipes(space, self.task.definition.search.recipes)
-        first = [{**values, **best} for values in recipes.values()]
-        return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]
 
     def _wanted(self, target: int) -> bool:
         counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
@@ -228,3 +230,10 @@ class Worker:
         keep_result(trial, recipe, result, self.task, self.storage)
         values = (float(getattr(result.measurement, name)) for name in definition.study.objectives)
         return tuple(values), result.measurement
+
+
+def _first_trials(recipes: Mapping[str, Mapping[str, Any]], found: Screening) -> list[dict[str, Any]]:
+    """Known recipes, with the best widths if there are any, then the other best widths."""
+    best: Mapping[str, Any] = found.starts[0] if found.starts else {}
+    first = [{**values, **best} for values in recipes.values()]
+    return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]

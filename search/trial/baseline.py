@@ -1,16 +1,19 @@
 """The network that a study prunes: trained once, or read from a checkpoint."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from ...errors import NetworkError
-from ...models.checkpoints import NetworkDescription, read_description, save_network
+from ...errors import StudyError
+from ...models.checkpoints import NetworkDescription, save_network
+from ...models.layers.modes import evaluating
+from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
+from ...studies.statistics import wilson
 from ..events import BaselineEpoch, Listener
 from ..training.classifier import Classifier, fit
 from .measurement import accuracy_of
@@ -21,6 +24,7 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
+        StudyError: if it diverged, or training left one class for all examples.
         NetworkError: if the checkpoint is missing, damaged, or of another network.
     """
     table = task.definition.baseline
@@ -29,8 +33,9 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
     else:
         network = new_network(task.definition)
         train(network, task, tell)
+    check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())
-    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
+    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}, chosen=False))
     return {
         "accuracy": accuracy,
         "examples": len(task.data.validation),
@@ -51,6 +56,35 @@ def from_checkpoint(definition: Definition, path: str) -> nn.Module:
     return network
 
 
+def check_alive(network: nn.Module, task: Task) -> None:
+    """Checks that there is something to prune: without it every trial is worthless, and that shows long after.
+
+    A network of low accuracy passes: where classes are of unequal size it may be below always the same answer. So does
+    a checkpoint that gives one, since it may be what the user means to begin with.
+
+    Raises:
+        StudyError: if outputs on the validation split are not finite, or training left one class for all examples.
+    """
+    table, classes = task.definition.baseline, set()
+    trained = table.checkpoint is None
+    device = next(network.parameters()).device
+    with evaluating(network):
+        for images, _ in task.validation_batches():
+            outputs = network(images.to(device))
+            if not bool(outputs.isfinite().all()):
+                raise StudyError(
+                    f"the trained baseline's outputs are not finite; lower baseline.lr = {table.lr:g}"
+                    if trained
+                    else f"the outputs of checkpoint {table.checkpoint!r} are not finite; give another one"
+                )
+            classes.update(outputs.argmax(1).tolist())
+    if trained and len(classes) == 1 and len(task.data.validation.labels.unique()) > 1:
+        raise StudyError(
+            f"the trained baseline gives all {len(task.data.validation)} validation examples the same class; "
+            f"lower baseline.lr = {table.lr:g} or raise baseline.epochs"
+        )
+
+
 def train(network: nn.Module, task: Task, tell: Listener) -> None:
     """Trains the full network as the definition's `[baseline]` says."""
     table, seed = task.definition.baseline, task.definition.study.seed
@@ -61,8 +95,20 @@ def train(network: nn.Module, task: Task, tell: Listener) -> None:
     fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, tell)])
 
 
-def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any]) -> NetworkDescription:
-    """The description of a network of this study, with its validation accuracy."""
+def describe(
+    task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any], *, chosen: bool = True
+) -> NetworkDescription:
+    """The description of a network of this study, with its validation accuracy.
+
+    Args:
+        task: the study's.
+        widths: group → channels.
+        accuracy: on the validation split.
+        origin: where in the study it comes from.
+        chosen: whether the validation split chooses among such networks: without, the accuracy has its interval.
+    """
+    examples = len(task.data.validation)
+    interval = {} if chosen else {"interval": list(wilson(accuracy, examples))}
     full = {group.name: group.width for group in task.costs.groups}
     return NetworkDescription(
         factory=task.definition.model.factory,
@@ -74,61 +120,13 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
             {
                 "split": "validation",
                 "accuracy": accuracy,
-                "examples": len(task.data.validation),
+                "examples": examples,
+                **interval,
                 "seed": task.definition.study.seed,
             }
         ],
         origin={"study": task.definition.study.name, **origin},
     )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a `torch.save`d state dict; no code is unpickled.
-
-    Raises:
-        NetworkError: if the file is missing, damaged, or holds anything but tensors by name.
-    """
-    if not path.is_file():
-        raise NetworkError(f"there is no checkpoint {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler raises whatever a damaged byte leads to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise NetworkError(f"{path} is neither a safetensors file nor a plain state dict: {reason:.200}") from error
-    if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
-        weights = weights["state_dict"]
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise NetworkError(f"{path} holds no state dict: save the network's state_dict() itself")
-    return weights
-
-
-def fill(network: nn.Module, weights: dict[str, Tensor], path: str, factory: str) -> None:
-    """Puts a checkpoint's tensors into the network.
-
-    Raises:
-        NetworkError: if they are those of another network.
-    """
-    if Path(path).suffix == ".safetensors":
-        _refuse_narrowed(Path(path))
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reasons = [line.strip() for line in str(error).splitlines()[1:]]
-        raise NetworkError(
-            f"checkpoint {path!r} is of another network than {factory} builds: "
-            f"{' '.join(reasons)[:200]}; check the network's factory and its arguments"
-        ) from error
-
-
-def _refuse_narrowed(path: Path) -> None:
-    try:
-        widths = read_description(path).widths
-    except NetworkError:
-        return
-    if widths:
-        raise NetworkError(f"checkpoint {str(path)!r} is narrowed already; give the full network's")
 
 
 class _Report(pl.Callback):
@@ -137,5 +135,11 @@ class _Report(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
+        if not math.isfinite(pl_module.mean_loss):
+            lr = self.task.definition.baseline.lr
+            raise StudyError(
+                f"the baseline diverged in epoch {trainer.current_epoch + 1}: its training loss is "
+                f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
+            )
         accuracy = accuracy_of(pl_module.network, self.task.validation_batches())
         self.tell(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))

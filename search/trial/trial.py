@@ -16,6 +16,7 @@ from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
 from ...models.layers.copying import deep_copy
+from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
@@ -23,14 +24,14 @@ from ..training.classifier import fit
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from .baseline import describe
-from .measurement import accuracy_of, evaluating, latency_of, loss_of
+from .latency import compare_latency
+from .measurement import accuracy_of, loss_of, right_of
 from .task import Task
 
 # Folded and branched at α = 0 differ by rounding alone, in float64.
 FOLDING_TOLERANCE = 1e-9
 # On so many examples they are compared.
 _COMPARED = 32
-_LATENCY_SECONDS = 0.1
 
 
 class Diverged(BranchfoldError):  # noqa: N818  what happened to a trial
@@ -72,6 +73,7 @@ class TrialResult:
     Attributes:
         network: folded, with its BatchNorm statistics recomputed.
         measurement: on the validation split.
+        right: (N,) whether each of its examples was classified correctly.
         compute: spent, in epochs of the baseline's training.
         folding_error: largest relative difference between folded and branched at α = 0, in float64.
         reports: of all milestones.
@@ -79,6 +81,7 @@ class TrialResult:
 
     network: nn.Module
     measurement: Measurement
+    right: Tensor
     compute: float
     folding_error: float = 0.0
     reports: list[Report] = field(default_factory=list)
@@ -124,8 +127,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
         precision=recipe.training.precision,
     )
     network = delivered(module.network.cpu(), task)
-    measurement = measure(network, recipe.widths, baseline, task)
-    return TrialResult(network, measurement, meter.spent, check.error, milestones.told)
+    right = right_of(network, task.validation_batches())
+    measurement = measure(network, right, recipe.widths, baseline, task)
+    return TrialResult(network, measurement, right, meter.spent, check.error, milestones.told)
 
 
 def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
@@ -149,19 +153,31 @@ def delivered(network: nn.Module, task: Task) -> nn.Module:
     return folded.eval()
 
 
-def measure(network: nn.Module, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
-    """Validation accuracy, cost and latency of a folded network."""
+def measure(network: nn.Module, right: Tensor, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
+    """Validation accuracy, cost and latency of a folded network.
+
+    Args:
+        network: folded.
+        right: (N,) whether it has each validation example right.
+        widths: its groups' channels.
+        baseline: that its latency is compared with.
+        task: the study's data and costs.
+    """
     cost, full = task.costs.cost(widths), task.costs.full
     example = torch.zeros(1, *task.data.input_shape)
-    latency = latency_of(network, example, _LATENCY_SECONDS)
+    latency = compare_latency(network, baseline, example, limit=task.definition.study.budget.latency)
     return Measurement(
-        accuracy=accuracy_of(network, task.validation_batches()),
+        accuracy=int(right.sum()) / len(right),
         macs=cost.macs,
         macs_share=cost.macs / full.macs,
         parameters=cost.parameters,
         parameters_share=cost.parameters / full.parameters,
-        latency=1000 * latency,
-        latency_share=latency / latency_of(baseline, example, _LATENCY_SECONDS),
+        latency=latency.milliseconds,
+        latency_share=latency.share,
+        latency_spread=latency.spread,
+        latency_unsure=latency.unsure,
+        latency_threads=latency.threads,
+        latency_batch=latency.batch,
     )
 
 
@@ -184,7 +200,7 @@ class _FoldCheck:
         device = next(branched.parameters()).device
         exact = copy.deepcopy(branched).double()
         images = self.images.to(device).double()
-        with evaluating(exact), torch.no_grad():
+        with evaluating(exact):
             expected, actual = exact(images), fold(exact, groups).eval()(images)
         error = float((expected - actual).abs().max() / expected.abs().max())
         if math.isfinite(error):  # a diverged network is ended by the next report

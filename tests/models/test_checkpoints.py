@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -12,7 +13,13 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
-from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
+from branchfold.models.checkpoints import (
+    NetworkDescription,
+    is_checkpoint,
+    load_network,
+    read_description,
+    save_network,
+)
 from branchfold.models.networks.factories import build_network
 
 OWN_FILE = """
@@ -278,7 +285,10 @@ def test_the_users_own_factory_must_be_given(tmp_path):
     path = tmp_path / "own.safetensors"
     save_network(fold(add_branches(network, torch.randn(2, 3, 7, 8), keep=0.5)), path,
                  NetworkDescription(spec, {"channels": 6}, [3, 7, 8], {"0": 3}))  # fmt: skip
-    assert f"--factory {spec}" in message_of(load_network, path)
+    refused = message_of(load_network, path)
+    assert f"was built by {spec}" in refused
+    assert "load_network(path, factory=" in refused
+    assert "--" not in refused  # the command line's option is told by the command line
     code = (
         "import sys\nfrom branchfold.errors import NetworkError\n"
         "from branchfold.models.checkpoints import load_network\n"
@@ -355,6 +365,29 @@ def test_a_failed_write_leaves_nothing_behind(saved, monkeypatch, tmp_path):
         save_network(small, path, NetworkDescription("vgg_digits", {"width": object()}, [1, 8, 8]))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+def test_a_full_disk_is_told_by_safetensors_in_its_own_way(saved):
+    small, _, path = saved()
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(NetworkError, match=r"cannot write .*File too large"):
+            save_network(small, path, read_description(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_files_that_are_branchfolds_own(saved, tmp_path):
+    _, _, path = saved()
+    assert is_checkpoint(path)
+    weights = load_file(path)
+    save_file(weights, tmp_path / "later", metadata={"branchfold": json.dumps({"format": 99})})
+    save_file(weights, tmp_path / "bare")
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:-1])
+    assert [is_checkpoint(tmp_path / name) for name in ("later", "bare", "cut", "none")] == [True, False, False, False]
 
 
 def test_a_place_that_cannot_be_written_is_told(saved, tmp_path):

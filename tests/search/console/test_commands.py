@@ -1,6 +1,8 @@
 """The command line: its help, running and resuming studies, inspecting networks."""
 
 import json
+import math
+import re
 import subprocess
 import sys
 import time
@@ -49,6 +51,14 @@ class Block(nn.Sequential):
             nn.Conv2d(1, width, 3, bias=False), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3)
         )
 """
+
+
+def proportion_interval(right, examples):
+    """Wilson's interval in closed form."""
+    z, p = 1.959963984540054, right / examples
+    middle = p + z**2 / (2 * examples)
+    half = z * math.sqrt(p * (1 - p) / examples + z**2 / (4 * examples**2))
+    return tuple((middle + side * half) / (1 + z**2 / examples) for side in (-1, 1))
 
 
 def plain_test_accuracy(network, description):
@@ -110,22 +120,36 @@ class TestRun:
         assert [line[:5] for line in lines if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
         study = load_study(open_storage(f"sqlite:///{folder}/studies/branchfold.db", create=False), "tiny")
         best = max(study.trials, key=lambda trial: trial.value)
-        summary = lines[-6:]
+        summary = lines[-7:]
         assert summary[0].startswith(f"best trial {best.number} (")
-        assert f"{100 * best.value:.1f} % on 288 validation examples" in summary[0]
+        assert f"): {100 * best.value:.1f} %, selected among 3 on 288 validation examples" in summary[0]
         description = read_description(folder / "tiny.safetensors")
         network = load_network(folder / "tiny.safetensors")
         accuracy = plain_test_accuracy(network, description)
-        assert summary[1] == f"accuracy: {100 * accuracy:.1f} % on digits's test split (359 examples, seed 0)"
+        low, high = proportion_interval(round(359 * accuracy), 359)
+        assert summary[1] == (
+            f"accuracy: {100 * accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %) "
+            f"on digits's test split (359 examples, seed 0)"
+        )
         macs, parameters = best.user_attrs["macs"], sum(p.numel() for p in network.parameters())
         assert summary[2].startswith(f"MACs: {macs:,} (")
         assert f"of 153,344), parameters: {parameters:,} (" in summary[2]
-        assert summary[4].startswith("baseline: ")
-        assert summary[5] == "exported tiny.safetensors"
-        assert {entry["split"]: entry["accuracy"] for entry in description.accuracies} == {
-            "validation": best.value,
-            "test": pytest.approx(accuracy),
-        }
+        assert summary[3] == "latency: 1.000 ms for one example on one thread (interquartile range 0.900 to 1.200)"
+        assert summary[4] == (
+            "50.0 % of the full network's latency, timed in turn (interquartile range 45.0 to 55.0 %)"
+        )
+        assert re.fullmatch(r"baseline: \S+ % \(95 % interval .*\) on the same 359 test examples", summary[5])
+        assert summary[6] == "exported tiny.safetensors"
+        assert description.accuracies == [
+            {"split": "validation", "accuracy": best.value, "examples": 288, "seed": 0, "selected_among": 3},
+            {
+                "split": "test",
+                "accuracy": pytest.approx(accuracy),
+                "examples": 359,
+                "interval": pytest.approx([low, high]),
+                "seed": 0,
+            },
+        ]
 
     @pytest.mark.usefixtures("quick_latency")
     def test_again_adds_nothing_and_more_trials_the_difference(self, copy, branchfold):
@@ -168,10 +192,10 @@ class TestRun:
         found = json.loads(answer.out)
         assert found["full_macs"] == 9 * (10 * 36 + 100 * 16) + 100
         assert found["macs"] <= found["full_macs"] / 2
-        assert f"{100 * found['accuracy']:.1f} % on digits's test" in done.out
+        assert f"accuracy: {100 * found['accuracy']:.1f} % (95 % interval" in done.out
         unasked = branchfold("evaluate", "tiny.safetensors")
         assert unasked.status == 2
-        assert "name the factory (--factory user/net.py:make)" in unasked.err
+        assert f"--factory {here.resolve()}/user/net.py:make" in unasked.err
         assert branchfold("evaluate", "tiny.safetensors", "--factory", "user/net.py:none").status == 2
         assert branchfold("inspect", "user/net.py:make", "--input", "1x8x8", "--set", "width=4").status == 0
 
@@ -189,7 +213,7 @@ class TestRun:
         torch.save(build_network("vgg_digits", {"width": 0.25}).state_dict(), "full.pt")
         done = branchfold("run", "tiny.toml", "--trials", "1", "--set", "baseline.checkpoint=full.pt")
         assert done.status == 0
-        assert "baseline (full.pt): " in done.out
+        assert f"baseline ({here.resolve()}/full.pt): " in done.out
         assert "baseline  epoch" not in done.out
 
 

@@ -3,10 +3,12 @@ import io
 import pytest
 from rich.console import Console
 
-from branchfold.search.console.progress import Progress, percent
+from branchfold.search.console.numbers import percent
+from branchfold.search.console.progress import Progress
 from branchfold.search.events import (
     BaselineEpoch,
     BaselineReady,
+    FinalistEnded,
     Notice,
     Screened,
     TrialEnded,
@@ -29,6 +31,8 @@ EVENTS = [
     TrialReport(5, "report", 0, 4, 0.0, 1.0, 0.9, 0.4),
     TrialEnded(6, "complete", 0.95, 0.35, 0.4, "step", 5.0, "same as trial 1", within=False),
     Notice("waiting"),
+    FinalistEnded(4, 1000001, 2, 6, 0.875, 144, 3.21),
+    FinalistEnded(0, 1000000, 3, 6, None, 144, 1.0),
 ]
 
 
@@ -44,7 +48,8 @@ def shown(terminal, events=EVENTS, **options):
 def test_plain_lines_where_there_is_no_terminal():
     assert shown(False).splitlines() == [
         "baseline  epoch 1/2  loss 0.512  validation 87.5 %",
-        "baseline (2 epochs): 90.0 % on 144 validation examples, 1,234,567 MACs, 89,012 parameters",
+        "baseline (2 epochs): 90.0 % (95 % interval 84.3 to 94.1 %) on 144 validation examples, "
+        "1,234,567 MACs, 89,012 parameters",
         "widths 1/2  least validation loss 2.3457, untrained",
         "widths 2/2  least validation loss 1.5000, untrained",
         "trial 0  knee, 34.9 % of the MACs",
@@ -58,6 +63,8 @@ def test_plain_lines_where_there_is_no_terminal():
         "[5/10] trial 6  95.0 % at 35.0 % of the MACs, 40.0 % of the parameters  "
         "(step, 5.0 s, same as trial 1, over the budget)  best: 90.0 % (trial 4)",
         "waiting",
+        "finalists 2/6  trial 4 again, seed 1000001: 87.5 % on 144 validation examples  (3.2 s)",
+        "finalists 3/6  trial 0 again, seed 1000000: diverged  (1.0 s)",
     ]
 
 

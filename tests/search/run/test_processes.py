@@ -9,14 +9,15 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 from optuna.trial import TrialState
 
-from branchfold.errors import DataError, StudyError
-from branchfold.search.data import sources
+from branchfold.errors import BranchfoldError, DataError, StudyError
 from branchfold.search.data import splits as data
-from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
+from branchfold.search.data.source import Source
+from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, Screened, TrialEnded, TrialStarted
 from branchfold.search.exports import delivery
 from branchfold.search.run import processes as workers
 from branchfold.search.run import worker as runner
@@ -24,7 +25,7 @@ from branchfold.search.run.processes import run_study
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.studies.database.artifacts import artifact_folder
-from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import finished_trials, measurement_of
 from branchfold.studies.definition.reading import parse_definition
 
@@ -39,6 +40,14 @@ import torch; torch.set_num_threads(1)
 def tell(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
 study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, tell=tell)
 """
+
+
+# Every dimension of the tiny study in steps, as a grid needs it.
+STEPS = {
+    "space__keep": {"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
+    "space__training": {"lr": 0.1},
+    "space__schedule": {"shape": "instant", "fade": 0.5},
+}
 
 
 def states(study):
@@ -113,25 +122,15 @@ class TestOneProcess:
         again, _, _ = study_run(url=url, study={"trials": 9}, **small)
         assert len(again.trials) == 3
 
-    def test_a_grid_is_not_screened(self, study_run):
-        with pytest.raises(StudyError, match=r'"grid" cannot be screened: .*; set screening.candidates = 0'):
-            study_run(
-                search={"sampler": "grid"},
-                space__keep={"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
-                space__training={"lr": 0.1},
-                space__schedule={"shape": "instant", "fade": 0.5},
-                screening={"candidates": 5},
-            )
-
     def test_never_sees_the_test_split(self, study_run, monkeypatch):
         def refuse(*args, **kwargs):
             raise AssertionError("the search asked for the test split")
 
         monkeypatch.setattr(data, "load_test", refuse)
         monkeypatch.setattr(delivery, "load_test", refuse)
-        read = sources.read_images
+        read = Source.read
         monkeypatch.setattr(
-            data, "read_images", lambda *args, train, **rest: read(*args, train=train, **rest) if train else refuse()
+            Source, "read", lambda self, root, part: read(self, root, part) if part == "train" else refuse()
         )
         study, _, _ = study_run(study={"trials": 1})
         assert states(study) == {"COMPLETE": 1}
@@ -156,15 +155,47 @@ class TestOneProcess:
             {"space__schedule": {"knee": {"threshold": 1.5}}},
             {"study": {"budget": {"macs": 0.001}}},
             {"baseline": {"epochs": None, "checkpoint": "none.pt"}},
+            {"search": {"sampler": "grid"}},
+            {"search": {"sampler": "grid"}, "screening": {"candidates": 5}, **STEPS},
         ],
         ids=str,
     )
-    def test_mistakes_found_by_running_leave_no_database_behind(self, study_run, changes, tmp_path):
+    def test_mistakes_found_by_running_leave_nothing_behind(self, study_run, changes, tmp_path):
         url = f"sqlite:///{tmp_path}/s.db"
-        with pytest.raises(Exception, match=r"set model.num_classes|knee's threshold|cannot be met|no checkpoint"):
+        messages = (
+            r"set model.num_classes|knee's threshold|cannot be met|no checkpoint|grid\" needs steps|cannot be screened"
+        )
+        with pytest.raises(BranchfoldError, match=messages):
             study_run(url=url, **changes)
-        assert not (tmp_path / "s.db").exists()
+        assert list(tmp_path.iterdir()) == []
         study_run(url=url, study={"trials": 1})
+
+    def test_a_place_for_networks_that_will_not_do_leaves_no_database(self, study_run, tmp_path):
+        (tmp_path / "artifacts").touch()
+        with pytest.raises(StudyError, match="artifacts, where the study's networks are to be kept, is no folder"):
+            study_run()
+        assert [file.name for file in tmp_path.iterdir()] == ["artifacts"]
+
+    def test_a_baseline_that_diverged_is_not_kept_and_its_study_is_not_made(self, study_run, tmp_path):
+        url = f"sqlite:///{tmp_path}/s.db"
+        with pytest.raises(StudyError, match=r"the baseline diverged in epoch \d: .*; lower baseline.lr = 1e\+30"):
+            study_run(url=url, baseline={"lr": 1e30})
+        assert optuna.get_all_study_names(open_storage(url, create=False)) == []
+        assert list(artifact_folder(url).iterdir()) == []
+        study_run(url=url, study={"trials": 1})
+
+    def test_a_deleted_studys_screening_is_not_the_next_ones(self, study_run):
+        small = {"study": {"trials": 1}, "screening": {"candidates": 2}, "trial": {"epochs": 1}}
+        _, url, events = study_run(**small)
+        assert [event.candidate for event in kinds(events, Screened)] == [1, 2]
+        storage = open_storage(url, create=False)
+        optuna.delete_study(study_name="tiny", storage=storage)
+        study, _, events = study_run(url=url, model={"width": 0.375}, **small)
+        assert events.count(Notice("deleted tiny-screening: it belonged to a study tiny that is no more")) == 1
+        assert [event.candidate for event in kinds(events, Screened)] == [1, 2]
+        screening = load_study(storage, "tiny-screening")
+        assert screening.user_attrs["definition"]["model"]["width"] == 0.375
+        assert screening.user_attrs["identity"] == study.user_attrs["identity"]
 
     def test_missing_data_without_a_network(self, study_run, monkeypatch, tmp_path):
         def refuse(*args, **kwargs):
@@ -181,7 +212,7 @@ class TestOneProcess:
 
         def beaten(task, path, tell):
             record = make_baseline(task, path, tell)
-            study = load_study(open_storage(url, create=False), "tiny")
+            study = open_study(open_storage(url, create=False), task.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
             study.set_user_attr("baseline", {**record, "accuracy": 0.123, "network": name})

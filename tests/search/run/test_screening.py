@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import statistics
 
 import optuna
 import pytest
@@ -15,11 +16,12 @@ from branchfold.search.console.listings import trials_table, trials_values
 from branchfold.search.events import Screened
 from branchfold.search.run import screening
 from branchfold.search.run import worker as runner
-from branchfold.search.run.screening import WIDTHS, judge, screen, summary
+from branchfold.search.run.screening import WIDTHS, including, judge, screen, summary
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.task import Task
 from branchfold.studies.database.storage import load_study, open_storage, open_study
-from branchfold.studies.definition.dimensions import Range
+from branchfold.studies.definition.dimensions import Range, parse_dimension
+from branchfold.studies.definition.reading import parse_definition
 
 CANDIDATES = {"screening": {"candidates": 6, "start": 2}, "search": {"recipes": ["fold-at-once"]}}
 
@@ -150,8 +152,68 @@ def test_nothing_to_screen(prepare, changes):
 def test_known_recipes_that_the_space_has_room_for_come_first(prepare):
     study, _, _, _ = prepare(screening={"candidates": 0}, search={"recipes": ["report", "probability", "fold-at-once"]})
     queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
-    assert [values["schedule.shape"] for values in queued] == ["linear", "instant"]  # `step` is not in this space
-    assert queued[0]["blending.mode"] == "probability"
+    assert [values["schedule.shape"] for values in queued] == ["instant", "linear"]  # `step` is not in this space
+    assert queued[1]["blending.mode"] == "probability"
+    assert [trial.user_attrs for trial in study.trials] == [{"known": "fold-at-once"}, {}]
+
+
+@pytest.fixture
+def unequal(monkeypatch):
+    """Screening finds that equal shares are the worst of all widths."""
+    full = {"features.0": 8, "features.3": 8, "features.7": 16, "features.10": 16, "features.14": 32, "features.17": 32}
+
+    def loss(widths, *rest):
+        return -statistics.pstdev(width / full[name] for name, width in widths.items())
+
+    monkeypatch.setattr(screening, "judge", loss)
+    return full
+
+
+class TestEqualShares:
+    def test_known_recipe_is_tried_at_them_first_and_then_at_the_best_widths(self, unequal, prepare, task):
+        study, companion, _, _ = prepare()
+        equal = companion.trials[0].user_attrs[WIDTHS]
+        prepared = study.user_attrs["prepared"]
+        first, second, third = (trial.system_attrs["fixed_params"] for trial in study.trials)
+        shares = {f"keep.{name}": width / unequal[name] for name, width in equal.items()}
+        assert {key: value for key, value in first.items() if key.startswith("keep")} == shares
+        assert {**first, **prepared["starts"][0]} == second
+        assert (first["schedule.shape"], third) == ("instant", prepared["starts"][1])
+        assert [trial.user_attrs for trial in study.trials] == [{"known": "fold-at-once"}, {}, {}]
+        # The narrowed ranges hold them: Optuna warns of a value that is out of its range.
+        ranges = {name: parse_dimension(value) for name, value in prepared["shares"].items()}
+        space = SearchSpace(parse_definition(study.user_attrs["definition"]), task.costs, dict, ranges)
+        asked = optuna.create_study()
+        asked.enqueue_trial(first)
+        assert space.propose(asked.ask()).widths == equal
+
+    @pytest.mark.parametrize("per", ["network", "resolution"])
+    def test_where_groups_share_a_parameter(self, unequal, prepare, task, per):
+        study, companion, _, _ = prepare(space__keep={"per": per})
+        ranges = {name: parse_dimension(value) for name, value in study.user_attrs["prepared"]["shares"].items()}
+        definition = parse_definition(study.user_attrs["definition"])
+        asked = optuna.create_study()
+        asked.enqueue_trial(study.trials[0].system_attrs["fixed_params"])
+        widths = SearchSpace(definition, task.costs, dict, ranges).propose(asked.ask()).widths
+        assert widths == companion.trials[0].user_attrs[WIDTHS]
+
+    def test_a_space_without_room_is_told_once(self, prepare):
+        changes = {"space__schedule": {"shape": "linear"}, "screening": {"candidates": 0}}
+        study, _, events, _ = prepare(**changes)
+        assert study.trials == []
+        assert [event.text for event in events] == [
+            "this space has no room for the known recipe fold-at-once: no trial is compared with it"
+        ]
+        assert prepare(**changes)[2] == []
+
+    def test_where_it_is_not_asked_for_nothing_is_told(self, prepare):
+        study, _, events, _ = prepare(search={"recipes": []}, screening={"candidates": 0})
+        assert (study.trials, events) == ([], [])
+
+    def test_ranges_become_no_wider_than_needed(self):
+        shares = {"a": Range(0.3, 0.5), "b": Range(0.3, 0.5), "c": Range(0.3, 0.5)}
+        wider = including(shares, {"a": 0.2, "b": 0.4, "c": 0.6, "d": 1.0})
+        assert wider == {"a": Range(0.2, 0.5), "b": Range(0.3, 0.5), "c": Range(0.3, 0.6)}
 
 
 class TestSummary:
