@@ -228,7 +228,7 @@ def network_of(row: str, bench: Bench, seed: int, tried: Try) -> nn.Module:
     if row in makers:
         return fine_tuned(makers[row](), bench, seed, tried)
     recipe = recipe_of(row, bench, tried)
-    return run_trial(recipe, bench.baseline(), bench.plain, seed=seed, hear=lambda report: None).network
+    return run_trial(recipe, bench.baseline(), bench.plain, seed=seed, on_report=lambda report: None).network
 
 
 def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, tried: Try) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def run_setting(options: argparse.Namespace, setting: str) -> dict[str, Any]:
     bench = Bench(options, setting)
     baseline = bench.baseline()
     context = multiprocessing.get_context("spawn")
-    run_study(bench.definition, bench.storage, workers=options.workers, tell=lambda event: print(event, flush=True))
+    run_study(bench.definition, bench.storage, workers=options.workers, notify=lambda event: print(event, flush=True))
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
         best = {row: best_try(pool, options, setting, row) for row in ROWS}
         seeds = range(_FIRST_SEED, _FIRST_SEED + options.seeds)

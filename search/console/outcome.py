@@ -8,14 +8,15 @@ from ...errors import StudyError
 from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import best_trial, finished_trials, measurement_of, meets_budget, schedule_name
 from ...studies.definition.reading import Definition
+from ..events import Best
 from ..exports.delivery import Evaluation
 from ..run.finalists import Finalist, Selection, compute_of, seconds_of
 from ..run.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
 
 
-def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, float, float] | None]:
-    """How many trials a study has finished, and the best one's (trial, accuracy, share of the MACs) if there is one."""
+def resume_point(url: str, definition: Definition) -> tuple[int, Best | None]:
+    """How many trials a study has finished, and the best one if there is one."""
     try:
         study = load_study(open_storage(url, create=False), definition.study.name)
     except StudyError:
@@ -25,7 +26,7 @@ def resume_point(url: str, definition: Definition) -> tuple[int, tuple[int, floa
         best = best_trial(study, definition)
     except StudyError:
         return finished, None
-    return finished, (best.number, best.user_attrs["accuracy"], best.user_attrs["macs_share"])
+    return finished, Best(best.number, best.user_attrs["accuracy"])
 
 
 def output_file(definition: Definition, output: Path | None) -> Path:

@@ -11,8 +11,16 @@ import click
 
 from ...errors import StudyError
 from ...names import EXPORT_FORMATS
-from .options import as_study_name, best_trial_option, data_root_option, force_option, json_option, storage_option
-from .terminal import make_console, print_line, watching
+from .options import (
+    as_study_name,
+    best_trial_option,
+    data_root_option,
+    detail_option,
+    force_option,
+    json_option,
+    storage_option,
+)
+from .terminal import Detail, announce, make_console, print_line, watching
 
 if TYPE_CHECKING:
     import optuna
@@ -71,18 +79,22 @@ def export(
 @click.option("--trial", type=click.IntRange(min=0), required=True, help="Number of the trial.")
 @storage_option
 @data_root_option
-def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
+@detail_option
+def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: Detail) -> None:
     """Repeat a trial of STUDY with its recipe and seed, and say how close it comes.
 
     Example: branchfold rerun digits --trial 3
     """
+    console = make_console()
+    announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage
     from ..run.repetition import repeat_trial
     from .outcome import rerun_lines
 
-    loaded, console = _load(study, storage), make_console()
-    with watching(console) as progress:
-        again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
+    loaded = _load(study, storage)
+    with watching(console, detail, hint="stopped; the same command begins the trial again") as progress:
+        progress.line(f"trial {trial} again, with its recipe and seed")
+        again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, notify=progress)
     print_line(console, rerun_lines(trial, again))
 
 
@@ -96,6 +108,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
 @force_option
 @storage_option
 @data_root_option
+@detail_option
 def refine(
     study: str,
     trial: int | None,
@@ -106,6 +119,7 @@ def refine(
     force: bool,
     storage: str,
     data_root: str | None,
+    detail: Detail,
 ) -> None:
     """Train a trial's recipe longer, once for each seed, and export the best network if that was worth it.
 
@@ -115,21 +129,23 @@ def refine(
     """
     if (epochs is None) == (compute is None):
         raise StudyError("give --epochs or --compute, and not both: how long the recipe is to train")
+    console = make_console()
+    announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage, stored_definition
     from ..exports.places import check_output, sources_of
     from ..run.finalists import select
     from ..run.repetition import refine_trial
     from .handover import write_refined
 
-    loaded, console = _load(study, storage), make_console()
+    loaded = _load(study, storage)
     path, database = output or Path(f"{loaded.study_name}-refined.safetensors"), open_storage(storage, create=False)
     definition = stored_definition(loaded)
     check_output(path, url=storage, sources=sources_of(definition, study), force=force)
     number = select(loaded, database, definition).source.number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
-    with watching(console) as progress:
+    with watching(console, detail, hint="stopped; the same command goes on from what is finished") as progress:
         refined, refinement = refine_trial(
-            loaded, database, number, length=length, seeds=seeds, data_root=data_root, tell=progress
+            loaded, database, number, length=length, seeds=seeds, data_root=data_root, notify=progress
         )
     definition = stored_definition(refined)
     definition = definition if data_root is None else definition.with_data_root(data_root)

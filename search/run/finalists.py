@@ -124,7 +124,7 @@ def known_trial(study: optuna.Study) -> FrozenTrial | None:
 
 
 def train_finalists(
-    study: optuna.Study, storage: RDBStorage, definition: Definition, tell: Listener, task: Task | None = None
+    study: optuna.Study, storage: RDBStorage, definition: Definition, notify: Listener, task: Task | None = None
 ) -> None:
     """Trains in this process what is still to be trained of a study's finalists; results lie in NAME-refined.
 
@@ -132,7 +132,7 @@ def train_finalists(
         study: with all its trials.
         storage: its database.
         definition: of the study.
-        tell: receives the progress.
+        notify: receives the progress.
         task: the study's data and costs, if they are loaded already.
 
     Raises:
@@ -141,17 +141,17 @@ def train_finalists(
     finalists = finalists_of(study, storage, definition)
     if all(len(finalist.runs) == RUNS for finalist in finalists):
         return
-    tell(Notice(_announcement(finalists)))
-    refined = open_refined(storage, study, tell)
+    notify(Notice(_announcement(finalists)))
+    refined = open_refined(storage, study, notify)
     task = _named(task or Task.of(definition), refined.study_name)
     examples = len(task.data.validation)
     wanted = [(finalist.trial, seed) for finalist in finalists for seed in seeds(definition)]
     with kept_baseline(study, storage, task) as baseline:
         runs = Runs(refined, storage, task, baseline)
         for number, (trial, seed) in enumerate(wanted, start=1):
-            found = runs.run(trial, seed, _as_trial(trial.number, tell))
+            found = runs.run(trial, seed, _as_trial(trial.number, notify))
             accuracy, seconds = found.user_attrs.get("accuracy"), seconds_of([found])
-            tell(FinalistEnded(trial.number, seed, number, len(wanted), accuracy, examples, seconds))
+            notify(FinalistEnded(trial.number, seed, number, len(wanted), accuracy, examples, seconds))
 
 
 def seeds(definition: Definition) -> list[int]:
@@ -209,10 +209,10 @@ def _named(task: Task, name: str) -> Task:
     )
 
 
-def _as_trial(number: int, tell: Listener) -> Listener:
+def _as_trial(number: int, notify: Listener) -> Listener:
     """Reports of a run as those of the study's trial whose recipe it is."""
 
     def heard(event: Event) -> None:
-        tell(replace(event, trial=number) if isinstance(event, TrialReport) else event)
+        notify(replace(event, trial=number) if isinstance(event, TrialReport) else event)
 
     return heard

@@ -83,7 +83,7 @@ class _StoppedThere(Exception):  # noqa: N818  not an error: the trial was stopp
 
 
 def repeat_trial(
-    study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, tell: Listener
+    study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, notify: Listener
 ) -> Again:
     """Repeats a trial with its recipe and seed, as far as it came; nothing is recorded.
 
@@ -100,14 +100,14 @@ def repeat_trial(
     if LENGTH in trial.user_attrs:
         task = with_length(task, trial.user_attrs[LENGTH])
 
-    def hear(report: Report) -> None:
+    def on_report(report: Report) -> None:
         after.append(report.folded_accuracy)
-        tell(as_event(number, task.definition, report))
+        notify(as_event(number, task.definition, report))
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
     with kept_baseline(study, storage, task) as baseline, suppress(_StoppedThere):
-        run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], hear=hear)
+        run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], on_report=on_report)
     return Again(before, after, trial.user_attrs.get("versions", {}), versions(), len(task.data.validation))
 
 
@@ -119,7 +119,7 @@ def refine_trial(
     length: dict[str, Any],
     seeds: Sequence[int],
     data_root: str | None,
-    tell: Listener,
+    notify: Listener,
 ) -> tuple[optuna.Study, Refinement]:
     """Trains a trial's recipe for another length, once for each seed; results lie in the study NAME-refined.
 
@@ -132,7 +132,7 @@ def refine_trial(
         length: `{"epochs": E}` or `{"compute": C}`.
         seeds: one run each; none means the trial's own.
         data_root: folder of the data, if it is another than the definition's.
-        tell: receives the progress.
+        notify: receives the progress.
 
     Returns:
         The companion study, and what became of the trial.
@@ -142,11 +142,11 @@ def refine_trial(
     """
     source = trial_of(study, number)
     recipe_of(study, source)
-    refined = open_refined(storage, study, tell)
+    refined = open_refined(storage, study, notify)
     task = with_length(_task(refined, data_root), length)
     with kept_baseline(study, storage, task) as baseline:
         runs = Runs(refined, storage, task, baseline)
-        found = [runs.run(source, seed, tell) for seed in seeds or [source.user_attrs[SEED]]]
+        found = [runs.run(source, seed, notify) for seed in seeds or [source.user_attrs[SEED]]]
     return refined, Refinement(study.study_name, source, found, len(finished_trials(study)), len(task.data.validation))
 
 

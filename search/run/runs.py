@@ -20,24 +20,24 @@ from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.optuna_internals import set_user_attrs
 from ...studies.database.storage import stored_definition
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials, release_interrupted, trial_of
+from ...studies.database.trials import HISTORY, RECIPE, finished_trials, trial_of
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
 from ..space import Recipe
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
-from .recording import SEED, Recorder, keep_result, record_recipe
+from .recording import SEED, Recorder, keep_result, record_recipe, releasing
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
 SOURCE = "refines"
 LENGTH = "length"
 
 
-def open_refined(storage: RDBStorage, study: optuna.Study, tell: Listener) -> optuna.Study:
-    """The study NAME-refined, created or opened; `tell` hears of one of another study that it replaced."""
+def open_refined(storage: RDBStorage, study: optuna.Study, notify: Listener) -> optuna.Study:
+    """The study NAME-refined, created or opened; `notify` hears of one of another study that it replaced."""
     metrics = stored_definition(study).study.objectives
     return open_companion(
-        storage, study, REFINED, directions=study.directions, metrics=metrics, told=lambda line: tell(Notice(line))
+        storage, study, REFINED, directions=study.directions, metrics=metrics, told=lambda line: notify(Notice(line))
     )
 
 
@@ -61,13 +61,13 @@ class Runs:
     def __init__(self, refined: optuna.Study, storage: RDBStorage, task: Task, baseline: nn.Module) -> None:
         self.refined, self.storage, self.task, self.baseline = refined, storage, task, baseline
 
-    def run(self, source: FrozenTrial, seed: int, tell: Listener) -> FrozenTrial:
+    def run(self, source: FrozenTrial, seed: int, notify: Listener) -> FrozenTrial:
         """The finished run; one whose training diverged is stopped early, with a note.
 
         Args:
             source: the trial whose recipe it is.
             seed: of the run.
-            tell: receives the progress.
+            notify: receives the progress.
 
         Raises:
             StudyError: if the recipe is another version's.
@@ -77,28 +77,23 @@ class Runs:
             return known
         recipe = recipe_of(self.refined, source)
         about = {SOURCE: source.number, LENGTH: length}
-        numbers: list[int] = []
+        with releasing(self.refined) as begun:
 
-        def objective(trial: optuna.Trial) -> tuple[float, ...]:
-            numbers.append(trial.number)
-            record_recipe(trial, recipe, seed, **about)
-            return self._trained(trial, recipe, seed, tell)
+            def objective(trial: optuna.Trial) -> tuple[float, ...]:
+                begun.append(trial.number)
+                record_recipe(trial, recipe, seed, **about)
+                return self._trained(trial, recipe, seed, notify)
 
-        try:
             self.refined.optimize(objective, n_trials=1)
-        except BaseException:
-            for number in numbers:
-                release_interrupted(self.refined, number)
-            raise
-        return trial_of(self.refined, numbers[0])
+        return trial_of(self.refined, begun[0])
 
-    def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, tell: Listener) -> tuple[float, ...]:
+    def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, notify: Listener) -> tuple[float, ...]:
         definition = self.task.definition
-        hear = Recorder(trial, definition, tell)
+        recorder = Recorder(trial, definition, notify)
         try:
-            result = run_trial(recipe, self.baseline, self.task, seed=seed, hear=hear)
+            result = run_trial(recipe, self.baseline, self.task, seed=seed, on_report=recorder)
         except Diverged as stop:
-            set_user_attrs(trial, {"note": str(stop), HISTORY: hear.history})
+            set_user_attrs(trial, {"note": str(stop), HISTORY: recorder.history})
             raise optuna.TrialPruned(str(stop)) from stop
         keep_result(trial, recipe, result, self.task, self.storage)
         return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)

@@ -14,13 +14,13 @@ from ...models.layers.modes import evaluating
 from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
 from ...studies.statistics import wilson
-from ..events import BaselineEpoch, Listener
+from ..events import BaselineEpoch, BaselineStarted, Listener
 from ..training.classifier import Classifier, fit
 from .measurement import accuracy_of
 from .task import Task, new_network
 
 
-def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
+def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
@@ -32,7 +32,9 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
         network = from_checkpoint(task.definition, table.checkpoint)
     else:
         network = new_network(task.definition)
-        train(network, task, tell)
+        assert table.epochs is not None
+        notify(BaselineStarted(table.epochs))
+        train(network, task, notify)
     check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())
     save_network(network, path, describe(task, {}, accuracy, {"baseline": True}, chosen=False))
@@ -85,14 +87,14 @@ def check_alive(network: nn.Module, task: Task) -> None:
         )
 
 
-def train(network: nn.Module, task: Task, tell: Listener) -> None:
+def train(network: nn.Module, task: Task, notify: Listener) -> None:
     """Trains the full network as the definition's `[baseline]` says."""
     table, seed = task.definition.baseline, task.definition.study.seed
     assert table.epochs is not None
     torch.manual_seed(seed)
     batches = task.training_batches(table.batch_size, seed=seed)
     module = Classifier(network, lr=table.lr, weight_decay=table.weight_decay, total_steps=table.epochs * len(batches))
-    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, tell)])
+    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, notify)])
 
 
 def describe(
@@ -130,8 +132,8 @@ def describe(
 
 
 class _Report(pl.Callback):
-    def __init__(self, task: Task, epochs: int, tell: Listener) -> None:
-        self.task, self.epochs, self.tell = task, epochs, tell
+    def __init__(self, task: Task, epochs: int, notify: Listener) -> None:
+        self.task, self.epochs, self.notify = task, epochs, notify
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
@@ -142,4 +144,4 @@ class _Report(pl.Callback):
                 f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
             )
         accuracy = accuracy_of(pl_module.network, self.task.validation_batches())
-        self.tell(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))
+        self.notify(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))

@@ -6,12 +6,33 @@ One test class holds what is relied on here; pyproject caps Optuna's version bel
 from __future__ import annotations
 
 import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, text
+from sqlalchemy import DateTime, Engine, bindparam, text
+from sqlalchemy.exc import IntegrityError
+
+# One statement: Optuna reads the state first and writes it then, in between which SQLite lets another process read too.
+_TAKE = text(
+    "UPDATE trials SET state = 'RUNNING', datetime_start = :now WHERE trial_id = :trial AND state = 'WAITING'"
+).bindparams(bindparam("now", type_=DateTime))
+
+
+class QueueStorage(RDBStorage):
+    """Optuna's storage, in which a queued trial is taken by exactly one process."""
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Sets a trial's state; False where it was to begin and does not wait, because another process took it."""
+        if state != TrialState.RUNNING:
+            return super().set_trial_state_values(trial_id, state, values)
+        with self.engine.begin() as connection:
+            return connection.execute(_TAKE, {"now": datetime.now(), "trial": trial_id}).rowcount == 1
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -46,6 +67,33 @@ def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
         connection.execute(
             text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)"), rows
         )
+
+
+def claim(study: optuna.Study, key: str) -> bool:
+    """Whether this process is the first to claim `key`, and so the one that does what it stands for.
+
+    The claim is an attribute of the study, inserted in one statement: the database refuses a second row, where
+    `set_user_attr` would replace the first.
+
+    Args:
+        study: in a database that other processes may use.
+        key: of the attribute; its value is the process, for people.
+    """
+    value = f"process {os.getpid()} on {platform.node()}"
+    engine = engine_of(study._storage)
+    if engine is None:  # a storage in memory has one process
+        first = key not in study.user_attrs
+        study.set_user_attr(key, value)
+        return first
+    row = {"study": study._study_id, "key": key, "value": json.dumps(value)}
+    try:
+        with engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (:study, :key, :value)"), row
+            )
+    except IntegrityError:
+        return False
+    return True
 
 
 def set_dashboard_constraints(trial: optuna.Trial, excesses: list[float]) -> None:

@@ -24,7 +24,7 @@ from ..definition.reading import Definition, describe_difference, parse_definiti
 from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY
 from .companions import delete_left_behind
-from .optuna_internals import as_format_string
+from .optuna_internals import QueueStorage, as_format_string
 
 # Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
 LOCK_TIMEOUT = 60
@@ -171,7 +171,7 @@ def _connect(address: URL, *, create: bool) -> RDBStorage:
         warnings.simplefilter("ignore", ExperimentalWarning)
         retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
         try:
-            return RDBStorage(
+            return QueueStorage(
                 as_format_string(address.render_as_string(hide_password=False)),
                 engine_kwargs=options,
                 heartbeat_interval=HEARTBEAT_INTERVAL,

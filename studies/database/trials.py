@@ -165,10 +165,12 @@ def release_interrupted(study: optuna.Study, trial_number: int) -> bool:
         return False
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     queued = [other.system_attrs.get("fixed_params", other.params) for other in waiting]
-    if not trial.params or trial.params in queued:
+    # A trial from the queue may have been interrupted before it took all that was queued.
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    if not params or params in queued:
         return False
     known = {KNOWN: trial.user_attrs[KNOWN]} if KNOWN in trial.user_attrs else {}
-    study.enqueue_trial(trial.params, user_attrs={"repeats": trial_number, **known})
+    study.enqueue_trial(params, user_attrs={"repeats": trial_number, **known})
     return True
 
 

@@ -4,7 +4,9 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,10 +119,32 @@ def study_run(define, tmp_path, quick_latency):
 
     def run(workers=1, url=f"sqlite:///{tmp_path}/s.db", **changes):
         events = []
-        study = run_study(define(**changes), url, workers=workers, tell=events.append)
+        study = run_study(define(**changes), url, workers=workers, notify=events.append)
         return study, url, events
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ends():
+    """Whether a process that is no child of this one ends within some seconds: `ends(pid, within=2)`."""
+
+    def ended(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
+
+    def wait(pid, *, within):
+        deadline = time.monotonic() + within
+        while not ended(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                return False
+            time.sleep(0.02)
+        return True
+
+    return wait
 
 
 def _call(*arguments):
@@ -187,7 +211,7 @@ def before_finalists(define, tmp_path_factory):
     changes["search"]["finalists"] = 1
     with pytest.MonkeyPatch.context() as patch:
         _time_nothing(patch)
-        run_study(define(**changes), f"sqlite:///{folder}/s.db", workers=1, tell=lambda event: None)
+        run_study(define(**changes), f"sqlite:///{folder}/s.db", workers=1, notify=lambda event: None)
     return folder, definition
 
 
@@ -199,5 +223,5 @@ def finals(before_finalists, tmp_path_factory):
     url, events = f"sqlite:///{copy}/s.db", []
     with pytest.MonkeyPatch.context() as patch:
         _time_nothing(patch)
-        study = run_study(definition, url, workers=1, tell=events.append)
+        study = run_study(definition, url, workers=1, notify=events.append)
     return study, open_storage(url, create=False), url, definition, events

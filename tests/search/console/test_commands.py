@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ from branchfold.search.console import commands
 from branchfold.search.console.commands import cli
 from branchfold.search.data.splits import load_test
 from branchfold.search.run import processes as workers
-from branchfold.search.run.worker import Interrupted
 from branchfold.studies.database.storage import load_study, open_storage
 
 COMMANDS = sorted(cli.commands)
@@ -85,6 +85,22 @@ class TestHelp:
         options = [p for p in cli.commands[name].params if isinstance(p, click.Option)]
         assert [o.name for o in options if not o.help and o.name not in ("form", "port")] == []
 
+    def test_what_is_done_is_said_before_torch_is_imported(self, here):
+        code = (
+            "import sys, os\nfrom branchfold.search.console import terminal\n"
+            "said = terminal.print_line\n"
+            "def print_line(console, text):\n"
+            "    said(console, text)\n"
+            "    os._exit({'torch', 'optuna', 'numpy'} & set(sys.modules) != set())\n"
+            "terminal.print_line = print_line\n"
+            "from branchfold.search.console.commands import main\nmain()"
+        )
+        for arguments in (["run", "tiny.toml"], ["rerun", "tiny", "--trial", "0"], ["refine", "tiny", "--epochs", "1"]):
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=60
+            )
+            assert done.stdout == "study tiny: loading torch …\n"
+
     @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["run", "nosuch"]])
     def test_is_quick_and_imports_nothing_heavy(self, arguments):
         code = (
@@ -117,6 +133,11 @@ class TestRun:
         folder, (_, out, err) = finished
         assert err == ""
         lines = out.splitlines()
+        assert lines[0] == "study tiny: loading torch …"
+        assert lines[1] == "training on the CPU with 1 thread"
+        assert lines[2] == "baseline  training for 4 epochs"
+        assert lines[3].startswith("baseline (4 epochs): ")
+        assert len(lines) == 4 + 3 + 6
         assert [line[:5] for line in lines if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
         study = load_study(open_storage(f"sqlite:///{folder}/studies/branchfold.db", create=False), "tiny")
         best = max(study.trials, key=lambda trial: trial.value)
@@ -199,14 +220,27 @@ class TestRun:
         assert branchfold("evaluate", "tiny.safetensors", "--factory", "user/net.py:none").status == 2
         assert branchfold("inspect", "user/net.py:make", "--input", "1x8x8", "--set", "width=4").status == 0
 
-    def test_stopping_has_its_own_exit_status(self, here, branchfold, monkeypatch):
+    @pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+    def test_each_signal_has_its_own_exit_status(self, here, branchfold, monkeypatch, number, status):
         def stop(*args, **kwargs):
-            raise Interrupted
+            signal.raise_signal(signal.Signals[number])
 
-        monkeypatch.setattr(workers, "run_study", stop)
+        monkeypatch.setattr(workers, "_has_study", stop)
         answer = branchfold("run", "tiny.toml")
-        assert answer.status == 130
-        assert "stopped: 0 of 3 trials are finished and kept" in answer.out
+        assert answer.status == status
+        assert "stopped: 0 of 3 trials are finished and kept; the same command goes on from here" in answer.out
+
+    @pytest.mark.usefixtures("quick_latency")
+    def test_quiet_prints_the_result_alone(self, copy, branchfold):
+        lines = branchfold("run", "tiny.toml", "--quiet", "--trials", "4").out.splitlines()
+        assert [line.split()[0] for line in lines] == [
+            "best",
+            "accuracy:",
+            "MACs:",
+            "latency:",
+            "baseline:",
+            "exported",
+        ]
 
     def test_baseline_from_a_checkpoint(self, here, branchfold, quick_latency):
         torch.manual_seed(0)

@@ -55,7 +55,7 @@ def add(study, recipe, accuracy, *, state=TrialState.COMPLETE, known=False, shar
 
 def add_runs(made, recipe, *accuracies, length=None):
     """Runs of a recipe on the new seeds; None is one that diverged."""
-    refined = open_refined(made.storage, made.study, tell=lambda event: None)
+    refined = open_refined(made.storage, made.study, notify=lambda event: None)
     for seed, accuracy in zip(NEW_SEEDS, accuracies, strict=False):
         state = TrialState.PRUNED if accuracy is None else TrialState.COMPLETE
         add(refined, recipe, accuracy, state=state, seed=seed, length=length or {"epochs": 2})
@@ -126,7 +126,7 @@ class TestChosen:
     def test_a_refined_study_has_none_of_its_own(self, made):
         of = made(count=2)
         add_runs(of, "a", 0.8, 0.9)
-        refined = open_refined(of.storage, of.study, tell=lambda event: None)
+        refined = open_refined(of.storage, of.study, notify=lambda event: None)
         add(refined, "b", 0.7)
         assert finalists_of(refined, of.storage, of.definition) == []
 
@@ -183,9 +183,9 @@ def train(before_finalists, task, tmp_path, quick_latency):
     storage = open_storage(f"sqlite:///{tmp_path}/copy/s.db", create=False)
     study = load_study(storage, "tiny")
 
-    def train(tell):
+    def train(notify):
         with quiet_optuna():
-            train_finalists(study, storage, definition, tell, replace(task, definition=definition))
+            train_finalists(study, storage, definition, notify, replace(task, definition=definition))
 
     return (study, storage, definition), train
 
@@ -231,7 +231,7 @@ class TestTrained:
         monkeypatch.setattr(runs, "run_trial", lambda *args, **kwargs: pytest.fail("trained"))
         monkeypatch.setattr(finalists.Task, "of", lambda definition: pytest.fail("data loaded"))
         before = len(load_study(storage, "tiny-refined").trials)
-        run_study(definition, url, workers=1, tell=lambda event: None)
+        run_study(definition, url, workers=1, notify=lambda event: None)
         assert len(load_study(storage, "tiny-refined").trials) == before
 
     def test_stopped_in_between_goes_on_there(self, train):

@@ -69,8 +69,8 @@ class TestSame:
         assert sum(note.startswith("same as trial ") for note in notes) == 8 - len(firsts)
 
     def test_one_that_was_stopped_early_stops_again_without_training(self, study_run, monkeypatch):
-        def stopped(*args, hear, **kwargs):
-            hear(trial.Report(0, 0.0, 1.0, 0.5, 0.25, float("nan")))
+        def stopped(*args, on_report, **kwargs):
+            on_report(trial.Report(0, 0.0, 1.0, 0.5, 0.25, float("nan")))
             raise optuna.TrialPruned
 
         monkeypatch.setattr(runner, "run_trial", stopped)

@@ -11,12 +11,12 @@ from sqlalchemy import text
 from branchfold.errors import StudyError
 from branchfold.search.console.outcome import refined_lines
 from branchfold.search.events import TrialReport
-from branchfold.search.run import runs
+from branchfold.search.run import repetition, runs
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
 from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
 from branchfold.search.run.runs import recipe_of
-from branchfold.search.run.worker import Interrupted
+from branchfold.search.run.signals import Interrupted
 from branchfold.search.trial.trial import Diverged
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
@@ -41,7 +41,7 @@ def ran(define, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recorder, "__call__", stop)
-        run_study(definition, url, workers=1, tell=lambda event: None)
+        run_study(definition, url, workers=1, notify=lambda event: None)
     return url
 
 
@@ -53,7 +53,7 @@ def opened(ran):
 
 def again(opened, number, events=None):
     study, storage = opened
-    return repeat_trial(study, storage, number, data_root=None, tell=[].append if events is None else events.append)
+    return repeat_trial(study, storage, number, data_root=None, notify=[].append if events is None else events.append)
 
 
 class TestRerun:
@@ -120,7 +120,7 @@ class TestRefine:
         events = []
         length = length or {"epochs": 3}
         companion, found = refine_trial(
-            study, storage, number, length=length, seeds=seeds, data_root=None, tell=events.append
+            study, storage, number, length=length, seeds=seeds, data_root=None, notify=events.append
         )
         assert (found.study, found.source.number, found.examples) == ("tiny", number, 288)
         assert found.trials == len(study.trials)
@@ -144,7 +144,7 @@ class TestRefine:
         assert {(event.number, event.total) for event in events} == {(i, 3) for i in range(4)}
         assert [trial.number for trial in study.trials] == before
 
-        repeated = repeat_trial(companion, opened[1], found[1].number, data_root=None, tell=lambda event: None)
+        repeated = repeat_trial(companion, opened[1], found[1].number, data_root=None, notify=lambda event: None)
         assert (len(repeated.after), repeated.difference) == (4, 0.0)
 
         _, same, events = self.refined(opened, seeds=(6,))
@@ -153,6 +153,17 @@ class TestRefine:
         companion, more, _ = self.refined(opened, seeds=(6, 7))
         assert [trial.number for trial in more] == [found[1].number, 2]
         assert len(companion.trials) == 3
+
+    def test_interrupted_it_leaves_nothing_running(self, opened, monkeypatch):
+        def interrupted(*args, **kwargs):
+            raise Interrupted
+
+        monkeypatch.setattr(repetition, "run_trial", interrupted)
+        with pytest.raises(Interrupted):
+            self.refined(opened, seeds=(99,))
+        companion = load_study(opened[1], "tiny-refined")
+        assert companion.trials[-1].user_attrs["seed"] == 99
+        assert companion.trials[-1].state == TrialState.FAIL
 
     def test_the_trials_own_seed_and_length_give_its_own_result(self, opened):
         _, (found,), _ = self.refined(opened, number=0, length={"epochs": 2})
@@ -170,7 +181,7 @@ class TestRefine:
         real = runs.run_trial
         monkeypatch.setattr(runs, "run_trial", sometimes)
         study, storage = opened
-        arguments = {"length": {"epochs": 1}, "seeds": (20, 21), "data_root": None, "tell": lambda event: None}
+        arguments = {"length": {"epochs": 1}, "seeds": (20, 21), "data_root": None, "notify": lambda event: None}
         _, refinement = refine_trial(study, storage, 0, **arguments)
         assert [trial.state.name for trial in refinement.runs] == ["COMPLETE", "PRUNED"]
         assert refinement.accuracy == refinement.runs[0].value
@@ -187,7 +198,7 @@ class TestRefine:
 
         study, storage = opened
         with pytest.raises(Interrupted):
-            refine_trial(study, storage, 0, length={"epochs": 1}, seeds=(30,), data_root=None, tell=stop)
+            refine_trial(study, storage, 0, length={"epochs": 1}, seeds=(30,), data_root=None, notify=stop)
         assert load_study(storage, "tiny-refined").trials[-1].state == TrialState.FAIL
 
     def test_length_in_compute(self, opened):

@@ -148,6 +148,16 @@ class TestInterrupted:
         assert release_interrupted(study, trial.number)
         assert study.ask().user_attrs == {"repeats": 0, "known": "fold-at-once"}
 
+    def test_a_queued_trial_that_had_proposed_nothing_or_little_comes_again_whole(self, study):
+        study.enqueue_trial({"training.lr": 0.5, "keep": 0.25})
+        for number in range(2):
+            trial = study.ask()
+            if number:
+                trial.suggest_float("training.lr", 0.1, 1.0)
+            assert release_interrupted(study, trial.number)
+        again = study.ask()
+        assert [again.suggest_float(name, 0.1, 1.0) for name in ("training.lr", "keep")] == [0.5, 0.25]
+
     def test_after_ctrl_c_in_optimize(self, study):
         def interrupted(trial):
             trial.suggest_float("training.lr", 0.1, 1.0)
