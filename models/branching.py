@@ -14,7 +14,10 @@ from .fitting.activations import input_batches
 from .fitting.choice import CHOICES
 from .fitting.initialisations import INITIALISATIONS
 from .layers.copying import deep_copy
+from .layers.modes import modes_of, set_modes
 from .tracing.inputs import ExampleInputs, as_inputs
+from .tracing.preserving import preserving_state
+from .tracing.wrappers import require_plain
 
 
 @torch.inference_mode(False)  # branches are to be trained
@@ -31,7 +34,8 @@ def add_branches(
     """A copy of `model` with a branch beside every group that is to be narrowed, at α = 1.
 
     Args:
-        model: any network that `torch.fx` can trace; it is not changed. Dtype, device and training mode carry over.
+        model: any network whose forward decides nothing by the values of tensors; it is not changed. Dtype, device
+            and training mode carry over.
         example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
         keep: the share of the channels that stays, in (0, 1], of every group; or {group name: share, or a channel count
             above 1 as an int}, where groups that are not named stay whole.
@@ -100,11 +104,9 @@ class _Method(NamedTuple):
 
 def _analysed(model: nn.Module, example_inputs: ExampleInputs) -> Analysis:
     """The analysis of a copy of `model`, whose layers a branched network may take over."""
-    if isinstance(model, BranchedNetwork) or not isinstance(model, nn.Module):
-        what = (
-            "a network that has branches already: fold it first" if isinstance(model, BranchedNetwork) else repr(model)
-        )
-        raise NetworkError(f"model must be a network, but got {what:.80}")
+    if isinstance(model, BranchedNetwork):
+        raise NetworkError("model must be a network, but got a network that has branches already: fold it first")
+    require_plain(model)
     return Analysis.of(deep_copy(model), example_inputs)
 
 
@@ -118,7 +120,8 @@ def _initialised(
     elif widths:
         batches = input_batches(analysis, data)
         try:
-            initialisation.fit(branched, analysis, batches, method.choice)
+            with preserving_state(branched.network):  # the data flows through it
+                initialisation.fit(branched, analysis, batches, method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
@@ -128,8 +131,7 @@ def _initialised(
 
 def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
     """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
-    for mine, given in zip(branched.network.modules(), model.modules(), strict=True):
-        mine.training = given.training
+    set_modes(branched.network, modes_of(model))
     branched.training = model.training
     for container in (branched.mixing, branched.compress, branched.narrow, branched.values, branched.blend):
         for module in container.modules():

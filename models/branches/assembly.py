@@ -12,6 +12,7 @@ from ..channels.reuse import blended_alike
 from ..layers.kinds import has_channel_parameters
 from ..layers.narrowing import own_tensor, with_channels
 from ..tracing.graph import IN_PLACE_FUNCTIONS
+from ..tracing.mode_graphs import ModeGraph
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
 from .modules import Blend, Compress
@@ -42,15 +43,17 @@ class Assembly:
     Attributes:
         plan: where the branches are.
         branches: the modules; P, E and the narrow copies hold nothing of use yet.
-        graph: what training runs; its nodes tell by `branch_call` what they do for a branch. It calls the original's
+        graph: what either mode runs; its nodes tell by `branch_call` what they do for a branch. It calls the original's
             layers as "network.…", the branches by their container's name, and reads "alphas" and "mixing".
-        evaluation: what evaluation runs: the same graph, unless it gives something else.
+        trained: what training runs of it: the same graph, unless evaluation runs something else.
+        evaluation: what evaluation runs of it, likewise.
         in_place: paths of layers that worked in place before the branches needed their input.
     """
 
     plan: Plan
     branches: Branches
     graph: fx.Graph
+    trained: fx.Graph
     evaluation: fx.Graph
     in_place: tuple[str, ...]
 
@@ -66,7 +69,8 @@ def assemble(analysis: Analysis, widths: Mapping[str, int]) -> Assembly:
     ordered = {group.name: widths[group.name] for group in analysis.groups if group.name in widths}
     builder = _Builder(analysis, ordered)
     graph = builder.build()
-    return Assembly(builder.plan(), builder.branches, graph, builder.evaluation(), in_place)
+    trained, evaluation = map(builder.of_mode, (analysis.graph.traced.training, analysis.graph.traced.evaluation))
+    return Assembly(builder.plan(), builder.branches, graph, trained, evaluation, in_place)
 
 
 def _make_out_of_place(analysis: Analysis) -> tuple[str, ...]:
@@ -101,7 +105,7 @@ class _Builder:
         self.blends: dict[str, tuple[Part, ...]] = {}
 
     def build(self) -> fx.Graph:
-        """The graph of training."""
+        """The graph of both modes."""
         for node in self.channels.nodes:
             self._add(node)
         wide = {*self.wide.values()}
@@ -112,18 +116,18 @@ class _Builder:
         """Where the branches are."""
         return Plan(self.widths, self.writers, self.carriers, self.values, self.readers, self.blends)
 
-    def evaluation(self) -> fx.Graph:
-        """The graph of evaluation: that of training, unless it gives something else."""
-        output = self.channels.traced.evaluation
-        if output is None:
+    def of_mode(self, mode: ModeGraph | None) -> fx.Graph:
+        """The graph of one mode: the whole, unless it gives something else."""
+        if mode is None:
             return self.graph
         graph = fx.Graph()
         env: dict[fx.Node, fx.Node] = {}
         for node in self.graph.nodes:
             if node.op != "output":
                 env[node] = graph.node_copy(node, env.__getitem__)
-        graph.output(fx.map_arg(output, lambda node: env[self.wide[node]]))
-        graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))
+        graph.output(fx.map_arg(mode.result, lambda node: env[self.wide[node]]))
+        runs = {env[self.wide[node]] for node in mode.nodes}
+        graph.eliminate_dead_code(is_impure_node=lambda node: node in runs or node.op in ("placeholder", "output"))
         return graph
 
     def _add(self, node: fx.Node) -> None:

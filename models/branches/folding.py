@@ -16,7 +16,9 @@ from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
+from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
+from ..tracing.plain_layers import restore_classes
 from .network import BranchedNetwork
 from .plan import Part
 
@@ -128,6 +130,7 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
         if part.group in chosen:
             owner, _, name = path.rpartition(".")
             network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values.at(path))
+    restore_classes(network)
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     if rest:
         return _with_branches_of(branched, network, rest)
@@ -150,6 +153,11 @@ def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
     instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
     for path, parts in branched.plan.carriers.items():
         instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)
+    for path in branched.plan.carriers:
+        folded = instead[layer(path)]
+        assert isinstance(folded, nn.Module)
+        for name, child in layer(path).named_children():  # of a layer that the user's code gave some
+            folded._modules[name] = instead.get(child) or deep_copy(child, instead)  # type: ignore[assignment]
     return deep_copy(branched.network, instead)
 
 
@@ -217,10 +225,9 @@ def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...
 
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
     """The partly folded network with the branches that remain, their weights and α as they were."""
-    training = {name: module.training for name, module in network.named_modules()}
+    modes = modes_of(network)
     rest = BranchedNetwork.at(Analysis.of(network, branched.example), widths)
-    for name, module in rest.network.named_modules():
-        module.training = training[name]
+    set_modes(rest.network, modes)
     for path in rest.plan.writers:
         rest.compress.put(path, deep_copy(branched.compress.at(path)))
     for path in rest.plan.carriers:

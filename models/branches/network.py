@@ -13,6 +13,8 @@ from ..channels.groups import Analysis, ChannelGroup
 from .assembly import Assembly, assemble
 from .modules import BLENDINGS, Mixing
 
+_UNPICKLED = ("graph", "trained", "evaluation", "_programs")
+
 
 class BranchedNetwork(nn.Module):
     """The network at α between 1 (only the original is heard) and 0 (only the branches).
@@ -24,8 +26,9 @@ class BranchedNetwork(nn.Module):
         narrow: channelwise layer's path → its narrow copy.
         values: path of a parameter with a value for each channel → its narrow copy.
         blend: name of a blend in the plan → E, and the blending.
-        graph: what training runs.
-        evaluation: what evaluation runs; mostly the same graph.
+        graph: what either mode runs.
+        trained: what training runs of it; mostly the whole graph.
+        evaluation: what evaluation runs of it; mostly the whole graph.
         mixing: what each example hears while the network trains.
         alphas: (G,) α of each group with a branch.
         groups: all channel groups of the original.
@@ -45,7 +48,7 @@ class BranchedNetwork(nn.Module):
         self.example = _few_examples(traced.inputs)
         self.groups: tuple[ChannelGroup, ...] = analysis.groups
         self.plan, self.in_place = assembly.plan, assembly.in_place
-        self.graph, self.evaluation = assembly.graph, assembly.evaluation
+        self.graph, self.trained, self.evaluation = assembly.graph, assembly.trained, assembly.evaluation
         self.compress, self.narrow = assembly.branches.compress, assembly.branches.narrow
         self.blend, self.values = assembly.branches.blend, assembly.branches.values
         like = next((p for p in self.network.parameters() if p.is_floating_point()), torch.zeros(()))
@@ -65,15 +68,15 @@ class BranchedNetwork(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the graphs and the generated programs, which cannot be pickled."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("graph", "evaluation", "_programs")}
+        return {key: value for key, value in self.__dict__.items() if key not in _UNPICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         again = assemble(Analysis.of(self.network, self.example), self.plan.widths)
-        self.graph, self.evaluation, self._programs = again.graph, again.evaluation, {}
+        self.graph, self.trained, self.evaluation, self._programs = again.graph, again.trained, again.evaluation, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        graph = self.graph if self.training else self.evaluation
+        graph = self.trained if self.training else self.evaluation
         if graph not in self._programs:
             self._programs[graph] = _compiled(graph)
         return self._programs[graph](self, *args, **kwargs)
@@ -115,7 +118,7 @@ class BranchedNetwork(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BranchedNetwork":
         # The graph and the program know the network by name only: copies share them.
-        memo.update({id(graph): graph for graph in (self.graph, self.evaluation)})
+        memo.update({id(graph): graph for graph in (self.graph, self.trained, self.evaluation)})
         twin = self.__class__.__new__(self.__class__)
         memo[id(self)] = twin
         twin.__dict__ = {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()}

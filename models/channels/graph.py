@@ -40,7 +40,7 @@ class ChannelGraph:
         called = [node for node in self.nodes if node.op == "call_module"]
         self._calls = Counter(str(node.target) for node in called)
         read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
-        self._read = {target.rpartition(".")[0] for target in read}
+        self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
         self._owners = _parameter_owners(self.traced.network)
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
@@ -139,7 +139,7 @@ class ChannelGraph:
         return [source for source in node.all_input_nodes if shape_of(source) is not None]
 
     def is_aliased(self, node: fx.Node) -> bool:
-        """Whether `node` changes a tensor in place that something later still reads."""
+        """Whether `node` changes a tensor in place that something later still reads, the network's own among them."""
         if node in self._alone or not self.is_in_place(node):
             return False
         alike, found = [node, *node.all_input_nodes[:1]], set()
@@ -150,6 +150,8 @@ class ChannelGraph:
             # Nothing in this memory from before an operation that was alone in it is read after that operation.
             before = () if tensor in self._alone else tensor.meta.get("shares", ())
             alike += {*before, *views} - found
+        if any(tensor.op == "get_attr" for tensor in found):
+            return True
         users = {user for tensor in found - {node} for user in tensor.users}
         if any(self._order[user] > self._order[node] for user in users):
             return True
@@ -179,14 +181,14 @@ class ChannelGraph:
             return f"{name} has forward hooks"
         if name in self._refused:
             return self._refused[name]
-        if name in self._read:
-            return f"the code reads {name}'s tensors"
         if name in self.traced.sized:
             return f"the code reads {name}'s size"
+        if name in self._read:
+            return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
-        for parameter in module.parameters():
-            others = self._owners[id(parameter)] - {name}
+        for parameter in module._parameters.values():
+            others = {path for path in self._owners[id(parameter)] if self.traced.modules.get(path) is not module}
             if others:
                 return f"{name} shares weights with {min(others) or 'the network itself'}"
         if len(node.args) != 1 or node.kwargs:

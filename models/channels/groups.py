@@ -42,7 +42,7 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> tuple[Cha
     """The channel groups of a network, in forward order, found from its graph; the model is not changed.
 
     Args:
-        model: any network that `torch.fx` can trace.
+        model: any network whose forward decides nothing by the values of tensors.
         example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
 
     Raises:

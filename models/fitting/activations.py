@@ -28,7 +28,7 @@ def sensitivity(
     is, not what it costs the network's accuracy.
 
     Args:
-        model: any network that `torch.fx` can trace; it is not changed.
+        model: any network whose forward decides nothing by the values of tensors; it is not changed.
         example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
         data: a few hundred examples: a tensor of inputs, or an iterable of batches. The example inputs by default.
 

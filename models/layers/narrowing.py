@@ -18,11 +18,19 @@ def with_channels(module: nn.Module, channels: Tensor) -> nn.Module:
     """A copy of a channelwise layer that holds `channels` (k,) of its C channels: parameters and running statistics."""
     if not has_channel_parameters(module):
         return deep_copy(module)
+    module = _without_children(module)
     narrow = deep_copy(module, {tensor: tensor for tensor in channel_tensors(module).values()})
     for name, tensor in channel_tensors(narrow).items():
         _put(narrow, name, tensor.detach()[channels].clone())
     declare_width(narrow, len(channels))
     return narrow
+
+
+def _without_children(module: nn.Module) -> nn.Module:
+    """The layer alone, of one that the code gave children, such as a BatchNorm its activation."""
+    alone = object.__new__(type(module))
+    alone.__dict__ = {**module.__dict__, "_modules": {}}
+    return alone
 
 
 def joined(pieces: Sequence[tuple[nn.Module, Tensor]]) -> nn.Module:

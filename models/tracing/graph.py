@@ -1,25 +1,27 @@
 """A network as a `torch.fx` graph whose nodes know the shapes that flow through them."""
 
-import inspect
 import operator
-import os
 import traceback
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from ...errors import NetworkError, one_line
-from ..layers.kinds import is_known_whole
+from ..layers.copying import deep_copy
 from ..layers.modes import preserving_modes
-from .inputs import ExampleInputs, as_inputs
-from .mode_graphs import merge_modes
+from .inputs import ExampleInputs, as_inputs, copied
+from .mode_graphs import ModeGraph, merge_modes
+from .plain_layers import call_plain_layers, make_plain
+from .preserving import preserving_state
 from .propagation import alike, run_both
-from .sizes import recorded_sizes
+from .recorder import LIBRARIES, held_tensors
+from .session import Recording, record
+from .sizes import TRACING
+from .values import UntraceableError
+from .wrappers import require_plain
 
 # Functions that change their first argument, with the twin that does not.
 IN_PLACE_FUNCTIONS = {
@@ -29,8 +31,6 @@ IN_PLACE_FUNCTIONS = {
     operator.itruediv: operator.truediv,
 }
 
-_LIBRARIES = (f"{Path(torch.__file__).parent}{os.sep}", f"{Path(__file__).parent}{os.sep}")
-
 
 @dataclass(frozen=True)
 class TracedNetwork:
@@ -39,30 +39,22 @@ class TracedNetwork:
     For the example inputs, `meta["shape"]` of a node is the shape of the tensor it yields, and `meta["shares"]` holds
     the inputs in whose memory that tensor lies: it is a view of them, or they were changed in place.
 
-    The graph is that of training. Where evaluation gives something else, without auxiliary heads for example,
-    `evaluation` is its output in the graph's nodes. `sized` are the layers whose size the code reads.
+    Where training computes something else than evaluation, the graph holds what either does, and yields what training
+    does; `evaluation` and `training` say what each runs and yields, None where both run the whole graph. `sized` are
+    the layers whose size the code reads.
     """
 
     network: nn.Module
     graph: fx.Graph
     modules: Mapping[str, nn.Module]
     inputs: tuple[Any, ...]
-    evaluation: Any = None
+    evaluation: ModeGraph | None = None
+    training: ModeGraph | None = None
     sized: frozenset[str] = frozenset()
 
-    def evaluated(self) -> set[fx.Node]:
+    def evaluated(self) -> Collection[fx.Node]:
         """The nodes that evaluation runs."""
-        if self.evaluation is None:
-            return set(self.graph.nodes)
-        alive: list[fx.Node] = []
-        fx.map_arg(self.evaluation, alive.append)
-        seen: set[fx.Node] = set()
-        while alive:
-            node = alive.pop()
-            if node not in seen:
-                seen.add(node)
-                alive += node.all_input_nodes
-        return seen
+        return list(self.graph.nodes) if self.evaluation is None else self.evaluation.nodes
 
     def module(self, node: fx.Node) -> nn.Module:
         """The leaf module that a `call_module` node calls."""
@@ -75,38 +67,98 @@ def shape_of(node: object) -> tuple[int, ...] | None:
 
 
 def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
-    """Traces `network` and propagates the example inputs' shapes; the network itself is left as it was.
+    """Records what `network` does with the example inputs; the network itself is left as it was.
 
-    Both modes are traced: where `forward` hands `self.training` to a function such as `F.dropout`, the graph reads the
-    mode when it runs; what training alone computes is left out of evaluation.
+    Both modes are recorded where the forward asks for its mode: where it hands `self.training` to a function such as
+    `F.dropout`, the graph reads the mode when it runs.
 
     Raises:
-        NetworkError: if the network cannot be traced (the message names the line that stopped it), computes something
-            in evaluation that it does not compute in training, or does not accept the example inputs.
+        NetworkError: if the network cannot be traced (the message names the line that stopped it), or does not accept
+            the example inputs.
     """
-    if not isinstance(network, nn.Module):
-        raise NetworkError(f"model must be a network, but got {network!r:.80}")
-    inputs = as_inputs(example_inputs)
-    # The tracer hangs the constants that it meets on the root module: on shallow copies, so not on the user's.
-    network, twin = _shallow_copy(network), _shallow_copy(network)
-    with preserving_modes(network):
-        with recorded_sizes(network) as sized:
-            graph = _trace_mode(network.train(), inputs)
-            evaluation = merge_modes(graph, _trace_mode(twin.eval(), inputs))
+    require_plain(network)
+    with TRACING:
+        return _trace(network, as_inputs(example_inputs))
+
+
+def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
+    recordings = [_recorded(network, inputs, training=False)]
+    if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
+        recordings.append(_recorded(network, inputs, training=True))
+    known = _with_plain_layers(network, recordings)
+    for recording in recordings:
+        known.__dict__.update(recording.constants)
+    graph = recordings[0].graph
+    with torch.inference_mode(False), preserving_state(network), preserving_modes(known), torch.no_grad():
         network.eval()
-        modules = dict(network.named_modules(remove_duplicate=False))
+        known.eval()
         try:
-            with torch.no_grad():
-                traced, given = run_both(network, graph, inputs)
+            traced, given = run_both(network, known, graph, inputs)
         except Exception as error:
-            shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-            raise NetworkError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}") from error
-    if evaluation is None and not alike(traced, given):
+            raise _not_accepted(inputs, error) from error
+    if not alike(traced, given):
         raise NetworkError(
             f"{type(network).__name__} cannot be traced: its graph gives other outputs than the network itself for the "
-            f"example inputs (an operation with `out=`, or Python state that changes from call to call?)"
+            f"example inputs (Python state that changes from call to call?)"
         )
-    return TracedNetwork(network, graph, modules, inputs, evaluation, frozenset(sized))
+    evaluation, training = None, None
+    if len(recordings) == 2:
+        graph, evaluation, training = merge_modes(recordings[1].graph, graph)
+    modules = dict(known.named_modules(remove_duplicate=False))
+    sized = frozenset().union(*(recording.sized for recording in recordings))
+    return TracedNetwork(known, graph, modules, inputs, evaluation, training, sized)
+
+
+def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> Recording:
+    with preserving_state(network):
+        network.train(training)
+        try:
+            return record(network, inputs)
+        except Exception as error:
+            reason, place = error, _user_line(error)
+    _call(network, inputs, training=training)
+    told = f"the code {reason}" if isinstance(reason, UntraceableError) else one_line(reason)
+    mode = " in training mode" if training else ""
+    raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
+
+
+def _with_plain_layers(network: nn.Module, recordings: Sequence[Recording]) -> nn.Module:
+    """A copy of the network that shares its tensors; what the code writes out as functions is layers there."""
+    last = recordings[-1].plain
+    agreed = [p for p in last if all(p in r.plain and r.plain[p].is_like(last[p]) for r in recordings)]
+    if not agreed:
+        return _shallow_copy(network)  # constants that the forward makes are hung on it, not on the user's
+    for recording in recordings:
+        call_plain_layers(recording.graph, [recording.plain[path] for path in agreed])
+    known = deep_copy(network, {tensor: tensor for tensor in held_tensors(network)})
+    make_plain(known, [last[path] for path in agreed])
+    return known
+
+
+def _call(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> None:
+    """Calls the network: where it fails on the inputs itself, tracing it is not what went wrong.
+
+    Raises:
+        NetworkError: if it does not accept them.
+    """
+    with preserving_state(network), torch.inference_mode(False), torch.no_grad():
+        network.train(training)
+        try:
+            network(*copied(inputs))
+        except Exception as error:
+            raise _not_accepted(inputs, error) from error
+
+
+def _not_accepted(inputs: Sequence[Any], error: Exception) -> NetworkError:
+    if isinstance(error, NetworkError):
+        return error
+    shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
+    return NetworkError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
+
+
+def _changes_with_the_mode(network: nn.Module) -> bool:
+    """Whether a module of the user's does something of its own when its mode is set."""
+    return any(type(module).train is not nn.Module.train for module in network.modules())
 
 
 def _shallow_copy(network: nn.Module) -> nn.Module:
@@ -116,60 +168,8 @@ def _shallow_copy(network: nn.Module) -> nn.Module:
     return twin
 
 
-class _Proxy(fx.Proxy):
-    """Records `x += y` as what it does, changing x in place; torch's own proxy records `x = x + y`."""
-
-
-def _record_in_place(function: Callable[..., Any]) -> Callable[..., fx.Proxy]:
-    def method(self: fx.Proxy, other: object) -> fx.Proxy:
-        return self.tracer.create_proxy("call_function", function, (self, other), {})
-
-    return method
-
-
-for _function in IN_PLACE_FUNCTIONS:
-    setattr(_Proxy, f"__{_function.__name__}__", _record_in_place(_function))
-
-
-class _Tracer(fx.Tracer):
-    """Keeps whole what a rule speaks of by its type."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_known_whole(m) or super().is_leaf_module(m, module_qualified_name)
-
-    def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
-
-    def create_arg(self, a: Any) -> Any:
-        """An ordered dict stays one: torch's own tracer makes it a plain dict."""
-        if type(a) is OrderedDict:
-            items = [(key, super(_Tracer, self).create_arg(value)) for key, value in a.items()]
-            return self.create_node("call_function", OrderedDict, (items,), {})
-        return super().create_arg(a)
-
-
-def _trace_mode(network: nn.Module, inputs: Sequence[Any]) -> fx.Graph:
-    left_out = _left_out(network, len(inputs))
-    try:
-        graph = _Tracer().trace(network, concrete_args=left_out or None)
-        for node in graph.nodes:
-            if node.op == "placeholder" and (name := str(node.target).rpartition("_")[0]) in left_out:
-                node.target = name  # torch numbers them, but callers know them by their own name
-        return graph
-    except Exception as error:
-        place = _user_line(error)
-        reason = one_line(error)
-        raise NetworkError(f"{type(network).__name__} cannot be traced{place}: {reason}") from error
-
-
-def _left_out(network: nn.Module, given: int) -> dict[str, Any]:
-    """Arguments of `forward` that no input is given for and whose default decides its way; the graph insists on it."""
-    parameters = list(inspect.signature(network.forward).parameters.values())[given:]
-    return {p.name: p.default for p in parameters if p.default is None or isinstance(p.default, bool | str)}
-
-
 def _user_line(error: BaseException) -> str:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_LIBRARIES)]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(LIBRARIES)]
     if not frames:
         return ""
     frame = frames[-1]

@@ -1,60 +1,76 @@
-"""The graph of evaluation found in that of training."""
+"""The graphs of both modes as one: what they have in common once, what either does alone beside it."""
 
-from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 from torch import fx
 
-from ...errors import NetworkError
+
+class ModeGraph(NamedTuple):
+    """What one mode runs of a graph.
+
+    Attributes:
+        nodes: what it runs, in the graph's order.
+        result: what it yields, in nodes of the graph.
+    """
+
+    nodes: frozenset[fx.Node]
+    result: Any
 
 
-def merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> Any:
-    """Finds the graph of evaluation in that of training; arguments that are the mode itself are read at run time.
+def merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> tuple[fx.Graph, ModeGraph | None, ModeGraph | None]:
+    """Finds the graph of evaluation in that of training, and adds what is not there.
+
+    Arguments that are False in evaluation and True in training are the mode itself: they are read at run time.
 
     Returns:
-        The output of evaluation in nodes of `graph`; None where both modes give the same.
+        `graph`, which yields what training does; what evaluation and what training run of it, None where both modes
+        run all of it.
     """
     found: dict[fx.Node, fx.Node] = {}
-    candidates = iter(list(graph.nodes))
+    ahead = [node for node in graph.nodes if node.op != "output"]
+    output = next(node for node in reversed(graph.nodes) if node.op == "output")
+    trained, position, modes = {*ahead}, 0, set()
+    arguments: list[int | str]
     for node in evaluated.nodes:
-        if node.target is OrderedDict:
-            found[node] = _container(graph, node, found)
-            continue
-        for twin in candidates:
-            modes = _mode_arguments(node, twin, found)
-            if node.op == "output" or modes is not None:
-                break
-        else:
-            raise NetworkError(
-                "the network's forward computes in evaluation what it does not compute in training; give it one path"
-            )
         if node.op == "output":
             break
-        assert modes is not None
+        match = _match(node, ahead[position:], found)
+        if match is None:
+            with graph.inserting_before(ahead[position] if position < len(ahead) else output):
+                twin, arguments = graph.node_copy(node, found.__getitem__), []
+        else:
+            twin, arguments = match
+            position = ahead.index(twin, position) + 1
         found[node] = twin
-        if modes:
-            _read_mode(graph, twin, modes)
-    outputs = [next(n for n in reversed(g.nodes) if n.op == "output") for g in (graph, evaluated)]
-    result = fx.map_arg(outputs[1].args[0], found.__getitem__)
-    same = len(found) == len([n for n in graph.nodes if not _is_mode(n)]) - 1 and str(result) == str(outputs[0].args[0])
-    return None if same else result
+        twin.meta.update({key: fx.map_arg(node.meta[key], found.__getitem__) for key in _FLOW if key in node.meta})
+        if arguments:
+            modes.add(_read_mode(graph, twin, arguments))
+    result = fx.map_arg(next(reversed(evaluated.nodes)).args[0], found.__getitem__)
+    mine = {*found.values()}
+    if mine == trained and str(result) == str(output.args[0]):
+        return graph, None, None
+    return graph, ModeGraph(frozenset(mine | modes), result), ModeGraph(frozenset(trained | modes), output.args[0])
 
 
-def _container(graph: fx.Graph, node: fx.Node, found: Mapping[fx.Node, fx.Node]) -> fx.Node:
-    """The node of `graph` that puts the same tensors into an ordered dict, made where training returns others."""
-    for twin in graph.nodes:
-        if _mode_arguments(node, twin, found) is not None:
-            return twin
-    with graph.inserting_before(next(n for n in reversed(graph.nodes) if n.op == "output")):
-        return graph.node_copy(node, found.__getitem__)
+_FLOW = ("shape", "shares")
+
+
+def _match(
+    node: fx.Node, candidates: Iterable[fx.Node], found: Mapping[fx.Node, fx.Node]
+) -> tuple[fx.Node, list[int | str]] | None:
+    """The first of the candidates that does the same, and which of its arguments are the mode."""
+    for twin in candidates:
+        if (node.op, node.target) == (twin.op, twin.target):
+            modes = _mode_arguments(node, twin, found)
+            if modes is not None:
+                return twin, modes
+    return None
 
 
 def _mode_arguments(node: fx.Node, twin: fx.Node, found: Mapping[fx.Node, fx.Node]) -> list[int | str] | None:
     """Which arguments are False in evaluation and True in training; None if the nodes do different things."""
-    if (node.op, node.target) != (twin.op, twin.target) or len(node.args) != len(twin.args):
-        return None
-    if node.kwargs.keys() != twin.kwargs.keys() or any(source not in found for source in node.all_input_nodes):
+    if len(node.args) != len(twin.args) or node.kwargs.keys() != twin.kwargs.keys():
         return None
     mine, theirs = _arguments(node), _arguments(twin)
     modes: list[int | str] = []
@@ -72,14 +88,11 @@ def _arguments(node: fx.Node) -> dict[int | str, Any]:
     return arguments
 
 
-def _read_mode(graph: fx.Graph, node: fx.Node, arguments: list[int | str]) -> None:
+def _read_mode(graph: fx.Graph, node: fx.Node, arguments: list[int | str]) -> fx.Node:
     with graph.inserting_before(node):
         # The stack's keys count repeated calls ("block@1"), its values start with the plain path.
         owner = next(reversed((node.meta.get("nn_module_stack") or {"": ("",)}).values()))[0]
         mode = graph.get_attr(f"{owner}.training" if owner else "training")
     node.args = tuple(mode if i in arguments else a for i, a in enumerate(node.args))
     node.kwargs = {key: mode if key in arguments else value for key, value in node.kwargs.items()}
-
-
-def _is_mode(node: fx.Node) -> bool:
-    return node.op == "get_attr" and str(node.target).rpartition(".")[2] == "training"
+    return mode

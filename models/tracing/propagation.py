@@ -15,9 +15,16 @@ from .inputs import copied
 _COSTLY = (*CONVOLUTIONS, nn.Linear)
 
 
-def run_both(network: nn.Module, graph: fx.Graph, inputs: Sequence[Any]) -> tuple[Any, Any]:
-    """The outputs of the graph and of the network itself; the graph's nodes learn their shapes."""
-    beside = _ShapePropagation(network, graph, copied(inputs))
+def run_both(network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: Sequence[Any]) -> tuple[Any, Any]:
+    """The outputs of the graph and of the network itself; the graph's nodes learn their shapes.
+
+    Args:
+        network: what is called.
+        known: the same layers under the same names, with what else the graph reads.
+        graph: of `network`.
+        inputs: the forward's arguments.
+    """
+    beside = _ShapePropagation(network, known, graph, copied(inputs))
     handles = [module.register_forward_hook(beside.follow) for module in beside.costly_modules()]
     try:
         given = network(*copied(inputs))
@@ -34,11 +41,11 @@ class _ShapePropagation(fx.Interpreter):
     is computed twice: a graph that differs from the network gets other tensors, and its own results from there on.
     """
 
-    def __init__(self, network: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...]) -> None:
-        super().__init__(network, garbage_collect_values=True, graph=graph)
+    def __init__(self, network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...]) -> None:
+        super().__init__(known, garbage_collect_values=True, graph=graph)
         self.args_iter = iter(inputs)
         self.ahead = deque(graph.nodes)
-        layers = {path: m for path, m in self.submodules.items() if type(m) in _COSTLY and not has_hooks(m)}
+        layers = {path: m for path, m in network.named_modules() if type(m) in _COSTLY and not has_hooks(m)}
         called = [node for node in graph.nodes if node.op == "call_module"]
         self.costly = {node: layers[str(node.target)] for node in called if node.target in layers}
 

@@ -1,13 +1,16 @@
-"""Layers whose size a forward reads: the trace keeps the number, which narrowing would change."""
+"""Layers whose size a forward reads, which narrowing would change, and modules whose mode it reads."""
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ..layers.kinds import behaves_as
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
 
 _SIZES = {
     "in_channels",
@@ -23,32 +26,30 @@ _SIZES = {
 }
 
 
-# What is patched is patched for the whole process, by `torch.fx` as well: one thread traces at a time.
-_TRACING = threading.RLock()
+# What is patched is patched for the whole process, by the recording session as well: one thread traces at a time.
+TRACING = threading.RLock()
 
 
 @contextmanager
-def recorded_sizes(network: nn.Module) -> Iterator[set[str]]:
+def recorded_sizes(network: nn.Module, recorder: "Recorder") -> Iterator[set[str]]:
     """Collects the paths of torch's own layers whose size is read meanwhile, as an attribute or from `parameters()`.
 
-    Their forwards do not run while a network is traced: what reads a size is the user's code. What other threads read
-    is their own affair, and another thread that would record waits until this one is done.
+    Layers' own forwards are not listened to: what else reads a size is the user's code. What other threads read is
+    their own affair, and another thread that would record waits until this one is done. Modules whose mode is read are
+    noted on the recorder.
     """
     paths = {id(layer): path for path, layer in network.named_modules()}
     read: set[str] = set()
-    mine = threading.get_ident()
 
     def recorded(self: nn.Module, name: str) -> Any:
-        if (
-            name in _SIZES
-            and threading.get_ident() == mine
-            and id(self) in paths
-            and behaves_as(self).__module__.startswith("torch.nn.")
-        ):
-            read.add(paths[id(self)])
+        if (name == "training" or name in _SIZES) and id(self) in paths and recorder.is_listening():
+            if name == "training":
+                recorder.modes_read.add(self)
+            elif behaves_as(self).__module__.startswith("torch.nn."):
+                read.add(paths[id(self)])
         return object.__getattribute__(self, name)
 
-    with _TRACING:
+    with TRACING:
         before = nn.Module.__dict__.get("__getattribute__")
         nn.Module.__getattribute__ = recorded  # type: ignore[method-assign,assignment]
         try:

@@ -27,7 +27,8 @@ def follow(node: fx.Node, graph: ChannelGraph) -> None:
     """Applies the rule of one node."""
     if node.op == "output":
         sources = list(node.all_input_nodes)
-        fx.map_arg(graph.traced.evaluation, sources.append)
+        if graph.traced.evaluation is not None:
+            fx.map_arg(graph.traced.evaluation.result, sources.append)
         for source in sources:
             if source in graph.layouts:
                 graph.layouts[source].fix(_OUTPUT)

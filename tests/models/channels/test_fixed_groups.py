@@ -107,12 +107,12 @@ FIXED = {
         "the code reads first's tensors",
     ),
     "in place while in use": (
-        lambda net, x: F.relu(x, inplace=True) + x.sigmoid(),
+        lambda net, x: F.relu(x.detach(), inplace=True) + x.sigmoid(),
         {},
         "relu changes it in place while it is still in use",
     ),
     "in place by a module while in use": (
-        lambda net, x: net.relu(x) + x.sigmoid(),
+        lambda net, x: net.relu(x.detach()) + x.sigmoid(),
         {"relu": nn.ReLU(inplace=True)},
         "relu changes it in place while it is still in use",
     ),

@@ -292,7 +292,7 @@ def test_what_changes_tensors_in_place_is_fitted_in_the_forwards_order(functiona
     def changing(net, x):
         y = net.fixed(x)
         a = net.last(F.relu(net.first(y)))
-        y.mul_(0.5)
+        y.detach().mul_(0.5)
         return a + net.last(F.relu(net.first(torch.tanh(y)))) + y.mean()
 
     layers = {"fixed": conv(3, 3, 3), "first": conv(3, 6, 3), "last": nn.Conv2d(6, 2, 1)}

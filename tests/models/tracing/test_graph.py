@@ -4,7 +4,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import fx, nn
+from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
@@ -79,12 +79,27 @@ def in_training_two_outputs(net, x):
     return (net.second(y), y) if net.training else net.second(y)
 
 
-@pytest.mark.parametrize("forward", [in_training_longer, in_training_other])
-def test_another_forward_in_training_is_refused(functional, forward):
-    network = functional(forward, **layers()).eval()
-    with pytest.raises(NetworkError, match="computes in evaluation what it does not compute in training"):
-        channel_groups(network, X)
+def in_training_around(net, x):
+    x = net.first(x)
+    x = x if net.training else x.tanh()
+    return net.second(F.relu(x))
+
+
+@pytest.mark.parametrize("forward", [in_training_longer, in_training_other, in_training_around])
+def test_another_forward_in_training_is_followed_beside_that_of_evaluation(functional, forward):
+    network, x = functional(forward, **layers()).double().eval(), X.double()
+    assert channel_groups(network, x)[0].prunable
     assert not any(module.training for module in network.modules())
+    branched = add_branches(network, x, keep=0.5)
+    for training in (True, False):
+        torch.testing.assert_close(branched.train(training)(x), network.train(training)(x), rtol=1e-9, atol=1e-12)
+    branched.set_alpha(0.0)
+    folded = fold(branched)
+    answers = []
+    for training in (True, False):
+        answers.append(folded.train(training)(x))
+        torch.testing.assert_close(branched.train(training)(x), answers[-1], rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(*answers)
 
 
 def test_what_training_alone_computes_is_left_out_of_evaluation(functional):
@@ -212,7 +227,7 @@ def test_optional_arguments_decide_the_way_through_the_forward():
         assert torch.equal(branched(*inputs), network(*inputs))
         branched.set_alpha(0)
         torch.testing.assert_close(fold(branched)(*inputs), branched(*inputs))
-    with pytest.raises(AssertionError, match="mask has been specialized to have value None"):
+    with pytest.raises(NetworkError, match=r"traced with mask=None, but got a tensor of shape \(2, 1, 6, 9\)"):
         add_branches(network, x, keep=0.5)(x, mask)
 
 
@@ -297,15 +312,21 @@ def test_costly_layers_run_once_for_the_network_and_its_graph(functional, monkey
     runs = []
     for kind in (nn.Conv2d, nn.Linear):
         inner = kind.forward
-        monkeypatch.setattr(kind, "forward", lambda self, x, inner=inner: runs.append(self) or inner(self, x))
+        monkeypatch.setattr(kind, "forward", lambda self, x, inner=inner: runs.append((self, x)) or inner(self, x))
     network = functional(forward, last=nn.Linear(4, 3), **layers())
     channel_groups(network, X)
-    assert runs == [network.first, network.second, network.last]
+    # What is recorded is recorded without values.
+    assert [layer for layer, x in runs if not x.is_meta] == [network.first, network.second, network.last]
+
+
+def is_traced(x):
+    """Whether a tensor flows through a trace."""
+    return bool(vars(x))
 
 
 def real_only(x, factor, in_place=False):
     """What no trace sees."""
-    if isinstance(x, fx.Proxy):
+    if is_traced(x):
         return x
     return x.mul_(factor) if in_place else x * factor
 
@@ -317,7 +338,7 @@ def real_only(x, factor, in_place=False):
         lambda net, x: net.second(real_only(F.relu(net.first(x)), 2.0)),
         lambda net, x: real_only(net.second(F.relu(net.first(x))), 2.0),
         lambda net, x: net.second(real_only(net.first(x), 2.0, in_place=True)),
-        lambda net, x: net.second(F.relu((net.first if isinstance(x, fx.Proxy) else net.other)(x))),
+        lambda net, x: net.second(F.relu((net.first if is_traced(x) else net.other)(x))),
         lambda net, x: net.second(F.relu(net.first(input=real_only(x, 2.0)))),
         lambda net, x: (net.second(net.first(x)), net.second(net.first(real_only(x, 2.0)))),
     ],

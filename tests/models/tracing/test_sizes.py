@@ -7,6 +7,7 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models.tracing.recorder import Recorder
 from branchfold.models.tracing.sizes import recorded_sizes
 
 EXAMPLE = torch.randn(4, 3, 9, 7, dtype=torch.float64)
@@ -108,7 +109,7 @@ def test_threads_record_what_their_own_code_reads():
         entered.wait(10)
         assert (network[0].in_features, network[1].out_features) == (3, 2)
         looked.set()
-        with recorded_sizes(network) as theirs:  # waits for the other thread
+        with recorded_sizes(network, Recorder(network)) as theirs:  # waits for the other thread
             order.append("second")
             assert network[1].in_features == 4
         return theirs
@@ -116,7 +117,7 @@ def test_threads_record_what_their_own_code_reads():
     order = []
     with ThreadPoolExecutor(1) as other:
         waiting = other.submit(look)
-        with recorded_sizes(network) as mine:
+        with recorded_sizes(network, Recorder(network)) as mine:
             entered.set()
             assert looked.wait(10)
             assert network[0].out_features == 4

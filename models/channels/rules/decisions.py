@@ -1,0 +1,20 @@
+"""What tracing itself puts into a graph: what the code decided by."""
+
+from torch import fx
+
+from ...tracing.numbers import insisted
+from ...tracing.recorder import expect_parts
+from ...tracing.session import expect_argument
+from ..graph import ChannelGraph
+from .registry import rule_for
+
+
+@rule_for(functions=(insisted,))
+def _insisted(node: fx.Node, graph: ChannelGraph) -> None:
+    """A size by which the code decides must stay what it is."""
+    graph.fix(node, "the code decides by its number of channels")
+
+
+@rule_for(functions=(expect_parts, expect_argument))
+def _expected(node: fx.Node, graph: ChannelGraph) -> None:
+    """Says nothing of channels."""

@@ -1,0 +1,175 @@
+"""One call of a network, recorded: its arguments made placeholders, torch's ways in led to the recorder meanwhile."""
+
+import inspect
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx import _symbolic_trace as symbolic_trace
+
+from ...errors import NetworkError
+from .numbers import Origin
+from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
+from .recorder import Listening, Recorder
+from .sizes import recorded_sizes
+
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_PURE = {getattr, operator.getitem, *(getattr(operator, name) for name in _ARITHMETIC)}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What one call of a network did.
+
+    Attributes:
+        graph: its nodes; `meta["shape"]` and `meta["shares"]` as in a `TracedNetwork`.
+        modes_read: modules whose mode the forward asked for.
+        sized: layers whose size it asked for.
+        constants: name of an attribute that the graph reads → tensor that is no attribute of the network.
+        plain: layers that the code writes out, by their paths.
+    """
+
+    graph: fx.Graph
+    modes_read: frozenset[nn.Module]
+    sized: frozenset[str]
+    constants: dict[str, Tensor]
+    plain: dict[str, PlainLayer]
+
+    def asks_for_the_mode(self) -> bool:
+        """Whether the other mode may give another graph."""
+        return bool(self.modes_read) or depends_on_the_mode(self.plain)
+
+
+def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
+    """Records what the network does in the mode that it is in; nothing is computed."""
+    recorder = Recorder(network)
+    args, kwargs = _arguments(recorder, network, inputs)
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        recorded_sizes(network, recorder) as sized,
+        _redirected(recorder),
+    ):
+        with Listening(recorder):
+            result = network(*args, **kwargs)
+        recorder.create_node("output", "output", (recorder.create_arg(result),), {})
+    _remove_unused(recorder.graph)
+    plain = find_plain_layers(recorder.graph, network)
+    return Recording(recorder.graph, frozenset(recorder.modes_read), frozenset(sized), recorder.constants, plain)
+
+
+def expect_argument(value: Any, found: Any, name: str) -> None:
+    """What a graph calls for an argument that decides the forward's way.
+
+    Raises:
+        NetworkError: if the argument is another than that which the network was traced with.
+    """
+    if value is not found and (isinstance(value, Tensor) or found is None or value != found):
+        told = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
+        raise NetworkError(
+            f"the network was traced with {name}={found!r}, but got {told:.80}; trace it with such inputs"
+        )
+
+
+def _arguments(recorder: Recorder, network: nn.Module, inputs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """The forward's arguments as placeholders: tensors and numbers are followed, others decide its way."""
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    fixed: list[tuple[fx.Node, Any]] = []
+    rest = list(inputs)
+    for name, parameter in inspect.signature(network.forward).parameters.items():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            if rest:
+                node = recorder.create_node("placeholder", f"*{name}", (), {})
+                args += recorder.given(tuple(rest), _at(node))
+                rest = []
+            continue
+        if parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        positional = parameter.kind is not parameter.KEYWORD_ONLY
+        default = () if parameter.default is parameter.empty else (parameter.default,)
+        if not (positional and rest) and not default:
+            break  # the call will tell what is missing
+        node = recorder.create_node("placeholder", name, default, {})
+        value = rest.pop(0) if positional and rest else parameter.default
+        if value is None or isinstance(value, bool | str):
+            fixed.append((node, value))
+        else:
+            value = recorder.given(value, _at(node))
+        if positional:
+            args.append(value)
+        else:
+            kwargs[name] = value
+    for node, value in fixed:
+        recorder.create_node("call_function", expect_argument, (node, value, str(node.target)), {})
+    return [*args, *rest], kwargs
+
+
+def _at(node: fx.Node) -> Origin:
+    return Origin(lambda: node)
+
+
+@contextmanager
+def _redirected(recorder: Recorder) -> Iterator[None]:
+    """Calls of layers, of functions that `fx.wrap` marks, and of autograd functions go to the recorder."""
+    call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
+    wrapped = [(scope, name) for (_, name), scope in symbolic_trace._wrapped_fns_to_patch.items() if name in scope]
+    before = [scope[name] for scope, name in wrapped]
+
+    def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if module is recorder.root or not recorder.is_listening():
+            return call(module, *args, **kwargs)
+        if recorder.is_leaf_module(module, ""):
+            return recorder.leaf(module, args, kwargs, call)
+        with recorder.entered(module):
+            return call(module, *args, **kwargs)
+
+    def applied(kind: Any, *args: Any, **kwargs: Any) -> Any:
+        run = apply.__get__(None, kind)
+        if not recorder.is_listening():
+            return run(*args, **kwargs)
+        return recorder.whole(run, args, kwargs)
+
+    try:
+        nn.Module.__call__ = called  # type: ignore[method-assign]
+        torch.autograd.Function.apply = classmethod(applied)
+        for (scope, name), function in zip(wrapped, before, strict=True):
+            if _takes_the_mode(function):
+                scope[name] = _kept_whole(recorder, function)
+        yield
+    finally:
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        torch.autograd.Function.apply = apply
+        for (scope, name), function in zip(wrapped, before, strict=True):
+            scope[name] = function
+
+
+def _takes_the_mode(function: Any) -> bool:
+    """Whether a function is told the mode: traced into, it would be two functions."""
+    return inspect.isfunction(function) and "training" in inspect.signature(function).parameters
+
+
+def _kept_whole(recorder: Recorder, function: Callable[..., Any]) -> Callable[..., Any]:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        if not recorder.is_listening():
+            return function(*args, **kwargs)
+        return recorder.whole(function, args, kwargs)
+
+    return called
+
+
+def _remove_unused(graph: fx.Graph) -> None:
+    """Sizes and attributes that the forward read and made nothing of."""
+    for node in reversed(list(graph.nodes)):
+        reads = node.op == "get_attr" or (node.op == "call_function" and node.target in _PURE)
+        if reads and not node.users and not (node.op == "call_function" and _is_computed(node)):
+            graph.erase_node(node)
+
+
+def _is_computed(node: fx.Node) -> bool:
+    """Whether it computes a tensor that nothing reads, which is left to whoever builds a graph of this one."""
+    return "shape" in node.meta and node.target not in (getattr, operator.getitem)

@@ -1,0 +1,77 @@
+"""Torch's functions on tensors without values, of the "meta" device: they give shapes, dtypes and memory layouts."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .numbers import is_traced
+
+_META = torch.device("meta")
+# What refuses a single value a channel while it trains, as there is in an example of batch 1.
+_SHAPE_KEEPING: set[Any] = {F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm}
+# Quicker than torch's own answer, which is Python for these.
+_LAST_IN_PLACE = {F.relu, F.relu6, F.silu, F.hardswish, F.hardsigmoid}
+_SHAPE_KEEPING |= _LAST_IN_PLACE
+_MOVES = {"cpu", "cuda"}
+
+
+def without_values(value: Any) -> Any:
+    """A value with its tensors on the "meta" device, of the same shapes, strides and dtypes, and with plain numbers."""
+    if isinstance(value, Tensor):
+        return _empty(value)
+    if is_traced(value):
+        return value.value
+    if isinstance(value, torch.device):
+        return _META
+    if isinstance(value, slice):
+        return slice(*map(without_values, (value.start, value.stop, value.step)))
+    if isinstance(value, torch.Size):
+        return torch.Size(map(without_values, value))
+    if isinstance(value, dict):
+        return {key: without_values(item) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(without_values, value))
+    return value
+
+
+def _empty(tensor: Tensor) -> Tensor:
+    if tensor.is_meta or tensor.layout is not torch.strided:
+        return tensor
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META)
+
+
+def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a function yields for arguments without values."""
+    name = getattr(function, "__name__", "")
+    args, kwargs = without_values(args), without_values(kwargs)
+    if name == "to" and isinstance(args[1] if len(args) > 1 else None, str):
+        args = (args[0], _META, *args[2:])
+    if isinstance(kwargs.get("device"), str | int):
+        kwargs["device"] = _META
+    if function in _SHAPE_KEEPING:
+        x = args[0] if args else kwargs["input"]
+        in_place = kwargs.get("inplace", function in _LAST_IN_PLACE and args[-1] is True)
+        return x.add_(0) if in_place else torch.empty_like(x)
+    if name in _MOVES:
+        return args[0].detach()
+    if name == "pin_memory":
+        return args[0].clone()
+    if _makes_anew(name, args, kwargs):
+        kwargs["device"] = _META
+    return function(*args, **kwargs)
+
+
+def _makes_anew(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    return name in _FACTORIES and not any(isinstance(x, Tensor) for x in args)
+
+
+_FACTORIES = frozenset(
+    """
+    arange linspace logspace zeros ones empty full rand randn randint randperm eye tensor as_tensor
+    tril_indices triu_indices scalar_tensor bartlett_window blackman_window hamming_window hann_window
+    kaiser_window fftfreq rfftfreq empty_strided normal
+    """.split()  # noqa: SIM905
+)
