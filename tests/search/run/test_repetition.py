@@ -11,7 +11,7 @@ from sqlalchemy import text
 from branchfold.errors import StudyError
 from branchfold.search.console.outcome import refined_lines
 from branchfold.search.events import TrialReport
-from branchfold.search.run import repetition, runs
+from branchfold.search.run import runs
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
 from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
@@ -158,7 +158,7 @@ class TestRefine:
         def interrupted(*args, **kwargs):
             raise Interrupted
 
-        monkeypatch.setattr(repetition, "run_trial", interrupted)
+        monkeypatch.setattr(runs, "run_trial", interrupted)
         with pytest.raises(Interrupted):
             self.refined(opened, seeds=(99,))
         companion = load_study(opened[1], "tiny-refined")
