@@ -36,7 +36,8 @@ def add_branches(
     Args:
         model: any network whose forward decides nothing by the values of tensors; it is not changed. Dtype, device
             and training mode carry over.
-        example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
+        example_inputs: a tensor (N, C, H, W), a sequence of the forward's positional arguments, or a dict of them by
+            name.
         keep: the share of the channels that stays, in (0, 1], of every group; or {group name: share, or a channel count
             above 1 as an int}, where groups that are not named stay whole.
         init: "least-squares" fits the branches to `data`; "selection" keeps channels as they are and gives the others
@@ -54,7 +55,7 @@ def add_branches(
     method = _Method.of(init, channels)
     analysis = _analysed(model, example_inputs)
     widths = kept_widths(analysis.groups, keep, multiple)
-    return _initialised(analysis, widths, method, model, [as_inputs(example_inputs)] if data is None else data)
+    return _initialised(analysis, widths, method, model, [as_inputs(example_inputs, model)] if data is None else data)
 
 
 @torch.inference_mode(False)
@@ -83,7 +84,7 @@ def branched_at(
     method = _Method.of(init, channels)
     analysis = _analysed(model, example_inputs)
     fitting = fitting_widths(analysis.groups, widths)
-    return _initialised(analysis, fitting, method, model, [as_inputs(example_inputs)] if data is None else data)
+    return _initialised(analysis, fitting, method, model, [as_inputs(example_inputs, model)] if data is None else data)
 
 
 class _Method(NamedTuple):

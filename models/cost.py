@@ -8,16 +8,16 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import NetworkError
 from .channels.groups import Analysis, ChannelGroup
 from .channels.layouts import Layout
-from .layers.kinds import channel_tensors, has_channel_parameters, kernel_size, kind_of
+from .layers.kinds import CONVOLUTIONS, channel_tensors, has_channel_parameters, kernel_size, kind_of
 from .layers.modes import evaluating
 from .tracing.graph import shape_of
-from .tracing.inputs import ExampleInputs, copied
+from .tracing.inputs import ExampleInputs, copied, first_tensor
 
 
 class Cost(NamedTuple):
@@ -88,6 +88,10 @@ class CostModel:
         one = np.zeros_like(width)
         one[0] = 1
         source = node.all_input_nodes[0]
+        if graph.roles[node] == "carry" and _mixes_positions(layer, graph.layouts[node]):
+            positions = prod(shape) / shape[graph.layouts[node].dim] / batch_size(graph.traced.inputs)
+            self._macs += runs * positions * layer.weight[0].numel() * np.outer(width, one)  # type: ignore[index]
+            return
         if graph.roles[node] == "write":
             reads = self._form(graph.layouts[source], analysis)
         elif kind is not None and has_channel_parameters(layer):
@@ -109,6 +113,11 @@ class CostModel:
                 self._parameters += len(channel_tensors(layer).keys() & layer._parameters.keys()) * np.outer(width, one)
 
 
+def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:
+    """Whether a layer has one weight for all channels, which are its positions or have such."""
+    return isinstance(layer, nn.Linear) or (isinstance(layer, CONVOLUTIONS) and layout.dim != 1)
+
+
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
     with evaluating(model), FlopCounterMode(display=False) as counter:
@@ -118,4 +127,6 @@ def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
 
 def batch_size(inputs: tuple[object, ...]) -> int:
     """The number of examples in the forward's arguments."""
-    return next(len(x) for x in inputs if isinstance(x, Tensor))
+    first = first_tensor(inputs)
+    assert first is not None
+    return len(first)

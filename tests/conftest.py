@@ -315,6 +315,7 @@ def assert_folds(randomise, randomise_branches) -> Callable[..., set[str]]:
         stage = branched
         for name in names:
             stage = fold(stage, groups=[name])
+            _assert_equal(stage(*inputs), branched(*inputs))
         for mode in training:  # after training once more, with the statistics that it left
             wanted = branched.train(mode)(*inputs)
             _assert_equal(small.train(mode)(*inputs), wanted)

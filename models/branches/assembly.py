@@ -1,22 +1,26 @@
 """The graph that runs a network and its branches, built beside the original's."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor, fx, nn
 
-from ..channels.graph import is_in_place_method
 from ..channels.groups import Analysis
+from ..channels.in_place import is_in_place_method
 from ..channels.parameters import values_at
 from ..channels.reuse import blended_alike
-from ..layers.kinds import has_channel_parameters
+from ..layers.kinds import CONVOLUTIONS, has_channel_parameters
 from ..layers.narrowing import own_tensor, with_channels
+from ..tracing.attributes import AttributeNumber
 from ..tracing.graph import IN_PLACE_FUNCTIONS
+from ..tracing.inputs import first_tensor
 from ..tracing.mode_graphs import ModeGraph
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
-from .modules import Blend, Compress
-from .plan import Part, Plan, kept_places
+from .modules import Blend, Compress, CompressParts
+from .plan import Part, Plan, WidthForm, kept_places
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Branches:
         blend: name of a blend in the plan → E, and the blending.
     """
 
-    compress: LayersByPath[Compress] = field(default_factory=LayersByPath)
+    compress: LayersByPath[Compress | CompressParts] = field(default_factory=LayersByPath)
     narrow: LayersByPath[nn.Module] = field(default_factory=LayersByPath)
     values: ParametersByPath = field(default_factory=ParametersByPath)
     blend: LayersByPath[Blend] = field(default_factory=LayersByPath)
@@ -90,6 +94,10 @@ class _Builder:
 
     def __init__(self, analysis: Analysis, widths: dict[str, int]) -> None:
         self.analysis, self.channels, self.widths = analysis, analysis.graph, widths
+        self.known = {**{group.name: group.width for group in analysis.groups}, **widths}
+        self.attributes = {
+            attribute: WidthForm(*analysis.form_by_group(form)) for attribute, form in self.channels.attributes.items()
+        }
         self.positions = {name: i for i, name in enumerate(widths)}
         self.alike = blended_alike(self.channels)
         self.graph, self.branches = fx.Graph(), Branches()
@@ -98,9 +106,9 @@ class _Builder:
         self.blended: dict[fx.Node, fx.Node] = {}
         self.alphas: fx.Node | None = None
         # What the plan will say.
-        self.writers: dict[str, str] = {}
+        self.writers: dict[str, tuple[Part, ...]] = {}
         self.carriers: dict[str, tuple[Part, ...]] = {}
-        self.values: dict[str, Part] = {}
+        self.values: dict[str, tuple[Part, ...]] = {}
         self.readers: dict[str, str] = {}
         self.blends: dict[str, tuple[Part, ...]] = {}
 
@@ -114,7 +122,7 @@ class _Builder:
 
     def plan(self) -> Plan:
         """Where the branches are."""
-        return Plan(self.widths, self.writers, self.carriers, self.values, self.readers, self.blends)
+        return Plan(self.widths, self.writers, self.carriers, self.values, self.readers, self.blends, self.attributes)
 
     def of_mode(self, mode: ModeGraph | None) -> fx.Graph:
         """The graph of one mode: the whole, unless it gives something else."""
@@ -146,41 +154,49 @@ class _Builder:
             self.readers[str(node.target)] = self.alike[blended].name
         parts = self._parts(node)
         if any(part.branched for part in parts):
-            self.thin[node] = self._compress(node, parts[0]) if role == "write" else self._carry(node, parts)
+            self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
+        elif self._counts_widths(node):
+            thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
+            self._narrow_numbers(thin)
+            self.thin[node] = mark(thin, Kind.SHARED, str(node.target))
 
     def _mixed(self) -> fx.Node:
         inputs = zip(self.wide.values(), self.channels.traced.inputs, strict=False)
-        first = next(node for node, value in inputs if isinstance(value, Tensor))
+        first, held = next((node, value) for node, value in inputs if first_tensor(value) is not None)
+        while not isinstance(held, Tensor):  # the tensor lies in a dict, list or tuple
+            items = held.items() if isinstance(held, Mapping) else enumerate(held)
+            key, held = next((key, item) for key, item in items if first_tensor(item) is not None)
+            first = self.graph.call_function(operator.getitem, (first, key))
         return self.graph.call_module("mixing", (self.graph.get_attr("alphas"), first))
 
     def _parts(self, node: fx.Node) -> tuple[Part, ...]:
-        layout = self.channels.layouts.get(node)
-        if layout is None:
-            return ()
-        names = self.analysis.segment_groups(layout)
         return tuple(
             Part(name, segment.channels.width, self.widths.get(name or "", segment.channels.width), segment.span)
-            for name, segment in zip(names, layout.segments, strict=True)
+            for layout in self.channels.layouts_of(node)
+            for name, segment in zip(self.analysis.segment_groups(layout), layout.segments, strict=True)
         )
+
+    def _counts_widths(self, node: fx.Node) -> bool:
+        """Whether a node yields numbers that follow from the widths of narrow tensors."""
+        yields = node in self.channels.numbers or node in self.channels.sizes
+        return yields and any(source in self.thin for source in node.all_input_nodes)
 
     def _call(self, kind: Kind, path: str, args: Sequence[fx.Node | None]) -> fx.Node:
         return mark(self.graph.call_module(_target(kind, path), tuple(args)), kind, path)
 
-    def _compress(self, node: fx.Node, part: Part) -> fx.Node:
+    def _compress(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
         path = str(node.target)
         if path not in self.writers:
-            layer, group = self.channels.traced.module(node), part.group
-            weight = own_tensor(layer, "weight")
-            assert weight is not None
-            assert group is not None
-            P = weight.new_zeros(part.kept, part.width)
-            bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept)
-            self.branches.compress.put(path, Compress(P, bias, self.channels.layouts[node].dim))
-            self.writers[path] = group
+            layer, dim = self.channels.traced.module(node), self.channels.layouts[node].dim
+            mixing = {i: _new_compress(layer, part, dim) for i, part in enumerate(parts) if part.branched}
+            sizes = [part.width * part.span for part in parts]
+            self.branches.compress.put(path, mixing[0] if len(parts) == 1 else CompressParts(mixing, sizes, dim))
+            self.writers[path] = parts
         return self._call(Kind.COMPRESS, path, (self.wide[node],))
 
     def _carry(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
         thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
+        self._narrow_numbers(thin)
         if self.channels.is_in_place(node):
             _write_out_of_place(thin)
         kind, path = self._carried_by(node, parts), str(node.target)
@@ -188,17 +204,31 @@ class _Builder:
             thin.target = _own(node) if kind is Kind.SHARED else _target(kind, path)
         return mark(thin, kind, path)
 
+    def _narrow_numbers(self, node: fx.Node) -> None:
+        """Gives numbers that follow from widths, through the network's attributes, their value on the narrow side."""
+
+        def narrow(value: Any) -> Any:
+            if not isinstance(value, AttributeNumber) or not any(a in self.attributes for a in value.terms):
+                return value
+            forms = {a: self.attributes[a].at(self.known) if a in self.attributes else a.value for a in value.terms}
+            return int(sum((factor * forms[a] for a, factor in value.terms.items()), value.constant))
+
+        node.args = fx.node.map_aggregate(node.args, narrow)
+        node.kwargs = fx.node.map_aggregate(node.kwargs, narrow)
+
     def _carried_by(self, node: fx.Node, parts: tuple[Part, ...]) -> Kind:
         """What carries the narrow channels on, put among the branches if it is new."""
         path = str(node.target)
         if node.op == "get_attr":
             parameter = self.channels.traced.network.get_parameter(path)
             self.branches.values.put(path, values_at(parameter, kept_places(parts)))
-            self.values[path] = parts[0]
+            self.values[path] = parts
             return Kind.VALUES
         if node.op != "call_module":
             return Kind.SHARED
         layer = self.channels.traced.module(node)
+        if isinstance(layer, CONVOLUTIONS) and self.channels.layouts[node].dim != 1:
+            return Kind.SHARED  # it slides along the channels
         # A value for all channels alike that several groups may use stays one: the layer's own.
         alone = next(layer.parameters(), None) is not None and self.channels.calls(node) == 1
         if not alone and not has_channel_parameters(layer):
@@ -226,6 +256,14 @@ class _Builder:
             expand=[like.new_zeros(part.width, part.kept) if part.branched else None for part in parts],
             dim=self.channels.layouts[source].dim,
         )
+
+
+def _new_compress(layer: nn.Module, part: Part, dim: int) -> Compress:
+    weight = own_tensor(layer, "weight")
+    assert weight is not None
+    P = weight.new_zeros(part.kept, part.width)
+    bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept * part.span)
+    return Compress(P, bias, dim, part.span)
 
 
 def _own(node: fx.Node) -> str:

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis
+from ..channels.parameters import value_dim
 from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.plain_layers import restore_classes
+from .attributes import require_alike, rewrite_attributes
+from .modules import CompressParts, compress_of
 from .network import BranchedNetwork
 from .plan import Part
 
@@ -26,26 +29,30 @@ from .plan import Part
 _MANY_POSITIONS = 16
 
 
-def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """P after a writer: W'[a] = Σ_b P[a,b] W[b] and b' = P b + p.
+def fold_compress(
+    weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None, span: int = 1
+) -> tuple[Tensor, Tensor | None]:
+    """P after a writer: W'[a] = Σ_b P[a,b] W[b] and b' = P b + p; likewise for each of a channel's S places.
 
     Args:
-        weight: (C, in, *kernel) of the writer.
-        bias: (C,), or None for a writer without one.
+        weight: (C·S, in, *kernel) of the writer.
+        bias: (C·S,), or None for a writer without one.
         P: (k, C).
-        p: (k,), or None.
+        p: (k·S,), or None.
+        span: S, places that each channel takes in what is written.
 
     Returns:
-        The weight (k, in, *kernel) and the bias (k,), None where there is neither `bias` nor `p`.
+        The weight (k·S, in, *kernel) and the bias (k·S,), None where there is neither `bias` nor `p`.
     """
     dtype = _precision(weight)
     P = P.to(dtype)
-    folded = _mixed(P, weight.to(dtype)).to(weight.dtype)
+    by_channel = weight.to(dtype).unflatten(0, (-1, span))
+    folded = _mixed(P, by_channel).flatten(0, 1).to(weight.dtype)
     if bias is None and p is None:
         return folded, None
-    shift = torch.zeros(P.shape[0], dtype=dtype, device=P.device) if p is None else p.to(dtype)
+    shift = torch.zeros(P.shape[0] * span, dtype=dtype, device=P.device) if p is None else p.to(dtype)
     if bias is not None:
-        shift = shift + P @ bias.to(dtype)
+        shift = shift + (P @ bias.to(dtype).view(-1, span)).flatten()
     return folded, shift.to(weight.dtype)
 
 
@@ -110,7 +117,8 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
             `carry_optimizer_state` takes an optimizer along.
 
     Raises:
-        NetworkError: if `branched` is any other network without branches, or a group has none.
+        NetworkError: if `branched` is any other network without branches, a group has none, or numbers that the
+            network's modules hold follow from widths in a way that does not show until the folded network runs.
     """
     if isinstance(groups, str):
         raise NetworkError(f"groups must be a collection of names, but got {groups!r}: write [{groups!r}]")
@@ -120,21 +128,31 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
         _chosen(groups or (), ())
         return branched
     chosen = _chosen(groups, branched.plan.widths)
+    network = _folded(branched, chosen)
+    rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
+    if rest:
+        return _with_branches_of(branched, network, rest)
+    if branched.plan.attributes:
+        twin = deep_copy(branched).double()
+        require_alike(twin, _folded(twin, chosen))
+    _FOLDED.add(network)
+    return network
+
+
+def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
+    """The network without these branches; of others nothing is left but the original's wide layers."""
     network = _copied_to_fold(branched, chosen)
     for path in branched.in_place:
         network.get_submodule(path).inplace = True  # type: ignore[assignment]
     with torch.no_grad():
         for path in _layers_of(branched, chosen):
             _fold_layer(branched, path, network.get_submodule(path), chosen)
-    for path, part in branched.plan.values.items():
-        if part.group in chosen:
+    for path, parts in branched.plan.values.items():
+        if any(part.branched and part.group in chosen for part in parts):
             owner, _, name = path.rpartition(".")
-            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values.at(path))
+            network.get_submodule(owner)._parameters[name] = _folded_values(branched, path, parts, chosen)
+    rewrite_attributes(branched, network, chosen)
     restore_classes(network)
-    rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
-    if rest:
-        return _with_branches_of(branched, network, rest)
-    _FOLDED.add(network)
     return network
 
 
@@ -166,31 +184,52 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
     plan = branched.plan
     blends = {name for name, parts in plan.blends.items() if any(p.branched and p.group in chosen for p in parts)}
     reading = [path for path, blend in plan.readers.items() if blend in blends]
-    return list(dict.fromkeys((*reading, *(path for path, group in plan.writers.items() if group in chosen))))
+    writing = [path for path, parts in plan.writers.items() if any(p.branched and p.group in chosen for p in parts)]
+    return list(dict.fromkeys((*reading, *writing)))
 
 
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
     weight = by_output(layer, weight)
-    parts = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
-    compress = branched.compress.at(path) if branched.plan.writers.get(path) in chosen else None
-    compress_first = compress is not None and _is_cheaper_first(compress.weight, parts)
-    if compress is not None and compress_first:
-        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
-    if parts:
+    read = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
+    written = branched.plan.writers.get(path, ())
+    compress_first = _is_cheaper_first(written, read)
+    if written and compress_first:
+        weight, bias = _fold_parts(weight, bias, branched, path, chosen)
+    if read:
         weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
-    if compress is not None and not compress_first:
-        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
+    if written and not compress_first:
+        weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     set_weight(layer, by_output(layer, weight), bias)
 
 
-def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
+def _fold_parts(
+    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, path: str, chosen: set[str]
+) -> tuple[Tensor, Tensor | None]:
+    """A writer's weight and bias with the P of each part whose group is folded."""
+    parts, module = branched.plan.writers[path], branched.compress.at(path)
+    sizes = [part.width * part.span for part in parts]
+    biases = [None] * len(parts) if bias is None else bias.split(sizes)
+    folded = []
+    for i, (part, w, b) in enumerate(zip(parts, weight.split(sizes), biases, strict=True)):
+        if part.branched and part.group in chosen:
+            compress = compress_of(module, i)
+            w, b = fold_compress(w, b, compress.weight, compress.bias, part.span)
+        folded.append((w, b))
+    if len(folded) == 1:
+        return folded[0]
+    shifts = [b for _, b in folded if b is not None]
+    return torch.cat([w for w, _ in folded]), torch.cat(shifts) if shifts else None
+
+
+def _is_cheaper_first(written: tuple[Part, ...], read: tuple[Part, ...]) -> bool:
     """Whether P before the expands takes fewer multiplications than P after them."""
-    kept, out = P.shape
-    wide = sum(part.width * part.span for part in parts)
-    narrow = sum(part.kept * part.span for part in parts)
-    expand = sum(part.width * part.kept * part.span for part in parts if part.branched)  # for each row of the weight
+    out = sum(part.width * part.span for part in written)
+    kept = sum(part.kept * part.span for part in written)
+    wide = sum(part.width * part.span for part in read)
+    narrow = sum(part.kept * part.span for part in read)
+    expand = sum(part.width * part.kept * part.span for part in read if part.branched)  # for each row of the weight
     return kept * (out * wide + expand) <= out * (expand + kept * narrow)
 
 
@@ -223,13 +262,41 @@ def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...
     return joined(pieces)
 
 
+def _folded_values(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Parameter:
+    """The narrow values; where branches remain, the original's."""
+    narrow = branched.values.at(path)
+    if all(part.group in chosen or not part.branched for part in parts):
+        return copy.deepcopy(narrow)
+    whole = branched.network.get_parameter(path)
+    dim = value_dim(tuple(whole.shape))
+    assert dim is not None
+    wide_pieces = whole.detach().split([part.width * part.span for part in parts], dim)
+    narrow_pieces = narrow.detach().split([part.kept * part.span for part in parts], dim)
+    pieces = [
+        wide if part.branched and part.group not in chosen else kept
+        for part, wide, kept in zip(parts, wide_pieces, narrow_pieces, strict=True)
+    ]
+    return nn.Parameter(torch.cat(pieces, dim), narrow.requires_grad)
+
+
+def _take_compress(rest: BranchedNetwork, branched: BranchedNetwork, path: str, parts: tuple[Part, ...]) -> None:
+    """Gives a writer's parts that still have a branch the P that they had."""
+    old, new = branched.compress.at(path), rest.compress.at(path)
+    if isinstance(new, CompressParts):
+        for i, part in enumerate(parts):
+            if part.branched:
+                new.parts[str(i)] = deep_copy(compress_of(old, i))
+    else:
+        rest.compress.put(path, deep_copy(old))
+
+
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
     """The partly folded network with the branches that remain, their weights and α as they were."""
     modes = modes_of(network)
     rest = BranchedNetwork.at(Analysis.of(network, branched.example), widths)
     set_modes(rest.network, modes)
-    for path in rest.plan.writers:
-        rest.compress.put(path, deep_copy(branched.compress.at(path)))
+    for path, parts in rest.plan.writers.items():
+        _take_compress(rest, branched, path, parts)
     for path in rest.plan.carriers:
         rest.narrow.put(path, deep_copy(branched.narrow.at(path)))
     for path in rest.plan.values:

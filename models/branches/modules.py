@@ -1,6 +1,6 @@
 """Branches: the narrow twin beside a group's layers, heard in proportion 1 − α by the group's readers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -14,20 +14,50 @@ class Compress(nn.Module):
 
     Attributes:
         weight: (k, C).
-        bias: (k,), only where the writer has a bias, so that folding adds no parameter.
+        bias: (k · span,), only where the writer has a bias, so that folding adds no parameter.
+        span: places that each channel takes; P treats each of a channel's places alike.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, dim: int) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, dim: int, span: int = 1) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight)
         self.bias = None if bias is None else nn.Parameter(bias)
-        self.dim = dim
+        self.dim, self.span = dim, span
 
     def forward(self, y: Tensor) -> Tensor:
-        return mix_channels(y, self.weight, self.bias, self.dim)
+        if self.span == 1:
+            return mix_channels(y, self.weight, self.bias, self.dim)
+        z = mix_spans(y, self.weight, self.span, self.dim)
+        return z if self.bias is None else z + self.bias.view(-1, *(1,) * (z.dim() - 1 - self.dim))
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]} -> {self.weight.shape[0]}, bias={self.bias is not None}"
+
+
+class CompressParts(nn.Module):
+    """A P for each part of a writer's channels whose group has a branch; the other parts pass as they are.
+
+    Attributes:
+        parts: number of the part → its P.
+        sizes: places of each part.
+    """
+
+    def __init__(self, parts: Mapping[int, Compress], sizes: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({str(i): part for i, part in parts.items()})
+        self.sizes, self.dim = list(sizes), dim
+
+    def forward(self, y: Tensor) -> Tensor:
+        pieces = y.split(self.sizes, self.dim)
+        mixed = [self.parts[str(i)](x) if str(i) in self.parts else x for i, x in enumerate(pieces)]
+        return torch.cat(mixed, self.dim)
+
+
+def compress_of(module: Compress | CompressParts, part: int) -> Compress:
+    """The P of one part of a writer's channels."""
+    found = module.parts[str(part)] if isinstance(module, CompressParts) else module
+    assert isinstance(found, Compress)
+    return found
 
 
 def _one_or_the_other(alphas: Tensor, draws: Tensor) -> Tensor:
@@ -123,10 +153,7 @@ class Blend(nn.Module):
         return torch.addcmul(self._mix(z, (1 - alpha[group]) * self.expand[str(i)], i), a, alpha[group])
 
     def _mix(self, z: Tensor, E: Tensor, i: int) -> Tensor:
-        if self.spans[i] == 1:
-            return mix_channels(z, E, None, self.dim)
-        by_channel = z.unflatten(self.dim, (E.shape[1], self.spans[i]))
-        return mix_channels(by_channel, E, None, self.dim).flatten(self.dim, self.dim + 1)
+        return mix_spans(z, E, self.spans[i], self.dim)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{kept} -> {full}" for full, kept in self.sizes)
@@ -140,6 +167,14 @@ def for_examples(factors: Tensor, x: Tensor) -> Tensor:
     pieces, rest = divmod(len(x), len(factors))
     each = factors[:1].expand(len(x)) if rest else factors.repeat_interleave(pieces)
     return each.reshape(-1, *(1,) * (x.dim() - 1))
+
+
+def mix_spans(x: Tensor, weight: Tensor, span: int, dim: int) -> Tensor:
+    """Weight (out, in) applied to dimension `dim` of x, where each channel takes `span` places: to each place alike."""
+    if span == 1:
+        return mix_channels(x, weight, None, dim)
+    by_channel = x.unflatten(dim, (weight.shape[1], span))
+    return mix_channels(by_channel, weight, None, dim).flatten(dim, dim + 1)
 
 
 def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None, dim: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis, ChannelGroup
+from ..tracing.inputs import first_tensor, with_tensors
 from .assembly import Assembly, assemble
 from .modules import BLENDINGS, Mixing
 
@@ -113,7 +114,7 @@ class BranchedNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Dtype and device: the example goes along."""
-        self.example = tuple(fn(x) if isinstance(x, Tensor) else x for x in self.example)
+        self.example = tuple(with_tensors(x, fn) for x in self.example)
         return super()._apply(fn, recurse)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "BranchedNetwork":
@@ -130,14 +131,14 @@ def _few_examples(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
     Tensors of another length than the first are taken to have no batch dimension.
     """
-    size = len(inputs[0])
+    first = first_tensor(inputs)
+    assert first is not None
+    size = len(first)
 
-    def few(x: Any) -> Any:
-        if not isinstance(x, Tensor):
-            return x
+    def few(x: Tensor) -> Tensor:
         return (x[:2] if x.dim() > 0 and len(x) == size else x).detach().clone()
 
-    return tuple(map(few, inputs))
+    return tuple(with_tensors(x, few) for x in inputs)
 
 
 def _compiled(graph: fx.Graph) -> Callable[..., Any]:

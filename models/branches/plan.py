@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor
+
+from ..tracing.attributes import Attribute
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,40 @@ class Part:
 
 
 @dataclass(frozen=True)
+class WidthForm:
+    """A whole number that follows from widths: constant + Σ factor · width, by group."""
+
+    constant: Fraction
+    factors: dict[str, Fraction]
+
+    def at(self, widths: Mapping[str, int]) -> int:
+        """Its value where every group has the width given."""
+        value = self.constant + sum(factor * widths[name] for name, factor in self.factors.items())
+        assert value.denominator == 1
+        return int(value)
+
+
+@dataclass(frozen=True)
 class Plan:
     """Where the branches are; everything is named by module path or by blend.
 
     Attributes:
         widths: group → channels kept, for the groups with a branch; the order is that of the vector α.
-        writers: module path → group that its output belongs to, for writers with a compress.
+        writers: module path → parts of the channels that it writes, for writers with a compress.
         carriers: module path → parts of the channels that it treats, for channelwise layers with a narrow copy.
-        values: parameter's path → the part of the channels that it holds a value for.
+        values: parameter's path → parts of the channels that it holds a value for.
         readers: module path → name of the blend it reads.
         blends: name → parts of the tensor that is blended.
+        attributes: numbers that modules of the network hold and that follow from widths → how.
     """
 
     widths: dict[str, int]
-    writers: dict[str, str]
+    writers: dict[str, tuple[Part, ...]]
     carriers: dict[str, tuple[Part, ...]]
-    values: dict[str, Part]
+    values: dict[str, tuple[Part, ...]]
     readers: dict[str, str]
     blends: dict[str, tuple[Part, ...]]
+    attributes: dict[Attribute, WidthForm]
 
 
 def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """Follows channels through a traced network: which layers write them, which carry them on, which read them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,8 +10,11 @@ from torch.nn.utils import parametrize
 
 from ..layers.kinds import behaves_as, has_channel_parameters
 from ..layers.narrowing import has_hooks
-from ..tracing.graph import IN_PLACE_FUNCTIONS, TracedNetwork, shape_of
+from ..tracing.attributes import Attribute, AttributeNumber
+from ..tracing.graph import TracedNetwork, shape_of
+from .in_place import is_in_place, reading_results
 from .layouts import Channels, Layout, Segment
+from .numbers import Form, make_equal
 
 Role = Literal["write", "carry"]
 
@@ -25,17 +28,24 @@ class ChannelGraph:
         layouts: node → layout of the tensor it yields.
         roles: "write" for a layer that reads its input's channels and produces new ones, "carry" for an operation that
             treats each channel on its own and so works at any width. A node without a role touches fixed channels only.
-        shapes: nodes that yield a tensor's shape → that tensor's layout.
+        pieces: nodes that yield several tensors → the layout of each.
+        numbers: nodes that yield a whole number which follows from widths → how.
+        sizes: nodes that yield several numbers, a shape for example → each of them.
+        attributes: numbers that the network's modules hold and that follow from widths → how.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
     """
 
     traced: TracedNetwork
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
     roles: dict[fx.Node, Role] = field(default_factory=dict)
-    shapes: dict[fx.Node, Layout] = field(default_factory=dict)
+    pieces: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
+    numbers: dict[fx.Node, Form] = field(default_factory=dict)
+    sizes: dict[fx.Node, tuple[Form, ...]] = field(default_factory=dict)
+    attributes: dict[Attribute, Form] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.traced = reading_results(self.traced)
         self._order = {node: i for i, node in enumerate(self.nodes)}
         called = [node for node in self.nodes if node.op == "call_module"]
         self._calls = Counter(str(node.target) for node in called)
@@ -45,6 +55,8 @@ class ChannelGraph:
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
+        self._mixed: list[fx.Node] = []
+        self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
     @property
@@ -104,18 +116,110 @@ class ChannelGraph:
         self.roles[node] = "carry"
         return None
 
+    def carry_mixed(self, node: fx.Node, layout: Layout) -> None:
+        """`node` yields the same channels, at any width, but each of them depends on others of the layout, too.
+
+        Groups can be folded one after the other only where the original's channels of one do not depend on another's.
+        """
+        self.carry(node, layout)
+        self._mixed.append(node)
+
+    def fix_mixed(self) -> None:
+        """Fixes the groups whose channels are mixed with those of another."""
+        for node in self._mixed:
+            layout = self.layouts.get(node)
+            if layout is not None and len(set(layout.roots())) > 1:
+                layout.fix(f"{label(node)} mixes the channels of several groups")
+
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
         sources = node.all_input_nodes
         if any(source in self.layouts or source in self.lost for source in sources):
             self.lost[node] = next((self.lost[source] for source in sources if source in self.lost), reason)
         for source in sources:
-            for known in (self.layouts.get(source), self.shapes.get(source)):
-                if known is not None:
-                    known.fix(reason)
+            for layout in self.layouts_of(source):
+                layout.fix(reason)
+            self.fix_numbers(source, reason)
         self.roles.pop(node, None)
         if self.calls(node) > 1:
             self._refuse(str(node.target), reason)
+
+    def layouts_of(self, node: fx.Node) -> tuple[Layout, ...]:
+        """The layouts of all tensors that a node yields."""
+        layout = self.layouts.get(node)
+        return self.pieces.get(node, ()) if layout is None else (layout,)
+
+    def fix_numbers(self, node: fx.Node, reason: str) -> None:
+        """Fixes the channels that the numbers follow from which a node yields."""
+        for form in (self.numbers.get(node, Form()), *self.sizes.get(node, ())):
+            for channels in form.resolved(self.attributes).channels():
+                channels.fix(reason)
+
+    def form(self, value: object) -> Form | None:
+        """How a number in a node's arguments follows from widths; None for what is no number."""
+        if isinstance(value, Form):
+            return value
+        if isinstance(value, fx.Node):
+            if value in self.numbers:
+                return self.numbers[value]
+            value = value.meta.get("value")
+        return Form.of_number(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+    def depends(self, value: object) -> bool:
+        """Whether a number follows from widths."""
+        form = self.form(value)
+        return form is not None and any(True for _ in form.resolved(self.attributes).channels())
+
+    def demand(self, node: fx.Node, value: object, form: Form) -> bool:
+        """Makes a number in a node's arguments equal to `form` at any width, if that can be done."""
+        given = self.form(value)
+        if given is None or not make_equal(given, form, self.attributes):
+            return False
+        self.explain(node, value)
+        return True
+
+    def keep_number(self, node: fx.Node, form: Form) -> None:
+        """`node` yields this number."""
+        self.explain(node, *node.all_input_nodes)
+        if form.terms:
+            self.numbers[node] = form
+
+    def keep_sizes(self, node: fx.Node, forms: tuple[Form, ...]) -> None:
+        """`node` yields these numbers."""
+        self.explain(node, *node.all_input_nodes)
+        if any(form.terms for form in forms):
+            self.sizes[node] = forms
+
+    def follow_sizes(self, node: fx.Node, sizes: tuple[Form, ...], index: object) -> None:
+        """`node` takes one or several of these numbers."""
+        if isinstance(index, slice) and all(x is None or isinstance(x, int) for x in (index.start, index.stop)):
+            self.keep_sizes(node, sizes[index])
+        elif isinstance(index, int):
+            self.keep_number(node, sizes[index])
+
+    def carry_pieces(self, node: fx.Node, layouts: Sequence[Layout]) -> None:
+        """`node` yields several tensors, of these channels."""
+        self.pieces[node] = tuple(layouts)
+        self.roles[node] = "carry"
+
+    def explain(self, node: fx.Node, *values: object) -> None:
+        """The rule of `node` understands what these of its arguments are for."""
+        self._explained |= {(node, value if isinstance(value, fx.Node) else id(value)) for value in values}
+
+    def fix_unexplained(self, node: fx.Node) -> None:
+        """Fixes the channels that numbers follow from which `node` uses, but its rule does not understand."""
+        for source in node.all_input_nodes:
+            if (source in self.numbers or source in self.sizes) and (node, source) not in self._explained:
+                self.fix_numbers(source, "the code reads its number of channels")
+
+    def fix_constants(self) -> None:
+        """Fixes what depends on attributes that the code uses for something else, too."""
+        for node in self.traced.graph.nodes:
+            for number in _traced_numbers(node):
+                for attribute in number.terms:
+                    if attribute in self.attributes and (node, id(number)) not in self._explained:
+                        for channels in self.attributes[attribute].resolved(self.attributes).channels():
+                            channels.fix(f"{node.name} uses {attribute}, its number of channels")
 
     def calls(self, node: fx.Node) -> int:
         """How often the module is called that `node` calls."""
@@ -160,11 +264,7 @@ class ChannelGraph:
 
     def is_in_place(self, node: fx.Node) -> bool:
         """Whether `node` changes its first argument."""
-        if node.op == "call_module":
-            return bool(getattr(self.traced.module(node), "inplace", False))
-        if node.op == "call_method":
-            return is_in_place_method(str(node.target))
-        return node.target in IN_PLACE_FUNCTIONS or node.kwargs.get("inplace") is True
+        return is_in_place(node, self.traced)
 
     def operation(self, node: fx.Node) -> str:
         """The name of what a node calls: the type that a module behaves as, a function's or method's name."""
@@ -196,14 +296,28 @@ class ChannelGraph:
         return ""
 
 
+def _traced_numbers(node: fx.Node) -> list[AttributeNumber]:
+    """The numbers among a node's arguments that say of which attributes they were made."""
+    found: list[AttributeNumber] = []
+
+    def collect(value: object) -> object:
+        if isinstance(value, AttributeNumber):
+            found.append(value)
+        return value
+
+    fx.node.map_aggregate((node.args, node.kwargs), collect)  # type: ignore[arg-type]
+    return found
+
+
+def place(node: fx.Node) -> str:
+    """Where the user's code calls what a node does, as messages tell it."""
+    known = node.meta.get("place", "")
+    return f" at {known}" if known else ""
+
+
 def label(node: fx.Node) -> str:
     """How a message names a node: its path or method, or the name of a call's result."""
     return node.target if isinstance(node.target, str) else node.name
-
-
-def is_in_place_method(name: str) -> bool:
-    """Whether a tensor method follows torch's convention for changing its tensor (`relu_`, not `__add__`)."""
-    return name.endswith("_") and not name.endswith("__")
 
 
 def _parameter_owners(network: nn.Module) -> dict[int, set[str]]:

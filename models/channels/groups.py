@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from torch import fx, nn
 
@@ -9,6 +10,7 @@ from ..tracing.graph import shape_of, trace
 from ..tracing.inputs import ExampleInputs
 from .graph import ChannelGraph
 from .layouts import Channels, Layout
+from .numbers import Form, full_value
 from .rules import follow
 
 
@@ -17,12 +19,14 @@ class ChannelGroup:
     """One width that can be chosen.
 
     Attributes:
-        name: the first writer's module path.
+        name: the first writer's module path; where code takes what it writes apart, "#2" and so on for later parts.
         width: number of channels.
         writers: module paths of the layers that produce the channels, in forward order.
         readers: module paths of the layers that consume them, in forward order.
         reason: why the width is fixed; empty if it can be narrowed.
         resolution: (H, W) of the first writer's output; () where channels have no positions.
+        attributes: numbers that modules of the network hold, by module path and name, which folding rewrites where the
+            group is narrower.
     """
 
     name: str
@@ -31,6 +35,7 @@ class ChannelGroup:
     readers: tuple[str, ...]
     reason: str
     resolution: tuple[int, ...] = ()
+    attributes: tuple[str, ...] = ()
 
     @property
     def prunable(self) -> bool:
@@ -43,7 +48,8 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> tuple[Cha
 
     Args:
         model: any network whose forward decides nothing by the values of tensors.
-        example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
+        example_inputs: a tensor (N, C, H, W), a sequence of the forward's positional arguments, or a dict of them by
+            name.
 
     Raises:
         NetworkError: if the network cannot be traced; the message names the line that stopped it.
@@ -74,14 +80,17 @@ class Analysis:
         graph = ChannelGraph(trace(model, example_inputs))
         for node in graph.nodes:
             follow(node, graph)
+        graph.fix_constants()
+        graph.fix_mixed()
         roots: dict[Channels, int] = {}
         for node, role in graph.roles.items():
             if role == "write":
-                roots.setdefault(graph.layouts[node].roots()[0], graph.layouts[node].dim)
+                for root in graph.layouts[node].roots():
+                    roots.setdefault(root, graph.layouts[node].dim)
         order = {node: i for i, node in enumerate(graph.nodes)}
         groups, names = [], {}
         for root, dim in roots.items():
-            group = _group(root, dim, order)
+            group = _group(root, dim, order, graph)
             groups.append(group)
             names[root] = group.name
         return Analysis(graph, tuple(groups), names)
@@ -90,18 +99,37 @@ class Analysis:
         """For each segment of a layout the name of its group, None if no layer writes it."""
         return tuple(self._names.get(root) for root in layout.roots())
 
+    def form_by_group(self, form: Form) -> tuple[Fraction, dict[str, Fraction]]:
+        """A number that follows from widths as a constant and the factor of each group's width."""
+        resolved = form.resolved(self.graph.attributes)
+        constant, factors = resolved.constant, {}
+        for atom, factor in resolved.terms:
+            name = self._names.get(atom) if isinstance(atom, Channels) else None
+            if name is None:
+                constant += factor * full_value(atom)
+            else:
+                factors[name] = factor
+        return constant, factors
+
     def group(self, name: str) -> ChannelGroup | None:
         """The group of that name."""
         return next((group for group in self.groups if group.name == name), None)
 
 
-def _group(root: Channels, dim: int, order: dict[fx.Node, int]) -> ChannelGroup:
+def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGraph) -> ChannelGroup:
     writers = _paths(root.writers, order)
     readers = _paths(root.readers, order)
     reason = root.reason or ("" if readers else "nothing reads it")
     first = min(root.writers, key=order.__getitem__)
     resolution = (shape_of(first) or ())[2:] if dim == 1 else ()
-    return ChannelGroup(writers[0], root.width, writers, readers, reason, resolution)
+    number = list(dict.fromkeys(graph.layouts[first].roots())).index(root) + 1
+    name = writers[0] if number == 1 else f"{writers[0]}#{number}"
+    attributes = tuple(
+        str(attribute)
+        for attribute, form in graph.attributes.items()
+        if root in form.resolved(graph.attributes).channels()
+    )
+    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes)
 
 
 def _paths(nodes: Sequence[fx.Node], order: dict[fx.Node, int]) -> tuple[str, ...]:

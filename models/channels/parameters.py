@@ -41,7 +41,7 @@ def reshaped(node: fx.Node, graph: ChannelGraph) -> Layout | None:
     dim, known = value_dim(shape), graph.layouts[source]
     if dim is None or shape[dim] != known.size or node.kwargs or not _leaves_width_open(node.args[1:], dim):
         return None
-    return Layout(dim, known.segments)
+    return known.at(dim)
 
 
 def _leaves_width_open(index: Any, dim: int) -> bool:

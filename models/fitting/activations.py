@@ -1,6 +1,7 @@
 """The original's activations where each group is read, as Gram matrices, and what they say of every width."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from ..channels.groups import Analysis
 from ..channels.reuse import blended_alike
 from ..layers.copying import deep_copy
 from ..layers.modes import evaluating
-from ..tracing.inputs import ExampleInputs, as_inputs, copied
+from ..tracing.inputs import ExampleInputs, as_inputs, copied, first_tensor, with_tensors
 from .readers import mean_is_restored, metric, readers_of
 from .subset import by_channel, gram, greedy_subset
 
@@ -29,14 +30,15 @@ def sensitivity(
 
     Args:
         model: any network whose forward decides nothing by the values of tensors; it is not changed.
-        example_inputs: a tensor (N, C, H, W), or a sequence of the forward's positional arguments.
+        example_inputs: a tensor (N, C, H, W), a sequence of the forward's positional arguments, or a dict of them by
+            name.
         data: a few hundred examples: a tensor of inputs, or an iterable of batches. The example inputs by default.
 
     Raises:
         NetworkError: if the network cannot be traced, or its activations are not finite.
     """
     analysis = Analysis.of(deep_copy(model), example_inputs)
-    batches = input_batches(analysis, [as_inputs(example_inputs)] if data is None else data)
+    batches = input_batches(analysis, [as_inputs(example_inputs, model)] if data is None else data)
     names = [group.name for group in analysis.groups if group.prunable]
     activity = group_activity(analysis, names, batches)
     return {name: greedy_subset(G, len(G), M).errors for name, (G, M) in activity.items()}
@@ -98,12 +100,13 @@ def input_batches(analysis: Analysis, data: Tensor | Iterable[Any]) -> list[tupl
     like = next((p for p in network.parameters() if p.is_floating_point()), torch.zeros(()))
     batches = []
     for batch in data.split(_CHUNK) if isinstance(data, Tensor) else _iterated(data):
-        if not isinstance(batch, Tensor | tuple | list) or not isinstance(first := _first(batch), Tensor):
+        inputs = _arguments(batch, analysis, arity)
+        first = first_tensor(inputs)
+        if first is None:
             raise NetworkError(f"data must be tensors, or tuples that start with one, but got {batch!r:.80}")
         if len(first) == 0:
             raise NetworkError(f"data has a batch without examples, of shape {tuple(first.shape)}")
-        inputs = (batch,) if isinstance(batch, Tensor) else tuple(batch)[:arity]
-        batches.append(tuple(_placed(x, like) for x in inputs))
+        batches.append(tuple(with_tensors(x, functools.partial(_placed, like=like)) for x in inputs))
     if not batches:
         raise NetworkError("there is no data to fit to")
     return batches
@@ -115,13 +118,16 @@ def _iterated(data: Any) -> Iterable[Any]:
     return data
 
 
-def _first(batch: Any) -> Any:
-    return batch if isinstance(batch, Tensor) else next(iter(batch), None)
+def _arguments(batch: Any, analysis: Analysis, arity: int) -> tuple[Any, ...]:
+    """A batch as the forward's positional arguments: what follows them in a tuple are labels and the like."""
+    if isinstance(batch, Mapping):
+        return as_inputs(batch, analysis.graph.traced.network)
+    if isinstance(batch, Tensor):
+        return (batch,)
+    return tuple(batch)[:arity] if isinstance(batch, tuple | list) else ()
 
 
-def _placed(value: Any, like: Tensor) -> Any:
-    if not isinstance(value, Tensor):
-        return value
+def _placed(value: Tensor, like: Tensor) -> Tensor:
     return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
 

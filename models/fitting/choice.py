@@ -54,12 +54,16 @@ def _highest(scores_of: Callable[[Analysis, dict[str, int]], Scores]) -> Choice:
 def _written(analysis: Analysis, widths: dict[str, int]) -> Scores:
     """Σ |w| of each channel over all weights that write it."""
     scores: Scores = {}
-    for group in analysis.groups:
-        if group.name in widths:
-            sums = [
-                torch.linalg.vector_norm(_rows(analysis, path), 1, dim=1, dtype=torch.float64) for path in group.writers
-            ]
-            scores[group.name] = torch.stack(sums).sum(0)
+    graph = analysis.graph
+    layers = {str(node.target): node for node, role in graph.roles.items() if role == "write"}
+    for path, node in layers.items():
+        layout = graph.layouts[node]
+        slices = _rows(analysis, path).split([segment.size for segment in layout.segments])
+        for name, segment, rows in zip(analysis.segment_groups(layout), layout.segments, slices, strict=True):
+            if name in widths:
+                by_channel = rows.reshape(segment.channels.width, -1)
+                sums = torch.linalg.vector_norm(by_channel, 1, dim=1, dtype=torch.float64)
+                scores[name] = scores[name] + sums if name in scores else sums
     return scores
 
 

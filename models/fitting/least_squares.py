@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from ..branches.calls import BranchCall, Kind, blends, branch_call, is_fitted
+from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import kept_places
 from ..channels.groups import Analysis
@@ -86,9 +87,9 @@ class _Fit:
 
     def run(self) -> None:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
-        for path, part in self.branched.plan.values.items():
+        for path, parts in self.branched.plan.values.items():
             parameter = self.branched.network.get_parameter(path)
-            self.branched.values.put(path, values_at(parameter, kept_places((part,), self.chosen)))
+            self.branched.values.put(path, values_at(parameter, kept_places(parts, self.chosen)))
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:
@@ -164,11 +165,18 @@ class _Fit:
             del self.arrived[call]
 
     def _select(self, path: str, wide: list[Tensor], thin: list[Tensor]) -> None:
-        compress = self.branched.compress.at(path)
-        chosen = self.chosen[self.branched.plan.writers[path]].to(compress.weight.device)
-        compress.weight.copy_(selector(chosen, compress.weight.shape[1], compress.weight))
-        if compress.bias is not None:
-            compress.bias.copy_((mean(wide, compress.dim) - mean(thin, compress.dim))[chosen])
+        module, parts = self.branched.compress.at(path), self.branched.plan.writers[path]
+        start = 0
+        for i, part in enumerate(parts):
+            size = part.width * part.span
+            if part.branched:
+                compress = compress_of(module, i)
+                chosen = self.chosen[str(part.group)].to(compress.weight.device)
+                compress.weight.copy_(selector(chosen, part.width, compress.weight))
+                if compress.bias is not None:
+                    shift = (mean(wide, module.dim) - mean(thin, module.dim))[start : start + size]
+                    compress.bias.copy_(shift.view(-1, part.span)[chosen].flatten())
+            start += size
 
     def _narrow(self, path: str, thin: list[Tensor]) -> None:
         parts = self.branched.plan.carriers[path]

@@ -41,9 +41,9 @@ def mean_is_restored(analysis: Analysis, readers: Iterable[fx.Node], branched: C
 def _restores_mean(analysis: Analysis, reader: fx.Node, branched: Container[str]) -> bool:
     graph = analysis.graph
     layer = graph.traced.module(reader)
-    (group,) = analysis.segment_groups(graph.layouts[reader])
+    groups = analysis.segment_groups(graph.layouts[reader])
     kind = kind_of(layer)
-    if group not in branched or kind is None or kind.at_inputs or not reader.users:
+    if any(group not in branched for group in groups) or kind is None or kind.at_inputs or not reader.users:
         return False
     return all(user.op == "call_module" and kind_of(graph.traced.module(user)) is BATCH_NORM for user in reader.users)
 

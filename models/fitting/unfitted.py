@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import Part, kept_places
 from ..channels.parameters import values_at
@@ -49,9 +50,11 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
         chosen: group → indices (k,) of its channels.
     """
     with torch.no_grad():
-        for path, group in branched.plan.writers.items():
-            P = branched.compress.at(path).weight
-            P.copy_(selector(chosen[group], P.shape[1], P))
+        for path, parts in branched.plan.writers.items():
+            for i, part in enumerate(parts):
+                if part.branched:
+                    P = compress_of(branched.compress.at(path), i).weight
+                    P.copy_(selector(chosen[str(part.group)], P.shape[1], P))
         for name, parts in branched.plan.blends.items():
             for i, part in enumerate(parts):
                 if part.branched:
@@ -61,6 +64,6 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
         layer = branched.network.get_submodule(path)
         places = kept_places(parts, chosen).to(branched.alphas.device)
         branched.narrow.put(path, with_channels(layer, places))
-    for path, part in branched.plan.values.items():
+    for path, parts in branched.plan.values.items():
         parameter = branched.network.get_parameter(path)
-        branched.values.put(path, values_at(parameter, kept_places((part,), chosen)))
+        branched.values.put(path, values_at(parameter, kept_places(parts, chosen)))

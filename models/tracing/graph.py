@@ -78,7 +78,7 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
     """
     require_plain(network)
     with TRACING:
-        return _trace(network, as_inputs(example_inputs))
+        return _trace(network, as_inputs(example_inputs, network))
 
 
 def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:

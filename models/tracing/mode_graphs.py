@@ -53,7 +53,7 @@ def merge_modes(graph: fx.Graph, evaluated: fx.Graph) -> tuple[fx.Graph, ModeGra
     return graph, ModeGraph(frozenset(mine | modes), result), ModeGraph(frozenset(trained | modes), output.args[0])
 
 
-_FLOW = ("shape", "shares")
+_FLOW = ("shape", "shapes", "value", "shares")
 
 
 def _match(

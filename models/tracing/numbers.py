@@ -9,6 +9,7 @@ import torch
 from torch import fx
 
 from ...errors import NetworkError
+from .attributes import AttributeNumber
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -146,7 +147,8 @@ def _binary(function: Callable[..., Any], *, swapped: bool) -> Callable[..., Any
     def method(self: TracedNumber, other: Any) -> Any:
         if not _takes(other) or isinstance(other, torch.Tensor):
             return NotImplemented
-        other = other if is_traced(other) or type(other) in (int, float, bool) else operator.index(other)
+        known = is_traced(other) or type(other) in (int, float, bool, AttributeNumber)
+        other = other if known else operator.index(other)
         return self.recorder.computed(function, (other, self) if swapped else (self, other))
 
     return method

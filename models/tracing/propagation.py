@@ -73,6 +73,12 @@ class _ShapePropagation(fx.Interpreter):
         self.env[node] = result
         if isinstance(result, Tensor):
             node.meta["shape"] = tuple(result.shape)
+        elif isinstance(result, int):
+            node.meta["value"] = result
+        elif isinstance(result, tuple | list) and all(isinstance(item, int) for item in result):
+            node.meta["value"] = tuple(result)
+        elif isinstance(result, tuple | list) and all(isinstance(item, Tensor) for item in result):
+            node.meta["shapes"] = [tuple(item.shape) for item in result]
         mine = _storages(result)
         node.meta["shares"] = [source for source in node.all_input_nodes if mine & _storages(self.env[source])]
         for source in self.user_to_last_uses.get(node, ()):

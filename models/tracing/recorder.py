@@ -210,6 +210,8 @@ class Recorder(fx.Tracer):
         """What a node yields, with its shape and whose memory it shares on the node."""
         if isinstance(result, Tensor):
             node.meta["shape"] = tuple(result.shape)
+        elif isinstance(result, tuple | list) and all(isinstance(item, Tensor) for item in result):
+            node.meta["shapes"] = [tuple(item.shape) for item in result]
         mine = {x.untyped_storage()._cdata for x in _tensors(result)}
         given = [x for x in _tensors((*args, *kwargs.values())) if x.untyped_storage()._cdata in mine]
         node.meta["shares"] = [origin.node for x in given if (origin := self.origin(x)) is not None]

@@ -131,6 +131,7 @@ def inspection(
                 "readers": list(group.readers),
                 "prunable": group.prunable,
                 "reason": group.reason,
+                "attributes": list(group.attributes),
                 "macs_saved_by_half": saved / costs.full.macs if group.prunable else 0.0,
                 "errors": errors[group.name].tolist() if group.name in errors else None,
             }
@@ -156,7 +157,19 @@ def groups_table(found: dict[str, Any]) -> Table:
     )
     shares = [share for share in SENSITIVITY_AT if any(group["errors"] for group in found["groups"])]
     sensitivities = [f"error at {percent(share)}" for share in shares]
-    for column in ("group", "width", "H×W", "writers", "readers", "half saves", *sensitivities, "fixed because"):
+    rewriting = any(group["attributes"] for group in found["groups"])
+    rewrites = ["rewrites"] if rewriting else []
+    for column in (
+        "group",
+        "width",
+        "H×W",
+        "writers",
+        "readers",
+        "half saves",
+        *sensitivities,
+        *rewrites,
+        "fixed because",
+    ):
         right = column in ("width", "half saves", *sensitivities)
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for group in found["groups"]:
@@ -168,6 +181,7 @@ def groups_table(found: dict[str, Any]) -> Table:
             _names(group["readers"]),
             percent(group["macs_saved_by_half"]) if group["prunable"] else "-",
             *(_error_at(group, share) for share in shares),
+            *([_names(group["attributes"])] if rewriting else []),
             group["reason"],
         )
     return table

@@ -1,5 +1,7 @@
 """Layers with weights, and what mixes channels."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
@@ -7,16 +9,19 @@ from torch import fx, nn
 from ...layers.kinds import BATCH_NORM, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORM, behaves_as
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph, label
-from .registry import functions, rule_for, types
+from ..layouts import Layout
+from .registry import functions, known_layout, rule_for, source_of, types
 
 
 @rule_for(modules=CONVOLUTIONS)
 def _convolution(node: fx.Node, graph: ChannelGraph) -> None:
     module = graph.traced.module(node)
     assert isinstance(module, CONVOLUTIONS)
-    shape = shape_of(node.args[0])
+    shape, layout = shape_of(node.args[0]), known_layout(source_of(node), graph)
     if shape is None or len(shape) != module.weight.dim():
         graph.fix(node, f"{node.target} is called without a batch dimension")
+    elif layout is not None and layout.dim > 1:
+        _along_positions(node, graph, layout)
     elif module.groups == 1:
         graph.write(node)
     elif module.groups == module.in_channels == module.out_channels:
@@ -25,11 +30,26 @@ def _convolution(node: fx.Node, graph: ChannelGraph) -> None:
         graph.fix(node, f"{node.target} is a convolution in {module.groups} groups")
 
 
+def _along_positions(node: fx.Node, graph: ChannelGraph, layout: Layout) -> None:
+    """A convolution whose positions are the channels, each a sum over its neighbours, as many as it reads.
+
+    The branch runs the same layer over the channels that it has.
+    """
+    module, shape, out = graph.traced.module(node), shape_of(node.args[0]), shape_of(node)
+    assert isinstance(module, CONVOLUTIONS)
+    stride: Any = module.stride
+    if shape is None or out is None or shape[layout.dim] != out[layout.dim] or stride[layout.dim - 2] != 1:
+        return graph.fix(node, f"{node.target} slides along its channels and yields another number of them")
+    return graph.carry_mixed(node, layout)
+
+
 @rule_for(modules=(nn.Linear,))
 def _linear(node: fx.Node, graph: ChannelGraph) -> None:
-    shape = shape_of(node.args[0])
+    shape, layout = shape_of(node.args[0]), known_layout(source_of(node), graph)
     if shape is None or len(shape) < 2:
         graph.fix(node, f"{node.target} is called without a batch dimension")
+    elif layout is not None and layout.dim != len(shape) - 1:
+        graph.carry(node, layout)  # it mixes the positions of each channel, all channels alike
     else:
         graph.write(node, dim=len(shape) - 1)
 
@@ -47,19 +67,30 @@ def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, graph.layout(node.args[0]))
 
 
-@rule_for(
-    modules=types("LayerNorm GroupNorm LocalResponseNorm RMSNorm Softmax Softmax2d LogSoftmax MultiheadAttention")
-)
+@rule_for(modules=types("LayerNorm GroupNorm LocalResponseNorm RMSNorm Softmax2d MultiheadAttention"))
 def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
 
 
 @rule_for(
-    functions=(
-        *functions(F, "layer_norm group_norm softmax log_softmax normalize scaled_dot_product_attention"),
-        *functions(torch, "softmax log_softmax"),
-    ),
-    methods="softmax log_softmax",
+    functions=(*functions(F, "layer_norm group_norm normalize scaled_dot_product_attention"),),
 )
 def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{label(node)} mixes channels")
+
+
+@rule_for(
+    modules=types("Softmax LogSoftmax Softmin"),
+    functions=(*functions(F, "softmax log_softmax softmin"), *functions(torch, "softmax log_softmax")),
+    methods="softmax log_softmax",
+)
+def _softmax(node: fx.Node, graph: ChannelGraph) -> None:
+    """Along another dimension than the channels' it treats each channel on its own."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    if node.op == "call_module":
+        dim = graph.traced.module(node).dim
+    if layout is None or shape is None or type(dim) is not int or dim % len(shape) in (0, layout.dim):
+        return graph.fix(node, f"{graph.operation(node)} mixes channels")
+    return graph.carry(node, layout)

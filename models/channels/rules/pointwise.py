@@ -9,6 +9,7 @@ from torch import fx
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph, label
 from ..layouts import Layout
+from .numbers import follow_number
 from .registry import functions, not_known, rule_for, source_of, types
 
 _ACTIVATIONS = types(
@@ -52,9 +53,7 @@ def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
     shape = shape_of(node)
     operands = graph.tensors(node)
     if shape is None:
-        if any(source in graph.shapes for source in node.all_input_nodes):
-            not_known(node, graph)
-        return None
+        return follow_number(node, graph)
     known = [graph.layouts[x] for x in operands if x in graph.layouts and len(shape_of(x) or ()) == len(shape)]
     if not known:
         return not_known(node, graph)
@@ -68,7 +67,7 @@ def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
                 graph.layouts[operand].fix(f"{node.name} spreads it over all channels of another tensor")
         elif operand in graph.layouts:
             layout = graph.layouts[operand]
-            wide.append(Layout(layout.dim + len(shape) - len(operand_shape), layout.segments))
+            wide.append(layout.at(layout.dim + len(shape) - len(operand_shape)))
         else:
             unwritten = f"{node.name} combines it with {label(operand)}, which no layer writes"
             return graph.fix(node, graph.lost.get(operand, unwritten))

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ...layers.kinds import behaves_as, qualified_name
 from ..graph import ChannelGraph
@@ -24,23 +24,35 @@ _OUTPUT = "it is the network's output"
 
 
 def follow(node: fx.Node, graph: ChannelGraph) -> None:
-    """Applies the rule of one node."""
+    """Applies the rule of one node; numbers that it uses without understanding them fix what they follow from."""
+    _apply(node, graph)
+    graph.fix_unexplained(node)
+
+
+def _apply(node: fx.Node, graph: ChannelGraph) -> None:
     if node.op == "output":
         sources = list(node.all_input_nodes)
         if graph.traced.evaluation is not None:
             fx.map_arg(graph.traced.evaluation.result, sources.append)
         for source in sources:
-            if source in graph.layouts:
-                graph.layouts[source].fix(_OUTPUT)
+            for layout in graph.layouts_of(source):
+                layout.fix(_OUTPUT)
     elif node.op == "get_attr":
         follow_values(node, graph)
     elif node.op == "call_module":
         kind = behaves_as(graph.traced.module(node))
         (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), not_known))(node, graph)
     elif node.op == "call_function" and callable(node.target):
-        (FUNCTION_RULES.get(node.target) or NAMED_RULES.get(qualified_name(node.target), not_known))(node, graph)
+        rule = FUNCTION_RULES.get(node.target) or _rule_of_method(node.target)
+        (rule or NAMED_RULES.get(qualified_name(node.target), not_known))(node, graph)
     elif node.op == "call_method":
         METHOD_RULES.get(str(node.target), not_known)(node, graph)
+
+
+def _rule_of_method(function: Callable[..., Any]) -> Rule | None:
+    """The rule of a method that was called as a function of its class, `Tensor.unflatten(x, …)`."""
+    name = getattr(function, "__name__", "")
+    return METHOD_RULES.get(name) if getattr(Tensor, name, None) is function else None
 
 
 def rule_for(

@@ -14,7 +14,23 @@ CHANNELS = st.integers(2, 5)
 KERNELS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 ACTIVATIONS = st.sampled_from([nn.ReLU(inplace=True), nn.Tanh(), nn.LeakyReLU(0.1), nn.SiLU(inplace=True), nn.PReLU()])
 POOLS = st.sampled_from([nn.MaxPool2d(2, stride=1), nn.AvgPool2d((2, 1)), nn.MaxPool2d(3, 2, 1)])
-KINDS = st.sampled_from(["conv", "conv", "norm", "act", "depthwise", "pool", "add", "mul", "cat", "pad"])
+_LAYERS = ["conv", "conv", "norm", "act", "depthwise", "pool"]
+KINDS = st.sampled_from([*_LAYERS, "add", "mul", "cat", "pad", "part", "part", "reshape", "change"])
+PARTS = {
+    "first half": lambda x: x.chunk(2, dim=1)[0],
+    "second half": lambda x: x[:, x.shape[1] // 2 :],
+    "split": lambda x: torch.split(x, x.shape[1] // 2, 1)[1],
+    "every second": lambda x: x[:, 1::2] if x.shape[1] % 2 == 0 else x[:, 1:-1:2],
+    "all": lambda x: x[:, :99],
+    "written out": lambda x: x[:, 1:],
+}
+RESHAPES = {
+    "shuffle": lambda x: x.view(len(x), 2, -1, *x.shape[2:]).transpose(1, 2).reshape(len(x), -1, *x.shape[2:]),
+    "stack": lambda x: torch.stack(x.view(len(x), 2, x.shape[1] // 2, *x.shape[2:]).unbind(1), 1).sum(1),
+    "gate": lambda x: x * torch.sigmoid(x.mean((2, 3)).view(*x.shape[:2], 1, 1)).expand_as(x),
+    "pixels": lambda x: F.pixel_unshuffle(F.pixel_shuffle(F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % 4)), 2), 2),
+    "softmax": lambda x: torch.softmax(x.unflatten(1, (2, -1)), 1).flatten(1, 2) if x.shape[1] % 2 == 0 else x,
+}
 
 
 def normal(*shape, seed=0):
@@ -46,6 +62,12 @@ class Program(nn.Module):
                 pool.append(values[0] * torch.sigmoid(values[1]))
             elif kind == "cat":
                 pool.append(torch.cat(values, 1))
+            elif kind == "part":
+                pool.append(PARTS[which](values[0]))
+            elif kind == "reshape":
+                pool.append(RESHAPES[which](values[0]))
+            elif kind == "change":
+                pool.append(F.leaky_relu(values[0], 0.3, inplace=True))
             else:
                 pool.append(F.pad(values[0], which))
         return pool[-1]
@@ -60,7 +82,8 @@ class Draft:
     def step(self, kind, sources, which=None):
         self.steps.append((kind, sources, which))
         program = Program(copy.deepcopy(self.layers), list(self.steps)).eval()
-        self.shapes.append(tuple(program(torch.zeros(1, *self.shapes[0])).shape[1:]))
+        with torch.no_grad():
+            self.shapes.append(tuple(program(torch.zeros(1, *self.shapes[0])).shape[1:]))
 
     def layer(self, source, layer):
         self.layers.append(layer)
@@ -122,6 +145,12 @@ def add_join(draw, draft, kind, source):
         draft.step("mul", [source, draw(st.sampled_from(draft.alike(source)))])
     elif kind == "cat" and draft.shapes[source][0] <= 10:
         draft.step("cat", [source, draw(st.sampled_from(draft.aligned(source)))])
+    elif kind == "part" and draft.shapes[source][0] % 2 == 0:
+        draft.step("part", [source], draw(st.sampled_from(sorted(PARTS))))
+    elif kind == "reshape" and draft.shapes[source][0] % 2 == 0:
+        draft.step("reshape", [source], draw(st.sampled_from(sorted(RESHAPES))))
+    elif kind == "change":
+        draft.step("change", [source])
     elif kind == "pad":
         draft.step("pad", [source], draw(st.sampled_from([(1, 0), (0, 1, 2, 0)])))
 

@@ -53,7 +53,7 @@ QUICK = {
     "regnet_x_400mf": (5, 28),
     "regnet_y_400mf": (21, 54),
     "resnet18": (12, 13),
-    "shufflenet_v2_x0_5": (18, 38),
+    "shufflenet_v2_x0_5": (20, 23),
     "squeezenet1_1": (25, 26),
 }
 FAMILIES = {

@@ -61,11 +61,6 @@ FIXED = {
         {"norm": nn.LayerNorm([8, 8, 11])},
         "LayerNorm mixes channels",
     ),
-    "channel shuffle": (
-        lambda net, x: net.shuffle(x),
-        {"shuffle": nn.ChannelShuffle(2)},
-        "ChannelShuffle is not known to treat each channel on its own",
-    ),
     "transposed convolution in groups": (
         lambda net, x: net.up(x),
         {"up": nn.ConvTranspose2d(8, 8, 3, groups=2)},
@@ -79,17 +74,27 @@ FIXED = {
     "channel slice": (
         lambda net, x: torch.cat([x[:, 4:], x[:, :4]], 1),
         {},
-        "getitem is not known to treat each channel on its own",
+        "getitem hard-codes the channels that it takes",
     ),
     "channel count": (lambda net, x: x / x.shape[1], {}, "the code reads its number of channels"),
     "channel count by size": (lambda net, x: x / x.size(1), {}, "the code reads its number of channels"),
     "negative index": (lambda net, x: x / x.shape[-3], {}, "the code reads its number of channels"),
     "shape slice": (lambda net, x: x / x.shape[1:3][0], {}, "the code reads its number of channels"),
-    "channels padded": (lambda net, x: F.pad(x, (0, 0, 0, 0, 1, 0))[:, 1:], {}, "its channels are padded"),
+    "channels padded": (lambda net, x: F.pad(x, (0, 0, 0, 0, 1, -1)), {}, "its channels are padded"),
+    "channels padded by reflection": (
+        lambda net, x: F.pad(x.transpose(1, 3), (1, 0, 0, 0), mode="reflect").transpose(1, 3)[:, 1:],
+        {},
+        "its channels are padded",
+    ),
     "mean over channels": (
         lambda net, x: x - x.mean(1, keepdim=True),
         {},
         "mean reduces over its channels or the batch",
+    ),
+    "softmax over channels": (
+        lambda net, x: x.transpose(1, 3).softmax(-1).transpose(1, 3),
+        {},
+        "softmax mixes channels",
     ),
     "spread over channels": (
         lambda net, x: x * net.gate(x),
@@ -121,10 +126,10 @@ FIXED = {
         {},
         "mul_ changes it in place while it is still in use",
     ),
-    "in place through a view nobody knows": (
-        lambda net, x: x[:, :4].mul_(0.3).sum() + x,
+    "in place through a view of some of the channels": (
+        lambda net, x: x[:, : x.shape[1] // 2].mul_(0.3).sum() + x,
         {},
-        "getitem is not known",
+        "mul_ changes it in place while it is still in use",
     ),
     "an operation nobody knows": (
         lambda net, x: torch.cumsum(x, 1),
@@ -211,7 +216,9 @@ def test_parametrized_modules_and_hooks_are_fixed(pair):
 
 def test_a_tensor_used_along_another_dimension_is_fixed(functional):
     network = functional(
-        lambda net, x: net.mix(F.relu(net.conv(x))), conv=nn.Conv2d(3, 8, 3, padding=1), mix=nn.Linear(11, 5)
+        lambda net, x: net.norm(F.relu(net.conv(x)).transpose(1, 2)),
+        conv=nn.Conv2d(3, 8, 3, padding=1),
+        norm=nn.BatchNorm2d(8),
     )
     assert reasons(network)["conv"].startswith("its channels are used along another dimension")
 

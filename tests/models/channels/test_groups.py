@@ -129,7 +129,7 @@ FLATTENS = {
     "x.view(x.size(0), 704)": (lambda net, x: x.view(x.size(0), 704), False),
     "torch.reshape(x, (-1, 704))": (lambda net, x: torch.reshape(x, (-1, 704)), False),
     "x.flatten()": (lambda net, x: x.flatten()[None].view(2, -1), False),
-    "x.permute": (lambda net, x: x.permute(0, 2, 3, 1).flatten(1), False),
+    "x.permute": (lambda net, x: x.permute(0, 2, 3, 1).flatten(1), True),
     "x.view(x.size(0), -1)": (lambda net, x: x.view(x.size(0), -1), True),
     "x.reshape(x.shape[0], -1)": (lambda net, x: x.reshape(x.shape[0], -1), True),
     "torch.reshape(x, (x.shape[0], -1))": (lambda net, x: torch.reshape(x, (x.shape[0], -1)), True),

@@ -194,12 +194,6 @@ FIXED = {
         "conv",
         "not produced by a layer that can be narrowed",
     ),
-    "parts that do not pair up": (
-        lambda net, x: net.last(torch.cat([net.conv(x), net.left(x)], 1)) + net.last(net.right(x)),
-        {"conv": conv(3, 4, 3), "left": conv(3, 2, 3), "right": conv(3, 6, 3), "last": nn.Conv2d(6, 2, 1)},
-        "conv",
-        "last is called 2 times, on tensors whose channels do not line up",
-    ),
     "another dimension": (
         lambda net, x: net.fc((y := net.conv(x)).permute(0, 2, 3, 1)).sum((1, 2)) + net.fc(y.mean((2, 3))),
         {"conv": conv(3, 4, 3), "fc": nn.Linear(4, 2)},

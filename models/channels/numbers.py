@@ -1,0 +1,144 @@
+"""Whole numbers in a network's code that follow from widths: linear forms of channel counts and of attributes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ..tracing.attributes import Attribute, AttributeNumber
+from .layouts import Channels, Layout
+
+Atom = Channels | Attribute
+
+
+@dataclass(frozen=True)
+class Form:
+    """Σ coefficient · atom + constant, where an atom is the width of a set of channels or an attribute's value."""
+
+    terms: tuple[tuple[Atom, Fraction], ...] = ()
+    constant: Fraction = Fraction(0)
+
+    @staticmethod
+    def of_layout(layout: Layout) -> "Form":
+        """The size of a layout's dimension."""
+        return Form(tuple((segment.channels, Fraction(segment.span)) for segment in layout.given))
+
+    @staticmethod
+    def of_number(number: int) -> "Form":
+        """A number of the trace: what it says of attributes, or a constant."""
+        if isinstance(number, AttributeNumber):
+            return Form(tuple(number.terms.items()), number.constant)
+        return Form(constant=Fraction(number))
+
+    def __add__(self, other: "Form") -> "Form":
+        return Form(self.terms + other.terms, self.constant + other.constant)
+
+    def __mul__(self, factor: Fraction | int) -> "Form":
+        return Form(tuple((atom, k * factor) for atom, k in self.terms), self.constant * factor)
+
+    def __sub__(self, other: "Form") -> "Form":
+        return self + other * -1
+
+    def resolved(self, known: Mapping[Attribute, "Form"]) -> "Form":
+        """The same number in whole sets of channels, and in attributes that are not `known`."""
+        sums: dict[Atom, Fraction] = {}
+        constant = self.constant
+        for atom, factor in self.terms:
+            if isinstance(atom, Attribute):
+                if atom not in known:
+                    sums[atom] = sums.get(atom, Fraction(0)) + factor
+                    continue
+                inner = known[atom].resolved(known)
+                constant += inner.constant * factor
+                parts = [(a, k * factor) for a, k in inner.terms]
+            else:
+                parts = [(part.channels, factor * part.span) for part in atom.parts()]
+            for part, k in parts:
+                sums[part] = sums.get(part, Fraction(0)) + k
+        return Form(tuple((atom, k) for atom, k in sums.items() if k != 0), constant)
+
+    def channels(self) -> Iterator[Channels]:
+        """The sets of channels that it depends on."""
+        for atom, _ in self.terms:
+            if isinstance(atom, Channels):
+                yield atom
+
+    def attributes(self) -> list[Attribute]:
+        """The attributes that it depends on."""
+        return [atom for atom, _ in self.terms if isinstance(atom, Attribute)]
+
+    def is_plain(self) -> bool:
+        """Whether it is a number whatever the widths."""
+        return not self.terms
+
+    def value(self) -> int:
+        """Its value in the original."""
+        return int(self.at(full_value))
+
+    def over(self, divisor: int) -> "Form":
+        """Divided by a number that divides its value in the original."""
+        return self * Fraction(1, divisor)
+
+    def at(self, width: Callable[[Atom], int]) -> Fraction:
+        """Its value where every atom has this one."""
+        return sum((factor * width(atom) for atom, factor in self.terms), self.constant)
+
+
+def full_value(atom: Atom) -> int:
+    """What an atom is in the original."""
+    return atom.value if isinstance(atom, Attribute) else atom.width
+
+
+def make_equal(one: Form, other: Form, known: dict[Attribute, Form]) -> bool:
+    """Makes two numbers equal at any width: by what an attribute must be, or by making equal widths one.
+
+    `known` learns attributes. False where nothing makes them equal.
+    """
+    while True:
+        rest = (one - other).resolved(known)
+        if not rest.terms:
+            return rest.constant == 0
+        if rest.at(full_value) != 0:
+            return False
+        if attributes := rest.attributes():
+            return len(attributes) == 1 and _learned(attributes[0], rest, known)
+        if not _tied(rest):
+            return False
+
+
+def _learned(attribute: Attribute, rest: Form, known: dict[Attribute, Form]) -> bool:
+    factor = dict(rest.terms)[attribute]
+    others = Form(tuple((atom, k) for atom, k in rest.terms if atom is not attribute), rest.constant)
+    if not others.terms:
+        return False
+    known[attribute] = others * (-1 / factor)
+    return True
+
+
+def _tied(rest: Form) -> bool:
+    """Unites two sets of one width that count with different signs; False where there are none."""
+    more = [atom for atom, factor in rest.terms if factor > 0]
+    less = [atom for atom, factor in rest.terms if factor < 0]
+    for a in more:
+        for b in less:
+            if isinstance(a, Channels) and isinstance(b, Channels) and a.width == b.width:
+                a.unite(b)
+                return True
+    return False
+
+
+def layout_parts(layout: Layout, count: int) -> list[Layout] | None:
+    """A layout in `count` equal parts, all of the same channels; None where it has none."""
+    size, rest = divmod(layout.size, count)
+    if rest:
+        return None
+    for i in range(1, count):
+        first, other = layout.sliced(0, size), layout.sliced(i * size, (i + 1) * size)
+        if first is None or other is None or not first.unite(other):
+            return None
+    parts = [layout.sliced(i * size, (i + 1) * size) for i in range(count)]
+    return None if any(part is None for part in parts) else [part for part in parts if part is not None]
+
+
+def repeated(layout: Layout, count: int) -> Layout:
+    """The same channels over and over."""
+    return Layout(layout.dim, layout.given * count)

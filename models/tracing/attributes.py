@@ -1,0 +1,152 @@
+"""Whole numbers that a network's modules hold as attributes, followed through the arithmetic of its forward."""
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Self
+
+from torch import nn
+
+HOLD_NUMBERS = (int, list, tuple)
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A whole number that a module holds.
+
+    Attributes:
+        path: of the module.
+        name: of the attribute.
+        index: where it is a list or tuple, the place in it; else None.
+        value: the number.
+    """
+
+    path: str
+    name: str
+    index: int | None
+    value: int
+
+    def __str__(self) -> str:
+        at = "" if self.index is None else f"[{self.index}]"
+        return f"{self.path}.{self.name}{at}" if self.path else f"{self.name}{at}"
+
+
+class AttributeNumber(int):
+    """A number that knows of which attributes it is a linear form; other arithmetic gives plain numbers."""
+
+    terms: Mapping[Attribute, Fraction]
+    constant: Fraction
+
+    @classmethod
+    def of(cls, terms: Mapping[Attribute, Fraction], constant: Fraction) -> Self | int:
+        """The number of a form; a plain one where nothing depends on attributes."""
+        value = sum((factor * attribute.value for attribute, factor in terms.items()), constant)
+        assert value.denominator == 1
+        if not any(terms.values()):
+            return int(value)
+        number = cls(int(value))
+        number.terms = {attribute: factor for attribute, factor in terms.items() if factor != 0}
+        number.constant = constant
+        return number
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> int:
+        return int(self)
+
+    def __reduce__(self) -> tuple[type[int], tuple[int]]:
+        return int, (int(self),)
+
+    def __neg__(self) -> Any:
+        return self * -1
+
+    def __add__(self, other: Any) -> Any:
+        return _sum(self, other, 1)
+
+    def __radd__(self, other: Any) -> Any:
+        return _sum(self, other, 1)
+
+    def __sub__(self, other: Any) -> Any:
+        return _sum(self, other, -1)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _sum(self * -1, other, 1)
+
+    def __mul__(self, other: Any) -> Any:
+        return _scaled(self, other, operator.mul)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _scaled(self, other, operator.mul)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _scaled(self, other, operator.floordiv)
+
+
+# What a number is computed with; sizes that are traced look like integers, and compute with it themselves.
+_PLAIN = (int, bool, AttributeNumber)
+
+
+def _form(number: int) -> tuple[Mapping[Attribute, Fraction], Fraction]:
+    return (number.terms, number.constant) if isinstance(number, AttributeNumber) else ({}, Fraction(number))
+
+
+def _sum(number: AttributeNumber, other: Any, sign: int) -> Any:
+    if type(other) not in _PLAIN:
+        return NotImplemented
+    terms, constant = _form(other)
+    total = dict(number.terms)
+    for attribute, factor in terms.items():
+        total[attribute] = total.get(attribute, Fraction(0)) + sign * factor
+    return AttributeNumber.of(total, number.constant + sign * constant)
+
+
+def _scaled(number: AttributeNumber, other: Any, operation: Callable[[int, int], int]) -> Any:
+    if type(other) not in _PLAIN:
+        return NotImplemented
+    plain = operation(int(number), int(other))
+    if isinstance(other, AttributeNumber) or other == 0 or (operation is operator.floordiv and int(number) % other):
+        return plain
+    factor = Fraction(other) if operation is operator.mul else Fraction(1, int(other))
+    return AttributeNumber.of({a: k * factor for a, k in number.terms.items()}, number.constant * factor)
+
+
+def traced_value(path: str, name: str, value: Any) -> Any:
+    """An attribute's value with numbers that know where they came from; other values as they are."""
+    if type(value) is int:
+        return _traced(path, name, None, value)
+    if type(value) in (list, tuple) and value and all(type(item) is int for item in value):
+        return type(value)(_traced(path, name, i, item) for i, item in enumerate(value))
+    return value
+
+
+def _traced(path: str, name: str, index: int | None, value: int) -> AttributeNumber:
+    number = AttributeNumber(value)
+    number.terms, number.constant = {Attribute(path, name, index, value): Fraction(1)}, Fraction(0)
+    return number
+
+
+def write(attribute: Attribute, network: nn.Module, value: int) -> None:
+    """Gives a network's attribute another value, in place; lists that it may share with others are copied."""
+    module = network.get_submodule(attribute.path)
+    if attribute.index is None:
+        setattr(module, attribute.name, value)
+    else:
+        held = getattr(module, attribute.name)
+        items = [value if i == attribute.index else item for i, item in enumerate(held)]
+        setattr(module, attribute.name, type(held)(items))
+
+
+@contextmanager
+def plain_attributes(network: nn.Module) -> Iterator[None]:
+    """What a forward writes back to its modules meanwhile becomes plain numbers again."""
+    try:
+        yield
+    finally:
+        for module in network.modules():
+            for name, value in module.__dict__.items():
+                if isinstance(value, AttributeNumber):
+                    module.__dict__[name] = int(value)
+                elif type(value) in (list, tuple) and any(isinstance(item, AttributeNumber) for item in value):
+                    module.__dict__[name] = type(value)(
+                        int(item) if isinstance(item, AttributeNumber) else item for item in value
+                    )
