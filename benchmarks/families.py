@@ -19,8 +19,8 @@ from torchvision.models import get_model
 
 from branchfold.benchmarks.exactness import Exactness, exactness
 from branchfold.errors import NetworkError
-from branchfold.models.groups import Analysis
-from branchfold.models.narrowing import CONVOLUTIONS
+from branchfold.models.channels.groups import Analysis
+from branchfold.models.layers.narrowing import CONVOLUTIONS
 
 # One network of each family, with the smallest input (pixels) that it takes without trouble.
 FAMILIES = {

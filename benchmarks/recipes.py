@@ -27,23 +27,23 @@ import torch
 from torch import nn
 
 from branchfold.benchmarks.results import publish, surroundings
+from branchfold.models.branches.keep import rounded_width
 from branchfold.models.checkpoints import load_network
-from branchfold.models.factories import build_network
-from branchfold.models.widths import rounded_width
-from branchfold.search.baseline import make_baseline
-from branchfold.search.batches import Batches
-from branchfold.search.data import load_test
-from branchfold.search.measurement import accuracy_of
+from branchfold.models.networks.factories import build_network
+from branchfold.search.data.batches import Batches
+from branchfold.search.data.splits import load_test
+from branchfold.search.run.processes import run_study
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.recipe import Stages, Training, narrowed
-from branchfold.search.task import Task
 from branchfold.search.training.classifier import fit
 from branchfold.search.training.fading import BranchTraining
-from branchfold.search.trial import delivered, run_trial
-from branchfold.search.workers import run_study
-from branchfold.studies.database import load_study, open_storage
-from branchfold.studies.definition import Definition, load_definition
-from branchfold.studies.trials import best_trial
+from branchfold.search.trial.baseline import make_baseline
+from branchfold.search.trial.measurement import accuracy_of
+from branchfold.search.trial.task import Task
+from branchfold.search.trial.trial import delivered, run_trial
+from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.trials import best_trial
+from branchfold.studies.definition.reading import Definition, load_definition
 
 CHANNELS = 0.34
 MACS = 0.5

@@ -25,17 +25,17 @@ from torch import nn
 
 from branchfold.benchmarks.results import publish, surroundings
 from branchfold.search.events import TrialEnded
-from branchfold.search.recording import SEED
-from branchfold.search.runner import Worker
-from branchfold.search.samplers import make_pruner, make_sampler
+from branchfold.search.run.processes import quiet_optuna
+from branchfold.search.run.recording import SEED
+from branchfold.search.run.samplers import make_pruner, make_sampler
+from branchfold.search.run.worker import Worker
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.proposal import suggest
-from branchfold.search.task import Task, new_network
-from branchfold.search.trial import Hear, Report, TrialResult
-from branchfold.search.workers import quiet_optuna
-from branchfold.studies.database import open_storage
-from branchfold.studies.definition import load_definition
-from branchfold.studies.trials import HISTORY, RECIPE, Measurement
+from branchfold.search.trial.task import Task, new_network
+from branchfold.search.trial.trial import Hear, Report, TrialResult
+from branchfold.studies.database.storage import open_storage
+from branchfold.studies.database.trials import HISTORY, RECIPE, Measurement
+from branchfold.studies.definition.reading import load_definition
 
 SIZES = (10, 100, 1000)
 MINUTE = 60.0
@@ -91,7 +91,7 @@ class Subject:
         ends: list[float] = []
         self.worker.tell = lambda event: ends.append(time.perf_counter()) if isinstance(event, TrialEnded) else None
         done = len(self.worker.study.get_trials(deepcopy=False))
-        with patch("branchfold.search.runner.run_trial", self._untrained):
+        with patch("branchfold.search.run.worker.run_trial", self._untrained):
             self.worker.run(done + trials + 1, self.network)
         return [b - a for a, b in pairwise(ends)]
 

@@ -1,8 +1,8 @@
 """Networks and what is done to them: channel groups, branches, initialisation, folding, cost, checkpoints."""
 
+from .branches.folding import fold
 from .branching import add_branches
+from .channels.groups import channel_groups
 from .checkpoints import load_network, save_network
-from .folding import fold
-from .groups import channel_groups
 
 __all__ = ["add_branches", "channel_groups", "fold", "load_network", "save_network"]

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError
-from .activations import input_batches
-from .branched import BranchedNetwork
-from .choices import CHOICES, choose_channels
-from .copying import deep_copy
-from .groups import Analysis
-from .initialisation import initialise_from_data
-from .inputs import ExampleInputs, as_inputs
-from .plan import key_of
-from .unfitted import initialise_at_random, initialise_by_selection
-from .widths import Keep, kept_widths
+from .branches.keep import Keep, kept_widths
+from .branches.network import BranchedNetwork
+from .branches.plan import key_of
+from .channels.groups import Analysis
+from .fitting.activations import input_batches
+from .fitting.choice import CHOICES, choose_channels
+from .fitting.least_squares import initialise_from_data
+from .fitting.unfitted import initialise_at_random, initialise_by_selection
+from .layers.copying import deep_copy
+from .tracing.inputs import ExampleInputs, as_inputs
 
 INITIALISATIONS = ("least-squares", "selection", "kaiming")
 

@@ -16,12 +16,12 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ..errors import NetworkError
-from .branched import BranchedNetwork
-from .factories import TORCHVISION_PREFIX, build_network
-from .folding import fold
-from .groups import Analysis
+from .branches.folding import fold
+from .branches.keep import kept_widths
+from .branches.network import BranchedNetwork
+from .channels.groups import Analysis
 from .networks import REFERENCE_NETWORKS
-from .widths import kept_widths
+from .networks.factories import TORCHVISION_PREFIX, build_network
 
 FORMAT = 2
 _KEY = "branchfold"

@@ -13,12 +13,12 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import NetworkError
-from .groups import Analysis, ChannelGroup
-from .inputs import ExampleInputs, copied
-from .layouts import Layout
-from .modes import preserving_modes
-from .narrowing import CONVOLUTIONS, TRANSPOSED, has_channel_parameters
-from .tracing import shape_of
+from .channels.groups import Analysis, ChannelGroup
+from .channels.layouts import Layout
+from .layers.modes import preserving_modes
+from .layers.narrowing import CONVOLUTIONS, TRANSPOSED, has_channel_parameters
+from .tracing.graph import shape_of
+from .tracing.inputs import ExampleInputs, copied
 
 
 class Cost(NamedTuple):

@@ -5,8 +5,8 @@ import socket
 import sys
 
 from ..errors import StudyError
-from .artifacts import artifact_store
-from .database import open_storage
+from .database.artifacts import artifact_store
+from .database.storage import open_storage
 
 
 def serve(url: str, host: str, port: int) -> None:

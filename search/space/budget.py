@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from itertools import permutations
 
 from ...errors import StudyError
+from ...models.branches.keep import rounded_width
 from ...models.cost import CostModel
-from ...models.widths import rounded_width
-from ...studies.tables import Budget
+from ...studies.definition.keys import Budget
 
 _BISECTIONS = 40
 _CLOSE = 0.99

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ...studies.dimensions import Choices, Dimension, Fixed, Range
+from ...studies.definition.dimensions import Choices, Dimension, Fixed, Range
 from .proposal import SearchSpace
 
 # What a recipe cannot do without; a space without room for it leaves the recipe out.

@@ -6,11 +6,11 @@ from typing import Any
 import optuna
 
 from ...errors import StudyError
+from ...models.channels.groups import ChannelGroup
 from ...models.cost import CostModel
-from ...models.groups import ChannelGroup
-from ...studies.definition import Definition
-from ...studies.dimensions import Choices, Dimension, Fixed, Range, extremes
-from ...studies.mistakes import nearest
+from ...studies.definition.dimensions import Choices, Dimension, Fixed, Range, extremes
+from ...studies.definition.mistakes import nearest
+from ...studies.definition.reading import Definition
 from ..schedules import SHAPES, make_schedule, ordered
 from .budget import widths_for
 from .recipe import Recipe, Stages, Training, narrowed

@@ -9,9 +9,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ...models.branched import BranchedNetwork
-from ...models.copying import deep_copy
-from ...models.optimizers import carry_optimizer_state
+from ...models.branches.network import BranchedNetwork
+from ...models.branches.optimizers import carry_optimizer_state
+from ...models.layers.copying import deep_copy
 from ..schedules import Schedule
 from ..space.recipe import Recipe
 from .classifier import mean_of, sgd

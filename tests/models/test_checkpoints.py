@@ -13,7 +13,7 @@ from torch import nn
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
-from branchfold.models.factories import build_network
+from branchfold.models.networks.factories import build_network
 
 OWN_FILE = """
 from pathlib import Path

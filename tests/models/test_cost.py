@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.cost import Cost, CostModel, count_macs
-from branchfold.models.factories import build_network
+from branchfold.models.networks.factories import build_network
 
 
 def counted(network, inputs):

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from branchfold.search import commands, delivery
-from branchfold.search.baseline import train
-from branchfold.search.task import Task, new_network
-from branchfold.search.workers import run_study
-from branchfold.studies.definition import parse_definition
+from branchfold.search.console import commands
+from branchfold.search.exports import delivery
+from branchfold.search.run.processes import run_study
+from branchfold.search.trial.baseline import train
+from branchfold.search.trial.task import Task, new_network
+from branchfold.studies.definition.reading import parse_definition
 
 torch.set_num_threads(1)
 

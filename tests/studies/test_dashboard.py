@@ -11,8 +11,8 @@ import pytest
 
 from branchfold.errors import StudyError
 from branchfold.studies.dashboard import serve
-from branchfold.studies.database import open_storage, open_study
-from branchfold.studies.definition import load_definition
+from branchfold.studies.database.storage import open_storage, open_study
+from branchfold.studies.definition.reading import load_definition
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from branchfold.search.schedules import Window, ordered, windows_for
-from branchfold.studies.spaces import ORDERS
+from branchfold.studies.definition.spaces import ORDERS
 
 GROUPS = ["a", "b", "c", "d", "e", "f", "g"]
 

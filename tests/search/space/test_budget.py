@@ -7,9 +7,9 @@ from torch import nn
 from branchfold.errors import StudyError
 from branchfold.models import add_branches, fold
 from branchfold.models.cost import CostModel
-from branchfold.models.factories import build_network
+from branchfold.models.networks.factories import build_network
 from branchfold.search.space.budget import relative_cost, widths_for
-from branchfold.studies.tables import Budget
+from branchfold.studies.definition.keys import Budget
 
 NETWORKS = {
     "vgg16": ({"width": 0.25}, (3, 32, 32)),

@@ -4,7 +4,7 @@ import pytest
 from branchfold.search.schedules import SHAPES
 from branchfold.search.space import SearchSpace
 from branchfold.search.space.known import RECIPES, fits, known_recipes, uniform_shares
-from branchfold.studies.dimensions import Choices, Fixed, Range
+from branchfold.studies.definition.dimensions import Choices, Fixed, Range
 
 ALL = ("fold-at-once", "probability", "report")
 EVERYTHING = {

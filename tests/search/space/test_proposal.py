@@ -8,9 +8,9 @@ from torch import nn
 
 from branchfold.errors import BranchfoldError, ScheduleError, StudyError
 from branchfold.models.cost import CostModel
-from branchfold.models.factories import build_network
+from branchfold.models.networks.factories import build_network
 from branchfold.search.space import SearchSpace, check_space
-from branchfold.studies.dimensions import Range
+from branchfold.studies.definition.dimensions import Range
 
 
 @pytest.fixture(autouse=True)

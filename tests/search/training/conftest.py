@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from branchfold.models import add_branches, fold
-from branchfold.models.branched import BranchedNetwork
+from branchfold.models.branches.network import BranchedNetwork
 from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training

@@ -5,7 +5,7 @@ import math
 import pytest
 from torch import nn
 
-from branchfold.models.branched import BranchedNetwork
+from branchfold.models.branches.network import BranchedNetwork
 from branchfold.search.schedules import SHAPES
 from branchfold.search.training.fading import OBSERVATIONS
 

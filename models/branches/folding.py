@@ -1,0 +1,225 @@
+"""Multiplying compress (P) and expand (E) into the weights beside them: exact, because every neighbour pair is linear.
+
+Half-precision weights are folded in float32, others in their own precision. Shapes: a convolution's weight is
+(out, in, *kernel), a linear layer's (out, in). The formulas stand in the README under "Which einsum is right".
+"""
+
+import copy
+from collections.abc import Collection
+from typing import overload
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import NetworkError
+from ..channels.groups import Analysis
+from ..layers.copying import deep_copy
+from ..layers.narrowing import TRANSPOSED, joined, own_tensor, set_weight
+from .modules import Blend, Compress
+from .network import BranchedNetwork
+from .plan import Part, key_of
+
+# Positions of a weight from which one product for each output is as quick as one for each position; it copies nothing.
+_MANY_POSITIONS = 16
+
+
+def fold_compress(weight: Tensor, bias: Tensor | None, P: Tensor, p: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """P after a writer: W'[a] = Σ_b P[a,b] W[b] and b' = P b + p.
+
+    Args:
+        weight: (C, in, *kernel) of the writer.
+        bias: (C,), or None for a writer without one.
+        P: (k, C).
+        p: (k,), or None.
+
+    Returns:
+        The weight (k, in, *kernel) and the bias (k,), None where there is neither `bias` nor `p`.
+    """
+    dtype = _precision(weight)
+    P = P.to(dtype)
+    folded = _mixed(P, weight.to(dtype)).to(weight.dtype)
+    if bias is None and p is None:
+        return folded, None
+    shift = torch.zeros(P.shape[0], dtype=dtype, device=P.device) if p is None else p.to(dtype)
+    if bias is not None:
+        shift = shift + P @ bias.to(dtype)
+    return folded, shift.to(weight.dtype)
+
+
+def _mixed(P: Tensor, weight: Tensor) -> Tensor:
+    """P (k, C) times a weight (C, ...); rows are taken instead where P only selects them."""
+    if _selects(P):
+        return weight[P.argmax(1)]
+    return (P @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+
+
+def _selects(P: Tensor) -> bool:
+    """Whether every row is 1 in one place and 0 elsewhere."""
+    return bool(P.count_nonzero() == len(P) and (P.amax(1) == 1).all())
+
+
+def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
+    """E before a reader: W'[:, f] = Σ_e W[:, e] E[e, f]; after a flatten W'[o, f·S+s] = Σ_e W[o, e·S+s] E[e, f].
+
+    Args:
+        weight: (out, C·span, *kernel) of the reader.
+        E: (C, k).
+        span: S, places that each channel takes in the reader's input: H·W after a flatten, else 1.
+
+    Returns:
+        The weight (out, k·span, *kernel).
+    """
+    out, kernel = weight.shape[0], weight.shape[2:]
+    dtype = _precision(weight)
+    E = E.to(dtype)
+    by_channel = weight.to(dtype).reshape(out, E.shape[0], -1)  # (out, C, S · kernel)
+    if _selects(E.T):
+        folded = by_channel[:, E.argmax(0)]
+    elif by_channel.shape[2] < _MANY_POSITIONS:
+        folded = (by_channel.permute(2, 0, 1) @ E).permute(1, 2, 0)
+    else:
+        folded = torch.bmm(E.T.contiguous().expand(out, -1, -1), by_channel)
+    return folded.flatten(1).reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
+
+
+def _precision(weight: Tensor) -> torch.dtype:
+    return torch.promote_types(weight.dtype, torch.float32)
+
+
+@overload
+def fold(branched: BranchedNetwork) -> nn.Module: ...
+@overload
+def fold(branched: BranchedNetwork, groups: Collection[str]) -> nn.Module | BranchedNetwork: ...
+@torch.inference_mode(False)  # what is folded may be trained on
+def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn.Module | BranchedNetwork:
+    """The network at α = 0 as a plain module: the user's own class and module names, narrower weights.
+
+    Whatever α is now, what comes back is the network at α = 0. `branched` is not changed.
+
+    Args:
+        branched: the network with branches.
+        groups: fold these groups only; the others keep their branches and their α, and what comes back is branched,
+            unless no branch is left. Layers that were not touched keep their parameters' names and values:
+            `carry_optimizer_state` takes an optimizer along.
+
+    Raises:
+        NetworkError: if `branched` has no branches at all, or a group has none.
+    """
+    if not isinstance(branched, BranchedNetwork):
+        raise NetworkError(f"fold takes what add_branches gave, but got a {type(branched).__name__}")
+    if isinstance(groups, str):
+        raise NetworkError(f"groups must be a collection of names, but got {groups!r}: write [{groups!r}]")
+    chosen = set(branched.plan.widths if groups is None else groups)
+    for name in chosen - branched.plan.widths.keys():
+        raise NetworkError(f"group {name!r} has no branch; there are {', '.join(branched.plan.widths) or 'none'}")
+    network = _copied_to_fold(branched, chosen)
+    for path in branched.in_place:
+        network.get_submodule(path).inplace = True  # type: ignore[assignment]
+    with torch.no_grad():
+        for path in _layers_of(branched, chosen):
+            _fold_layer(branched, path, network.get_submodule(path), chosen)
+    for path, part in branched.plan.values.items():
+        if part.group in chosen:
+            owner, _, name = path.rpartition(".")
+            network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values[key_of(path)])
+    rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
+    return _with_branches_of(branched, network, rest) if rest else network
+
+
+def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
+    """The original with folded channelwise layers; weights that are yet to be folded are the original's own."""
+    layer = branched.network.get_submodule
+    weights = [layer(path).get_parameter("weight") for path in _layers_of(branched, chosen)]
+    instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
+    for path, parts in branched.plan.carriers.items():
+        instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)
+    return deep_copy(branched.network, instead)
+
+
+def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
+    """The layers that write or read one of the groups."""
+    plan = branched.plan
+    blends = {name for name, parts in plan.blends.items() if any(p.branched and p.group in chosen for p in parts)}
+    reading = [path for path, blend in plan.readers.items() if blend in blends]
+    return list(dict.fromkeys((*reading, *(path for path, group in plan.writers.items() if group in chosen))))
+
+
+def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
+    weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
+    assert weight is not None
+    transposed = isinstance(layer, TRANSPOSED)  # (in, out, *kernel)
+    weight = weight.transpose(0, 1) if transposed else weight
+    parts = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
+    compress = branched.compress.get_submodule(key_of(path)) if branched.plan.writers.get(path) in chosen else None
+    assert isinstance(compress, Compress | None)
+    compress_first = compress is not None and _is_cheaper_first(compress.weight, parts)
+    if compress is not None and compress_first:
+        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
+    if parts:
+        weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
+    if compress is not None and not compress_first:
+        weight, bias = fold_compress(weight, bias, compress.weight, compress.bias)
+    set_weight(layer, weight.transpose(0, 1) if transposed else weight, bias)
+
+
+def _is_cheaper_first(P: Tensor, parts: tuple[Part, ...]) -> bool:
+    """Whether P before the expands takes fewer multiplications than P after them."""
+    kept, out = P.shape
+    wide = sum(part.width * part.span for part in parts)
+    narrow = sum(part.kept * part.span for part in parts)
+    expand = sum(part.width * part.kept * part.span for part in parts if part.branched)  # for each row of the weight
+    return kept * (out * wide + expand) <= out * (expand + kept * narrow)
+
+
+def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
+    blend = branched.blend.get_submodule(name)
+    assert isinstance(blend, Blend)
+    parts = branched.plan.blends[name]
+    columns = weight.split([part.width * part.span for part in parts], 1)
+    folded = [
+        fold_expand(column, blend.expand[str(i)], part.span) if part.branched and part.group in chosen else column
+        for i, (column, part) in enumerate(zip(columns, parts, strict=True))
+    ]
+    return folded[0] if len(folded) == 1 else torch.cat(folded, 1)
+
+
+def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
+    """The narrow copy; of a concatenation that is folded in part, the original's channels where branches remain."""
+    narrow = branched.narrow.get_submodule(key_of(path))
+    if all(part.group in chosen or not part.branched for part in parts):
+        return deep_copy(narrow)
+    whole = branched.network.get_submodule(path)
+    pieces, wide_start, narrow_start = [], 0, 0
+    for part in parts:
+        stays = part.branched and part.group not in chosen
+        start, size = (wide_start, part.width) if stays else (narrow_start, part.kept)
+        places = torch.arange(start, start + size * part.span)
+        pieces.append((whole if stays else narrow, places))
+        wide_start += part.width * part.span
+        narrow_start += part.kept * part.span
+    return joined(pieces)
+
+
+def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
+    """The partly folded network with the branches that remain, their weights and α as they were."""
+    training = {name: module.training for name, module in network.named_modules()}
+    rest = BranchedNetwork(Analysis.of(network, branched.example), widths)
+    for name, module in rest.network.named_modules():
+        module.training = training[name]
+    for mine, theirs in ((rest.compress, branched.compress), (rest.narrow, branched.narrow)):
+        for key in mine:
+            mine[key] = deep_copy(theirs[key])
+    for key in rest.values:
+        rest.values[key] = copy.deepcopy(branched.values[key])
+    with torch.no_grad():
+        for key in rest.blend:
+            new, old = rest.blend.get_submodule(key), branched.blend.get_submodule(key)
+            assert isinstance(new, Blend)
+            assert isinstance(old, Blend)
+            for part, E in new.expand.items():
+                E.copy_(old.expand[part]).requires_grad_(old.expand[part].requires_grad)
+    rest.set_blending(branched.mixing.mode)
+    for container in (rest, rest.mixing, rest.compress, rest.narrow, rest.values, rest.blend):
+        container.training = branched.training
+    rest.set_alpha({name: alpha for name, alpha in branched.alpha.items() if name in widths})
+    return rest

@@ -1,0 +1,147 @@
+"""A network with branches: its own layers, the narrow twins beside them, and one graph that runs both."""
+
+import copy
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, Self
+
+import torch
+from torch import Tensor, fx, nn
+
+from ...errors import NetworkError
+from ..channels.groups import Analysis, ChannelGroup
+from .assembly import Assembly
+from .modules import BLENDINGS, Mixing
+from .plan import Plan
+
+
+class BranchedNetwork(nn.Module):
+    """The network at α between 1 (only the original is heard) and 0 (only the branches).
+
+    Attributes:
+        network: the original layers.
+        example: the forward's arguments for two examples.
+        compress: writer's path with "/" for "." → P.
+        narrow: channelwise layer's path, likewise → its narrow copy.
+        values: path of a parameter with a value for each channel, likewise → its narrow copy.
+        blend: blended tensor's name → E, and the blending.
+        graph: what training runs.
+        evaluation: what evaluation runs; mostly the same graph.
+        mixing: what each example hears while the network trains.
+        alphas: (G,) α of each group with a branch.
+        groups: all channel groups of the original.
+        plan: where the branches are.
+    """
+
+    alphas: Tensor
+
+    def __init__(self, analysis: Analysis, widths: Mapping[str, int]) -> None:
+        super().__init__()
+        traced = analysis.graph.traced
+        self.network = traced.network
+        self.example = _few_examples(traced.inputs)
+        self.groups: tuple[ChannelGroup, ...] = analysis.groups
+        self.in_place = _make_out_of_place(analysis)
+        self.compress, self.narrow, self.blend = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        self.values = nn.ParameterDict()
+        like = next((p for p in self.network.parameters() if p.is_floating_point()), torch.zeros(()))
+        self.mixing = Mixing()
+        self.register_buffer("alphas", torch.ones(len(widths), dtype=like.dtype, device=like.device))
+        self.plan = Plan(
+            {group.name: widths[group.name] for group in self.groups if group.name in widths}, {}, {}, {}, {}, {}
+        )
+        assembly = Assembly(self, analysis)
+        self.graph, self.evaluation = assembly.graph, assembly.evaluation()
+        self._programs: dict[fx.Graph, Callable[..., Any]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the generated programs, which cannot be pickled."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("graph", "evaluation", "_programs")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        again = BranchedNetwork(Analysis.of(self.network, self.example), self.plan.widths)
+        self.graph, self.evaluation, self._programs = again.graph, again.evaluation, {}
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        graph = self.graph if self.training else self.evaluation
+        if graph not in self._programs:
+            self._programs[graph] = _compiled(graph)
+        return self._programs[graph](self, *args, **kwargs)
+
+    def set_alpha(self, alpha: float | Mapping[str, float]) -> None:
+        """Sets α in [0, 1] of all branches, or of the groups named.
+
+        Raises:
+            NetworkError: if α is out of range or a group has no branch.
+        """
+        positions = {name: i for i, name in enumerate(self.plan.widths)}
+        for name, value in alpha.items() if isinstance(alpha, Mapping) else dict.fromkeys(positions, alpha).items():
+            if name not in positions:
+                known = ", ".join(positions) or "none"
+                raise NetworkError(f"group {name!r} has no branch; there are branches for {known}")
+            if not isinstance(value, Real) or not 0 <= value <= 1:
+                raise NetworkError(f"alpha must be between 0 and 1, but got alpha={value!r} for group {name!r}")
+            self.alphas[positions[name]] = value
+
+    def set_blending(self, mode: str) -> None:
+        """Sets what training blends with: "convex" (α itself), "probability" or "uniform" (see `Mixing`).
+
+        Raises:
+            NetworkError: if the mode is unknown.
+        """
+        if mode not in BLENDINGS:
+            raise NetworkError(f"blending must be one of {', '.join(BLENDINGS)}, but got {mode!r}")
+        self.mixing.mode = mode
+
+    @property
+    def alpha(self) -> dict[str, float]:
+        """α of each group with a branch."""
+        return dict(zip(self.plan.widths, self.alphas.tolist(), strict=True))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Dtype and device: the example goes along."""
+        self.example = tuple(fn(x) if isinstance(x, Tensor) else x for x in self.example)
+        return super()._apply(fn, recurse)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "BranchedNetwork":
+        # The graph and the program know the network by name only: copies share them.
+        memo.update({id(graph): graph for graph in (self.graph, self.evaluation)})
+        twin = self.__class__.__new__(self.__class__)
+        memo[id(self)] = twin
+        twin.__dict__ = {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items()}
+        return twin
+
+
+def _few_examples(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """As few examples as BatchNorm can train on, enough to trace what partial folding leaves.
+
+    Tensors of another length than the first are taken to have no batch dimension.
+    """
+    size = len(inputs[0])
+
+    def few(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        return (x[:2] if x.dim() > 0 and len(x) == size else x).detach().clone()
+
+    return tuple(map(few, inputs))
+
+
+def _compiled(graph: fx.Graph) -> Callable[..., Any]:
+    code = graph.python_code("self")
+    exec(code.src, code.globals)  # the program text is torch.fx's own
+    forward: Callable[..., Any] = code.globals["forward"]
+    return forward
+
+
+def _make_out_of_place(analysis: Analysis) -> list[str]:
+    """Turns off `inplace` where the branches need the tensor as it was; the paths, for folding to restore."""
+    graph, changed = analysis.graph, []
+    for node in graph.traced.graph.nodes:
+        if node.op == "call_module" and graph.is_in_place(node) and graph.roles.get(node) == "carry":
+            layer = graph.traced.module(node)
+            if str(node.target) not in graph.aliased_modules:
+                layer.inplace = False  # type: ignore[assignment]
+                changed.append(str(node.target))
+    return changed

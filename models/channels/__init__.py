@@ -1,0 +1,1 @@
+"""Which channels must share one width: layouts of tensors, channel groups, and the rules that make them."""

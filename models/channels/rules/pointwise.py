@@ -1,0 +1,77 @@
+"""What treats every value alike: activations, and arithmetic between tensors."""
+
+import operator
+
+import torch
+import torch.nn.functional as F
+from torch import fx
+
+from ...tracing.graph import shape_of
+from ..graph import ChannelGraph, label
+from ..layouts import Layout
+from .registry import functions, not_known, rule_for, source_of, types
+
+_ACTIVATIONS = types(
+    "ReLU ReLU6 LeakyReLU ELU CELU SELU GELU SiLU Mish Sigmoid Tanh Hardtanh Hardswish Hardsigmoid Hardshrink "
+    "Softshrink Softplus Softsign LogSigmoid Tanhshrink Threshold Dropout Identity"
+)
+_ACTIVATION_FUNCTIONS = (
+    *functions(
+        F,
+        "relu relu6 leaky_relu elu celu selu gelu silu mish sigmoid tanh hardtanh hardswish hardsigmoid softplus "
+        "logsigmoid dropout",
+    ),
+    *functions(torch, "relu sigmoid tanh abs clamp exp neg pow square sqrt rsqrt log"),
+    *functions(operator, "neg pow"),
+)
+
+
+@rule_for(
+    modules=_ACTIVATIONS,
+    functions=_ACTIVATION_FUNCTIONS,
+    methods="relu relu_ sigmoid sigmoid_ tanh tanh_ clamp clamp_ abs exp neg pow square sqrt rsqrt log "
+    "contiguous clone detach float to",
+    named=("torchvision.ops.stochastic_depth.stochastic_depth",),
+)
+def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
+    source = source_of(node)
+    if source is None or source not in graph.layouts or len(graph.tensors(node)) != 1:
+        return not_known(node, graph)
+    return graph.carry(node, graph.layouts[source])
+
+
+_ARITHMETIC = (
+    *functions(operator, "add sub mul truediv iadd isub imul itruediv"),
+    *functions(torch, "add sub mul div maximum minimum"),
+)
+
+
+@rule_for(functions=_ARITHMETIC, methods="add sub mul div add_ sub_ mul_ div_")
+def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
+    """Tensors with tensors or numbers: operands of the channels' full width share their group."""
+    shape = shape_of(node)
+    operands = graph.tensors(node)
+    if shape is None:
+        if any(source in graph.shapes for source in node.all_input_nodes):
+            not_known(node, graph)
+        return None
+    known = [graph.layouts[x] for x in operands if x in graph.layouts and len(shape_of(x) or ()) == len(shape)]
+    if not known:
+        return not_known(node, graph)
+    dim = known[0].dim
+    wide: list[Layout] = []
+    for operand in operands:
+        operand_shape = shape_of(operand) or ()
+        at = dim - (len(shape) - len(operand_shape))
+        if at < 0 or (operand_shape[at] == 1 and shape[dim] != 1):
+            if operand in graph.layouts:
+                graph.layouts[operand].fix(f"{node.name} spreads it over all channels of another tensor")
+        elif operand in graph.layouts:
+            layout = graph.layouts[operand]
+            wide.append(Layout(layout.dim + len(shape) - len(operand_shape), layout.segments))
+        else:
+            unwritten = f"{node.name} combines it with {label(operand)}, which no layer writes"
+            return graph.fix(node, graph.lost.get(operand, unwritten))
+    if not all(wide[0].unite(other) for other in wide[1:]):
+        return graph.fix(node, f"{node.name} combines tensors whose channels do not line up")
+    return graph.carry(node, wide[0])

@@ -1,0 +1,98 @@
+"""The table of rules, one for each kind of operation, found by its module type, function or method."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import fx, nn
+from torch.nn.utils import parametrize
+
+from ...layers.narrowing import qualified_name
+from ..graph import ChannelGraph
+from ..layouts import Layout
+from ..parameters import follow_values
+
+Rule = Callable[[fx.Node, ChannelGraph], None]
+
+MODULE_RULES: dict[type[nn.Module], Rule] = {}
+FUNCTION_RULES: dict[Callable[..., Any], Rule] = {}
+METHOD_RULES: dict[str, Rule] = {}
+# Of libraries that are not imported for their rules alone, by qualified name.
+NAMED_RULES: dict[str, Rule] = {}
+
+
+_OUTPUT = "it is the network's output"
+
+
+def follow(node: fx.Node, graph: ChannelGraph) -> None:
+    """Applies the rule of one node."""
+    if node.op == "output":
+        sources = list(node.all_input_nodes)
+        fx.map_arg(graph.traced.evaluation, sources.append)
+        for source in sources:
+            if source in graph.layouts:
+                graph.layouts[source].fix(_OUTPUT)
+    elif node.op == "get_attr":
+        follow_values(node, graph)
+    elif node.op == "call_module":
+        kind = parametrize.type_before_parametrizations(graph.traced.module(node))
+        (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), not_known))(node, graph)
+    elif node.op == "call_function" and callable(node.target):
+        (FUNCTION_RULES.get(node.target) or NAMED_RULES.get(qualified_name(node.target), not_known))(node, graph)
+    elif node.op == "call_method":
+        METHOD_RULES.get(str(node.target), not_known)(node, graph)
+
+
+def rule_for(
+    *,
+    modules: Iterable[type[nn.Module]] = (),
+    functions: Iterable[Callable[..., Any]] = (),
+    methods: str = "",
+    named: Iterable[str] = (),
+) -> Callable[[Rule], Rule]:
+    """Enters the rule below it for these modules, functions, methods, and what is called so by its qualified name."""
+
+    def register(rule: Rule) -> Rule:
+        NAMED_RULES.update(dict.fromkeys(named, rule))
+        MODULE_RULES.update(dict.fromkeys(modules, rule))
+        FUNCTION_RULES.update(dict.fromkeys(functions, rule))
+        METHOD_RULES.update(dict.fromkeys(methods.split(), rule))
+        return rule
+
+    return register
+
+
+def types(names: str) -> tuple[type[nn.Module], ...]:
+    """The module types of torch's of these names."""
+    return tuple(getattr(nn, name) for name in names.split())
+
+
+def functions(library: Any, names: str) -> tuple[Callable[..., Any], ...]:
+    """The functions of a library of these names."""
+    return tuple(getattr(library, name) for name in names.split())
+
+
+def source_of(node: fx.Node) -> fx.Node | None:
+    """The node that is a node's first argument."""
+    return node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+
+
+def known_layout(source: fx.Node | None, graph: ChannelGraph) -> Layout | None:
+    """The layout of what a node yields, if its channels are followed."""
+    return None if source is None else graph.layouts.get(source)
+
+
+def not_known(node: fx.Node, graph: ChannelGraph) -> None:
+    """The rule of what has no rule: the channels are fixed, with its name as the reason."""
+    if _is_container(node) and all(user.op == "output" or _is_container(user) for user in node.users):
+        return graph.fix(node, _OUTPUT)
+    if node.op == "call_module":
+        name = type(graph.traced.module(node)).__name__
+    else:
+        name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    return graph.fix(node, f"{name} is not known to treat each channel on its own")
+
+
+def _is_container(node: fx.Node) -> bool:
+    """Whether a node puts tensors into a named tuple or an ordered dict."""
+    return isinstance(node.target, type) and issubclass(node.target, tuple | OrderedDict)

@@ -1,0 +1,1 @@
+"""What branches begin with: which channels stay, and what explains the others."""

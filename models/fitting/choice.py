@@ -1,0 +1,87 @@
+"""Which channels of each group stay: by what they explain, by their weights, or by chance."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..channels.groups import Analysis
+from ..layers.narrowing import BATCH_NORMS, TRANSPOSED, own_tensor
+from .activations import group_activity
+from .subset import greedy_selection
+
+Scores = dict[str, Tensor]
+
+
+def choose_channels(
+    analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]], choice: str
+) -> dict[str, Tensor]:
+    """For each group the indices (k,) of the channels that stay.
+
+    Args:
+        analysis: of the network.
+        widths: group → channels to choose.
+        batches: data that "greedy" looks at.
+        choice: "greedy" takes the channel that explains most of what the readers still miss, again and again; "l1"
+            those of the writers' largest absolute weights (Li et al., "Pruning filters for efficient ConvNets", 2017);
+            "bn-scale" those that BatchNorms scale most (Liu et al., "Network slimming", 2017), "l1" where there are
+            none; "random" draws them.
+
+    Raises:
+        NetworkError: if activations are not finite.
+    """
+    if choice == "greedy":
+        activity = group_activity(analysis, widths, batches)
+        return {name: greedy_selection(G, widths[name], M).order for name, (G, M) in activity.items()}
+    scores = _SCORES[choice](analysis, widths)
+    return {name: scores[name].topk(width).indices for name, width in widths.items()}
+
+
+def _written(analysis: Analysis, widths: dict[str, int]) -> Scores:
+    """Σ |w| of each channel over all weights that write it."""
+    scores: Scores = {}
+    for group in analysis.groups:
+        if group.name in widths:
+            sums = [
+                torch.linalg.vector_norm(_rows(analysis, path), 1, dim=1, dtype=torch.float64) for path in group.writers
+            ]
+            scores[group.name] = torch.stack(sums).sum(0)
+    return scores
+
+
+def _rows(analysis: Analysis, path: str) -> Tensor:
+    layer = analysis.graph.traced.modules[path]
+    weight = own_tensor(layer, "weight")
+    assert weight is not None
+    return (weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight).detach().flatten(1)
+
+
+def _scaled(analysis: Analysis, widths: dict[str, int]) -> Scores:
+    """Σ |γ| of each channel over the BatchNorms that it flows through."""
+    scores: Scores = {}
+    graph = analysis.graph
+    for node in graph.roles:
+        layer = graph.traced.module(node) if node.op == "call_module" else None
+        scale = own_tensor(layer, "weight") if isinstance(layer, BATCH_NORMS) else None
+        if scale is None:
+            continue
+        layout = graph.layouts[node]
+        slices = scale.abs().double().split([segment.size for segment in layout.segments])
+        for name, segment, values in zip(analysis.segment_groups(layout), layout.segments, slices, strict=True):
+            if name in widths:
+                by_channel = values.view(segment.channels.width, segment.span).sum(1)
+                scores[name] = scores[name] + by_channel if name in scores else by_channel
+    return {**_written(analysis, widths), **scores}
+
+
+def _drawn(analysis: Analysis, widths: dict[str, int]) -> Scores:
+    return {group.name: torch.rand(group.width) for group in analysis.groups if group.name in widths}
+
+
+_SCORES: dict[str, Callable[[Analysis, dict[str, int]], Scores]] = {
+    "l1": _written,
+    "bn-scale": _scaled,
+    "random": _drawn,
+}
+CHOICES = ("greedy", *_SCORES)

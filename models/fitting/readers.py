@@ -1,0 +1,75 @@
+"""What the layers that read a tensor make of it: which of its directions count, and whether its mean does."""
+
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
+
+import torch
+from torch import Tensor, fx
+
+from ..channels.groups import Analysis
+from ..channels.layouts import Layout
+from ..channels.reuse import blended_alike
+from ..layers.narrowing import BATCH_NORMS, TRANSPOSED, own_tensor
+
+
+def readers_of(analysis: Analysis) -> dict[fx.Node, list[fx.Node]]:
+    """For every tensor that stands for those which share one E, the calls of layers that read any of them."""
+    readers: dict[fx.Node, list[fx.Node]] = defaultdict(list)
+    alike = blended_alike(analysis.graph)
+    for node, role in analysis.graph.roles.items():
+        if role == "write":
+            readers[alike[node.all_input_nodes[0]]].append(node)
+    return readers
+
+
+def mean_is_restored(analysis: Analysis, readers: Iterable[fx.Node], branched: Container[str]) -> bool:
+    """Whether BatchNorms make up for any constant that is added to a channel of what `readers` read.
+
+    They do where what a reader yields, and what its P makes of that, goes into BatchNorms alone. Zeros padded around a
+    tensor are left out of account; a transposed convolution makes no constant of a constant. A bias of P would restore
+    the mean at α = 0, but not on the original's side before.
+
+    Args:
+        analysis: of the network.
+        readers: calls of layers.
+        branched: names of the groups that have a branch.
+    """
+    return all(_restores_mean(analysis, reader, branched) for reader in readers)
+
+
+def _restores_mean(analysis: Analysis, reader: fx.Node, branched: Container[str]) -> bool:
+    graph = analysis.graph
+    layer = graph.traced.module(reader)
+    (group,) = analysis.segment_groups(graph.layouts[reader])
+    if group not in branched or isinstance(layer, TRANSPOSED) or not reader.users:
+        return False
+    return all(user.op == "call_module" and isinstance(graph.traced.module(user), BATCH_NORMS) for user in reader.users)
+
+
+def metric(analysis: Analysis, readers: Sequence[fx.Node], layout: Layout, segment: int, gram: Tensor) -> Tensor:
+    """M (C, C): what all readers yield of a change Δ (C,) in a segment's channels has the energy Δᵀ M Δ.
+
+    Each output channel of a reader counts the same, by its own share of what it yields of the tensor itself, and so
+    does each reader: M = Σ_readers mean_o Σ_s w_os w_osᵀ / Σ_s w_osᵀ G w_os, where w_os (C,) are the weights by which
+    place s of the kernel adds to output o.
+
+    Args:
+        analysis: of the network.
+        readers: calls of the layers that read the tensor.
+        layout: of the tensor.
+        segment: number of the segment in the layout.
+        gram: G (C, C) of the segment.
+    """
+    M = torch.zeros_like(gram)
+    for layer in dict.fromkeys(analysis.graph.traced.module(reader) for reader in readers):
+        weight = own_tensor(layer, "weight")
+        assert weight is not None
+        weight = weight.transpose(0, 1) if isinstance(layer, TRANSPOSED) else weight
+        w = weight.split([part.size for part in layout.segments], 1)[segment]
+        w = w.reshape(len(w), len(gram), -1).transpose(1, 2)  # (out, places, C)
+        w = w.to(torch.promote_types(w.dtype, torch.float32))
+        energies = ((w @ gram.to(w.dtype)) * w).sum((1, 2))
+        alive = energies > 0
+        rows = (w[alive] / energies[alive].sqrt()[:, None, None]).flatten(0, 1)
+        M += (rows.T @ rows).double() / max(1, int(alive.sum()))
+    return M

@@ -1,0 +1,1 @@
+"""What is done to single layers: narrowed, copied, put into a mode, their statistics recomputed."""

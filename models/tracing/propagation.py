@@ -1,0 +1,92 @@
+"""A traced graph run beside its network: the shapes that flow, and whether both give the same."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..layers.narrowing import CONVOLUTIONS, has_hooks
+from .inputs import copied
+
+# Layers that take most of a forward's time; each is a function of its input alone.
+_COSTLY = (*CONVOLUTIONS, nn.Linear)
+
+
+def run_both(network: nn.Module, graph: fx.Graph, inputs: Sequence[Any]) -> tuple[Any, Any]:
+    """The outputs of the graph and of the network itself; the graph's nodes learn their shapes."""
+    beside = _ShapePropagation(network, graph, copied(inputs))
+    handles = [module.register_forward_hook(beside.follow) for module in beside.costly_modules()]
+    try:
+        given = network(*copied(inputs))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return beside.finish(), given
+
+
+class _ShapePropagation(fx.Interpreter):
+    """Runs the graph one step behind the network, which lends it the results of costly layers.
+
+    A result is lent only where graph and network call the same layer with equal tensors, and all between those layers
+    is computed twice: a graph that differs from the network gets other tensors, and its own results from there on.
+    """
+
+    def __init__(self, network: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...]) -> None:
+        super().__init__(network, garbage_collect_values=True, graph=graph)
+        self.args_iter = iter(inputs)
+        self.ahead = deque(graph.nodes)
+        layers = {path: m for path, m in self.submodules.items() if type(m) in _COSTLY and not has_hooks(m)}
+        called = [node for node in graph.nodes if node.op == "call_module"]
+        self.costly = {node: layers[str(node.target)] for node in called if node.target in layers}
+
+    def costly_modules(self) -> set[nn.Module]:
+        """The layers that the network is to lend from."""
+        return set(self.costly.values())
+
+    def follow(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+        """A forward hook: runs the graph up to its next costly layer, which borrows `result` if it is the same call."""
+        while self.ahead[0] not in self.costly and self.ahead[0].op != "output":
+            self._step()
+        node = self.ahead[0]
+        if self.costly.get(node) is module and self._receives(node, args):
+            self._step(result.clone())
+
+    def finish(self) -> Any:
+        """Runs the rest of the graph; its output."""
+        while self.ahead[0].op != "output":
+            self._step()
+        return self.run_node(self.ahead[0])
+
+    def _step(self, lent: Any = None) -> None:
+        node = self.ahead.popleft()
+        result = self.run_node(node) if lent is None else lent
+        self.env[node] = result
+        if isinstance(result, Tensor):
+            node.meta["shape"] = tuple(result.shape)
+        mine = _storages(result)
+        node.meta["shares"] = [source for source in node.all_input_nodes if mine & _storages(self.env[source])]
+        for source in self.user_to_last_uses.get(node, ()):
+            del self.env[source]
+
+    def _receives(self, node: fx.Node, args: tuple[Any, ...]) -> bool:
+        mine, kwargs = self.fetch_args_kwargs_from_env(node)
+        tensors = len(mine) == len(args) == 1 and isinstance(mine[0], Tensor) and not kwargs
+        return tensors and mine[0].dtype == args[0].dtype and torch.equal(mine[0], args[0])
+
+
+def alike(traced: Any, given: Any) -> bool:
+    """Whether two outputs hold the same tensors, up to rounding."""
+    if isinstance(given, Tensor):
+        return isinstance(traced, Tensor) and torch.allclose(traced, given, rtol=1e-2, atol=1e-3, equal_nan=True)
+    if isinstance(given, Mapping):
+        given, traced = list(given.values()), list(traced.values())
+    if isinstance(given, list | tuple):
+        return len(traced) == len(given) and all(map(alike, traced, given))
+    return True
+
+
+def _storages(value: Any) -> set[int]:
+    tensors = [value] if isinstance(value, Tensor) else value if isinstance(value, list | tuple) else []
+    return {x.untyped_storage().data_ptr() for x in tensors if isinstance(x, Tensor) and x.numel() > 0}

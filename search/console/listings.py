@@ -1,0 +1,173 @@
+"""Tables for the terminal, and the same as JSON: a study's trials, a network's channel groups."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from rich.table import Table
+from torch import Tensor
+
+from ...errors import NetworkError
+from ...models.branches.keep import rounded_width
+from ...models.cost import CostModel
+from ...models.fitting.activations import sensitivity
+from ...models.networks.factories import build_network, default_input_shape
+from ...studies.database.companions import is_screening
+from ...studies.database.trials import trial_rows
+from ..run.screening import WIDTHS, ranked
+from ..trial.baseline import fill, read_weights
+from .progress import percent
+
+
+def trials_values(study: optuna.Study) -> list[dict[str, Any]]:
+    """One dictionary a trial; of a screening, its candidates with the best first."""
+    if is_screening(study):
+        return [{"number": t.number, "loss": t.value, "widths": t.user_attrs[WIDTHS]} for t in ranked(study)]
+    return [row._asdict() for row in trial_rows(study)]
+
+
+def trials_table(study: optuna.Study) -> Table:
+    """A study's trials; accuracies are those on the validation split, at α = 0."""
+    if is_screening(study):
+        return _candidates_table(study)
+    baseline = study.user_attrs.get("baseline")
+    table = Table(title=f"study {study.study_name}", caption=_caption(study, baseline), title_justify="left")
+    for column in ("trial", "state", "accuracy", "MACs", "parameters", "latency", "schedule", "compute", "seconds"):
+        table.add_column(column, justify="left" if column in ("state", "schedule") else "right")
+    for row in trial_rows(study):
+        table.add_row(
+            str(row.number),
+            row.state,
+            _or_dash(row.accuracy),
+            _or_dash(row.macs_share),
+            _or_dash(row.parameters_share),
+            _or_dash(row.latency_share),
+            row.shape or "-",
+            "-" if row.compute is None else f"{row.compute:.2f}",
+            "-" if row.seconds is None else f"{row.seconds:.1f}",
+        )
+    return table
+
+
+def _candidates_table(study: optuna.Study) -> Table:
+    caption = "validation loss of the initialised, folded network, untrained; the best first"
+    table = Table(title=f"study {study.study_name}", caption=caption, title_justify="left", caption_justify="left")
+    table.add_column("candidate", justify="right")
+    table.add_column("loss", justify="right")
+    table.add_column("channels that stay", overflow="fold")
+    for trial in ranked(study):
+        widths = ", ".join(f"{name} {width}" for name, width in trial.user_attrs[WIDTHS].items())
+        table.add_row(str(trial.number), f"{trial.value:.4f}", widths)
+    return table
+
+
+# Shares of a group's channels at which its sensitivity is shown.
+SENSITIVITY_AT = (0.25, 0.5, 0.75)
+
+
+def inspection(
+    model: str,
+    arguments: dict[str, Any],
+    input_shape: tuple[int, ...] | None,
+    *,
+    checkpoint: Path | None = None,
+    examples: Tensor | None = None,
+) -> dict[str, Any]:
+    """A network's groups, costs and sensitivity in JSON types.
+
+    Args:
+        model: name of a reference network, `torchvision:NAME`, or the user's own factory.
+        arguments: of the factory.
+        input_shape: (C, H, W) of an example; needed where neither the name nor the examples tell it.
+        checkpoint: weights of the network; a new one's are random.
+        examples: (N, C, H, W) that sensitivity is measured on; it is left out without them.
+
+    Raises:
+        NetworkError: if the network cannot be built, filled or traced, or its input's shape is not known.
+    """
+    network = build_network(model, arguments)
+    if checkpoint is not None:
+        fill(network, read_weights(checkpoint), str(checkpoint), model)
+    shape = input_shape or default_input_shape(model, arguments)
+    if examples is not None:
+        shape = tuple(examples.shape[1:])
+    if shape is None:
+        raise NetworkError(f"the shape of {model}'s input is not known: give it with --input, for example 3x224x224")
+    costs = CostModel(network, torch.zeros(1, *shape))
+    errors = {} if examples is None else sensitivity(network, examples[:2], examples)
+    groups = []
+    for group in costs.groups:
+        saved = costs.full.macs - costs.cost({group.name: max(1, group.width // 2)}).macs
+        groups.append(
+            {
+                "name": group.name,
+                "width": group.width,
+                "resolution": list(group.resolution),
+                "writers": list(group.writers),
+                "readers": list(group.readers),
+                "prunable": group.prunable,
+                "reason": group.reason,
+                "macs_saved_by_half": saved / costs.full.macs if group.prunable else 0.0,
+                "errors": errors[group.name].tolist() if group.name in errors else None,
+            }
+        )
+    full = costs.full
+    return {"model": model, "input": list(shape), "macs": full.macs, "parameters": full.parameters, "groups": groups}
+
+
+_INSPECTION_CAPTION = (
+    "half saves: share of all MACs that go when the group keeps half of its channels; "
+    "error at N %: share of what its readers make of the group that the best N % of the channels leave unexplained"
+)
+
+
+def groups_table(found: dict[str, Any]) -> Table:
+    """An inspection as a table."""
+    shape = "×".join(map(str, found["input"]))
+    table = Table(
+        title=f"{found['model']}: input {shape}, {found['macs']:,} MACs, {found['parameters']:,} parameters",
+        caption=_INSPECTION_CAPTION,
+        title_justify="left",
+        caption_justify="left",
+    )
+    shares = [share for share in SENSITIVITY_AT if any(group["errors"] for group in found["groups"])]
+    sensitivities = [f"error at {percent(share)}" for share in shares]
+    for column in ("group", "width", "H×W", "writers", "readers", "half saves", *sensitivities, "fixed because"):
+        right = column in ("width", "half saves", *sensitivities)
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for group in found["groups"]:
+        table.add_row(
+            group["name"],
+            str(group["width"]),
+            "×".join(map(str, group["resolution"])) or "-",
+            _names(group["writers"]),
+            _names(group["readers"]),
+            percent(group["macs_saved_by_half"]) if group["prunable"] else "-",
+            *(_error_at(group, share) for share in shares),
+            group["reason"],
+        )
+    return table
+
+
+def _error_at(group: dict[str, Any], share: float) -> str:
+    errors = group["errors"]
+    return "-" if errors is None else percent(errors[rounded_width(share * group["width"], group["width"])])
+
+
+def _names(paths: list[str]) -> str:
+    return ", ".join(paths) if len(paths) <= 3 else f"{paths[0]}, {paths[1]}, … ({len(paths)})"
+
+
+def _or_dash(share: float | None) -> str:
+    return "-" if share is None else percent(share)
+
+
+def _caption(study: optuna.Study, baseline: dict[str, Any] | None) -> str:
+    if baseline is None:
+        return "accuracy at α = 0 on the validation split; no baseline yet"
+    return (
+        f"accuracy at α = 0 on the {baseline['examples']} validation examples; compute in epochs of the baseline's "
+        f"training; "
+        f"baseline {percent(baseline['accuracy'])}, {baseline['macs']:,} MACs, {baseline['parameters']:,} parameters"
+    )

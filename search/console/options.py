@@ -1,0 +1,78 @@
+"""Options that several commands take, and what is read from an option's text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ...errors import NetworkError
+
+DEFAULT_STORAGE = "sqlite:///studies/branchfold.db"
+
+storage_option = click.option(
+    "--storage", default=DEFAULT_STORAGE, show_default=True, metavar="URL", help="SQLAlchemy URL of the study database."
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another value for a key, for example model.width=0.25.",
+)
+data_root_option = click.option(
+    "--data-root", default=None, metavar="FOLDER", help="Folder of the data sets (default: the definition's, 'data')."
+)
+best_trial_option = click.option(
+    "--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one)."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def as_changes(overrides: tuple[str, ...], trials: int | None, data_root: str | None) -> list[str]:
+    """A definition's changes as `key=value` strings: those of `--set`, then those that have an option of their own."""
+    changes = list(overrides)
+    if trials is not None:
+        changes.append(f"study.trials={trials}")
+    if data_root is not None:
+        changes.append(f"data.root={json.dumps(data_root)}")
+    return changes
+
+
+def as_study_name(study: str) -> str:
+    """The name of a study that was given as such or by its TOML file."""
+    if study.endswith(".toml"):
+        from ...studies.definition.reading import load_definition
+
+        return load_definition(study).study.name
+    return study
+
+
+def as_arguments(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Factory arguments from `key=value` strings; values as in TOML, else text.
+
+    Raises:
+        NetworkError: if a string names no argument.
+    """
+    from ...studies.definition.reading import parse_override
+
+    for override in overrides:
+        name, equals, _ = override.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise NetworkError(f"--set {override}: must be an argument of the factory and its value, e.g. width=0.25")
+    return {path[-1]: value for path, value in (parse_override(f"model.{override}") for override in overrides)}
+
+
+def as_shape(text: str | None) -> tuple[int, ...] | None:
+    """(C, H, W) from "3x224x224".
+
+    Raises:
+        NetworkError: if the sizes are not positive integers.
+    """
+    if text is None:
+        return None
+    sizes = text.lower().replace(",", "x").split("x")
+    if not all(size.strip().isdecimal() and int(size) > 0 for size in sizes):
+        raise NetworkError(f"--input {text}: must be positive sizes joined by x, e.g. 3x224x224")
+    return tuple(int(size) for size in sizes)

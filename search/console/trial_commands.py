@@ -1,0 +1,157 @@
+"""The commands about what a study has found: its trials shown, exported, repeated, refined; networks evaluated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...errors import StudyError
+from .options import as_study_name, best_trial_option, data_root_option, json_option, storage_option
+from .terminal import make_console, print_line, watching
+
+if TYPE_CHECKING:
+    import optuna
+
+
+@click.command()
+@click.argument("study")
+@storage_option
+@json_option
+def show(study: str, storage: str, as_json: bool) -> None:
+    """Show the trials of STUDY as a table.
+
+    Example: branchfold show digits
+    """
+    from .listings import trials_table, trials_values
+
+    loaded = _load(study, storage)
+    if as_json:
+        click.echo(json.dumps(trials_values(loaded), indent=2))
+    else:
+        make_console().print(trials_table(loaded))
+
+
+@click.command()
+@click.argument("study")
+@best_trial_option
+@click.option(
+    "--format", "form", type=click.Choice(["safetensors", "state-dict"]), default="safetensors", show_default=True
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="File to write (default: NAME-trial-N.safetensors or .pt)."
+)
+@storage_option
+@data_root_option
+def export(study: str, trial: int | None, form: str, output: Path | None, storage: str, data_root: str | None) -> None:
+    """Export the network of STUDY's best trial, or of a given one, and measure it on the test split.
+
+    Example: branchfold export digits --output digits.safetensors
+    """
+    from ...studies.database.storage import stored_definition
+    from .outcome import export
+
+    loaded = _load(study, storage)
+    definition = stored_definition(loaded)
+    if data_root is not None:
+        definition = definition.with_data_root(data_root)
+    print_line(make_console(), export(loaded, definition, storage, trial, form, output))
+
+
+@click.command()
+@click.argument("study")
+@click.option("--trial", type=click.IntRange(min=0), required=True, help="Number of the trial.")
+@storage_option
+@data_root_option
+def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
+    """Repeat a trial of STUDY with its recipe and seed, and say how close it comes.
+
+    Example: branchfold rerun digits --trial 3
+    """
+    from ...studies.database.storage import open_storage
+    from ..run.repetition import rerun
+    from .outcome import rerun_lines
+
+    loaded, console = _load(study, storage), make_console()
+    with watching(console) as progress:
+        again = rerun(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
+    print_line(console, rerun_lines(trial, again))
+
+
+@click.command()
+@click.argument("study")
+@best_trial_option
+@click.option("--epochs", type=click.IntRange(min=1), help="Length of the training.")
+@click.option("--compute", type=click.FloatRange(min=0, min_open=True), help="Or: in epochs of the baseline's MACs.")
+@click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="One run each (default: the trial's).")
+@click.option("--output", type=click.Path(path_type=Path), help="File of the best (default: NAME-refined.safetensors).")
+@storage_option
+@data_root_option
+def refine(
+    study: str,
+    trial: int | None,
+    epochs: int | None,
+    compute: float | None,
+    seeds: tuple[int, ...],
+    output: Path | None,
+    storage: str,
+    data_root: str | None,
+) -> None:
+    """Train a trial's recipe longer, once for each seed, and export the best network; kept as study STUDY-refined.
+
+    Example: branchfold refine digits --trial 3 --epochs 60 --seed 1 --seed 2
+    """
+    if (epochs is None) == (compute is None):
+        raise StudyError("give --epochs or --compute, and not both: how long the recipe is to train")
+    from ...studies.database.storage import open_storage, stored_definition
+    from ...studies.database.trials import best_trial
+    from ..run.repetition import refine
+    from .outcome import check_output, refined_lines
+
+    loaded, console = _load(study, storage), make_console()
+    path = output or Path(f"{loaded.study_name}-refined.safetensors")
+    check_output(path)
+    number = best_trial(loaded, stored_definition(loaded)).number if trial is None else trial
+    length = {"epochs": epochs} if compute is None else {"compute": compute}
+    with watching(console) as progress:
+        refined, found = refine(
+            loaded,
+            open_storage(storage, create=False),
+            number,
+            length=length,
+            seeds=seeds,
+            data_root=data_root,
+            tell=progress,
+        )
+    definition = stored_definition(refined)
+    definition = definition if data_root is None else definition.with_data_root(data_root)
+    print_line(console, refined_lines(loaded, refined, found, number, definition, storage, path))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@data_root_option
+@click.option("--factory", metavar="FACTORY", help="Your own factory, where the network was built by one.")
+@json_option
+def evaluate(file: Path, data_root: str | None, factory: str | None, as_json: bool) -> None:
+    """Measure an exported network: test accuracy, MACs, parameters, latency.
+
+    Example: branchfold evaluate digits.safetensors
+    """
+    from ..exports.delivery import evaluate_file
+    from .outcome import evaluation_lines
+
+    description, evaluation = evaluate_file(file, data_root or "data", factory)
+    if as_json:
+        click.echo(json.dumps({"data": description.data["name"], **evaluation.to_dict()}, indent=2))
+    else:
+        print_line(make_console(), evaluation_lines(description.data["name"], evaluation))
+
+
+def _load(study: str, storage: str) -> optuna.Study:
+    """A study that was given by its name or TOML file."""
+    from ...studies.database.storage import load_study, open_storage
+
+    return load_study(open_storage(storage, create=False), as_study_name(study))

@@ -1,0 +1,165 @@
+"""What leaves a study: a trial's network as a file, with its accuracy on the test split; what a file is worth."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial
+from torch import nn
+
+from ...errors import DataError, StudyError
+from ...models.checkpoints import NetworkDescription, load_network, read_description, save_network
+from ...models.cost import CostModel, count_macs
+from ...models.networks.factories import resolve_factory
+from ...studies.database.artifacts import artifact_store, fetch_network
+from ...studies.definition.reading import Definition
+from ..data.batches import Batches, Split
+from ..data.splits import load_test
+from ..trial.measurement import accuracy_of, latency_of
+
+_BATCH = 500
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of an exported network.
+
+    Attributes:
+        accuracy: share of the test split's examples that it classifies correctly.
+        split: name of the split.
+        examples: how many it has.
+        seed: of the study that the network comes from; the test split does not depend on it.
+        macs: of one example's forward pass.
+        parameters: their number.
+        full_macs: the network's before it was narrowed.
+        full_parameters: likewise.
+        milliseconds: median latency of one example's forward pass on one thread.
+    """
+
+    accuracy: float
+    split: str
+    examples: int
+    seed: int | None
+    macs: int
+    parameters: int
+    full_macs: int
+    full_parameters: int
+    milliseconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON types."""
+        return asdict(self)
+
+
+def export_trial(
+    study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial, path: Path, form: str = "safetensors"
+) -> Evaluation:
+    """Writes a trial's network with its test accuracy to `path`, and returns what was measured.
+
+    Args:
+        study: the study.
+        definition: with the data root to use.
+        url: of the study's database; its artifacts lie beside it.
+        trial: a finished trial.
+        path: where to; a file there is replaced.
+        form: "safetensors" holds all that rebuilding needs, "state-dict" the plain tensors for `torch.load`.
+
+    Raises:
+        StudyError: if the trial kept no network.
+        NetworkError: if its file is damaged or `path` cannot be written.
+        DataError: if the test split cannot be had.
+    """
+    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
+        kept = fetch_network(study, trial, artifact_store(url), Path(folder) / "network.safetensors")
+        factory = resolve_factory(definition.model.factory)
+        description, network = read_description(kept), load_network(kept, factory)
+    evaluation = _evaluate(network, description, factory, definition.data.root)
+    tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
+    accuracies = [*description.accuracies, {**tested, "seed": evaluation.seed}]
+    if form == "state-dict":
+        _save_state_dict(network, path)
+    else:
+        save_network(network, path, replace(description, accuracies=accuracies))
+    return evaluation
+
+
+def evaluate_file(path: Path, data_root: str, factory: str | None) -> tuple[NetworkDescription, Evaluation]:
+    """Loads an exported network and measures it on the test split of the data that it was trained on.
+
+    Args:
+        path: a safetensors file that branchfold wrote.
+        data_root: folder of the data set.
+        factory: the user's own factory, where the network is neither a reference network nor torchvision's.
+
+    Raises:
+        NetworkError: if the file is damaged or its network cannot be rebuilt.
+        DataError: if the test split cannot be had.
+    """
+    description = read_description(path)
+    network = load_network(path, factory)
+    build = resolve_factory(factory or description.factory)
+    return description, _evaluate(network, description, build, data_root)
+
+
+def _evaluate(
+    network: nn.Module, description: NetworkDescription, factory: Callable[..., nn.Module], data_root: str
+) -> Evaluation:
+    data = description.data
+    _check_origin(description)
+    split = load_test(str(data["name"]), data_root)
+    example = torch.zeros(1, *description.input_shape)
+    dtype = next(network.parameters()).dtype
+    full = CostModel(factory(**description.arguments), example).full
+    return Evaluation(
+        accuracy=_accuracy_on(split, network, data),
+        split=split.name,
+        examples=len(split),
+        seed=next((entry.get("seed") for entry in description.accuracies), None),
+        macs=count_macs(network, (example.to(dtype),)),
+        parameters=sum(p.numel() for p in network.parameters()),
+        full_macs=full.macs,
+        full_parameters=full.parameters,
+        milliseconds=1000 * latency_of(network, example.to(dtype)),
+    )
+
+
+def _check_origin(description: NetworkDescription) -> None:
+    data = description.data
+    if not isinstance(data, dict) or not {"name", "mean", "std"} <= data.keys():
+        raise DataError("the checkpoint does not say which data it was trained on")
+    whole = all(isinstance(data[key], list) and all(isinstance(x, float) for x in data[key]) for key in ("mean", "std"))
+    if not whole or 0.0 in data["std"]:
+        raise DataError(f"the checkpoint's mean and std are damaged: {data['mean']!r:.40}, {data['std']!r:.40}")
+    if not isinstance(description.accuracies, list) or not all(isinstance(x, dict) for x in description.accuracies):
+        raise DataError(f"the checkpoint's accuracies are damaged: {description.accuracies!r:.40}")
+
+
+def accuracy_on_test(network: nn.Module, description: NetworkDescription, data_root: str) -> float:
+    """A network's accuracy on the test split of the data that it was trained on.
+
+    Raises:
+        DataError: if the split cannot be had.
+    """
+    return _accuracy_on(load_test(str(description.data["name"]), data_root), network, description.data)
+
+
+def _accuracy_on(split: Split, network: nn.Module, data: dict[str, Any]) -> float:
+    batches = Batches(split, _BATCH, mean=data["mean"], std=data["std"], shuffle=False, augment=False, seed=0)
+    dtype = next(network.parameters()).dtype
+    return accuracy_of(network, ((images.to(dtype), labels) for images, labels in batches))
+
+
+def _save_state_dict(network: nn.Module, path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+            partial = Path(folder) / path.name
+            torch.save(network.state_dict(), partial)
+            partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise StudyError(f"cannot write {path}: {reason}") from error

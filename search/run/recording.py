@@ -1,0 +1,113 @@
+"""A trial as Optuna keeps it: its recipe, its reports, what was measured, and whether another trial was the same."""
+
+import json
+import platform
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from ...studies.database.artifacts import artifact_store, attach_network
+from ...studies.database.storage import set_user_attrs
+from ...studies.database.trials import HISTORY, RECIPE, finished_trials, measurement_of, set_constraints
+from ...studies.definition.reading import Definition
+from ..events import Listener, TrialReport
+from ..space import Recipe
+from ..trial.task import Task
+from ..trial.trial import Report, TrialResult, save_result
+
+SEED = "seed"
+REPEATED = "same_as"
+_VERSIONS = ("branchfold", "torch", "pytorch-lightning", "optuna")
+
+
+def record_recipe(trial: optuna.Trial, recipe: Recipe, seed: int, **more: Any) -> None:
+    """Keeps everything that decides the trial, beside the study's definition, and `more` of it."""
+    set_user_attrs(trial, {RECIPE: recipe.to_dict(), SEED: seed, "versions": versions(), **more})
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that results depend on."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
+
+
+def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: Task, storage: RDBStorage) -> None:
+    """Keeps the network, and then what was measured of it, which marks the trial as measured.
+
+    Raises:
+        StudyError: if the network cannot be kept.
+    """
+    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
+        path = save_result(result, recipe, task, trial.number, Path(folder))
+        attach_network(trial, storage, artifact_store(storage.url), path)
+    set_constraints(trial, result.measurement, task.definition)
+    history = [report.to_dict() for report in result.reports]
+    about = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
+    set_user_attrs(trial, {**about, **result.measurement._asdict()})
+
+
+def as_event(number: int, definition: Definition, report: Report) -> TrialReport:
+    """A report of a trial as progress shows it."""
+    return TrialReport(
+        trial=number,
+        unit="report" if definition.trial.epochs is None else "epoch",
+        number=report.number,
+        total=definition.trial.reports,
+        compute=report.compute,
+        alpha=report.alpha,
+        accuracy=report.accuracy,
+        folded_accuracy=report.folded_accuracy,
+    )
+
+
+class Recorder:
+    """Hears a trial's reports: to the listener, and to Optuna's pruner, which keeps them and may end the trial.
+
+    The whole of the reports is kept when the trial has ended or, with several objectives, of which Optuna keeps none,
+    at once.
+
+    Args:
+        trial: Optuna's.
+        definition: of the study.
+        tell: receives the progress.
+    """
+
+    def __init__(self, trial: optuna.Trial, definition: Definition, tell: Listener) -> None:
+        self.trial, self.definition, self.tell = trial, definition, tell
+        self.history: list[dict[str, Any]] = []
+
+    def __call__(self, report: Report) -> None:
+        self.history.append(report.to_dict())
+        self.tell(as_event(self.trial.number, self.definition, report))
+        if len(self.definition.study.objectives) > 1:
+            self.trial.set_user_attr(HISTORY, self.history)
+        else:
+            self.trial.report(report.folded_accuracy, report.number)
+            if report.number < self.definition.trial.reports and self.trial.should_prune():
+                raise optuna.TrialPruned
+
+
+def same_trial(study: optuna.Study, recipe: Recipe) -> FrozenTrial | None:
+    """A finished trial of the same recipe, if there is one; seeds do not count."""
+    wanted = json.loads(json.dumps(recipe.to_dict()))  # as it comes back from the database: tuples are lists there
+    return next((trial for trial in finished_trials(study) if trial.user_attrs.get(RECIPE) == wanted), None)
+
+
+def repeat_result(trial: optuna.Trial, other: FrozenTrial, definition: Definition) -> tuple[float, ...]:
+    """Gives a trial the results of the finished one that is the same, and returns its values.
+
+    Raises:
+        optuna.TrialPruned: if that one was stopped early.
+    """
+    set_user_attrs(trial, {**other.user_attrs, REPEATED: other.number})
+    if (measurement := measurement_of(other)) is not None:
+        set_constraints(trial, measurement, definition)
+    for number, value in other.intermediate_values.items():
+        trial.report(value, number)
+    if other.state == TrialState.PRUNED:
+        raise optuna.TrialPruned(f"same as trial {other.number}")
+    return tuple(other.values)

@@ -1,0 +1,1 @@
+"""One trial, and what it needs: the study's data and costs, its baseline, measurements."""

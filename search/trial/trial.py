@@ -1,0 +1,225 @@
+"""One trial: branches are added and initialised, α falls, the network is folded, trained on, checked and measured."""
+
+import copy
+import math
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import BranchfoldError, NetworkError
+from ...models.branches.folding import fold
+from ...models.branches.network import BranchedNetwork
+from ...models.branching import add_branches
+from ...models.checkpoints import save_network
+from ...models.layers.copying import deep_copy
+from ...models.layers.statistics import recompute_batch_norm
+from ...studies.database.trials import Measurement
+from ..space import Recipe
+from ..training.classifier import fit
+from ..training.compute import Meter
+from ..training.fading import BranchTraining
+from .baseline import describe
+from .measurement import accuracy_of, evaluating, latency_of, loss_of
+from .task import Task
+
+# Folded and branched at α = 0 differ by rounding alone, in float64.
+FOLDING_TOLERANCE = 1e-9
+# On so many examples they are compared.
+_COMPARED = 32
+_LATENCY_SECONDS = 0.1
+
+
+class Diverged(BranchfoldError):  # noqa: N818  what happened to a trial
+    """The training loss of a trial is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A trial's state at one of its milestones; number 0 is the initialised network.
+
+    Attributes:
+        number: of the report.
+        compute: spent so far, in epochs of the baseline's training.
+        alpha: mean α of the narrowed groups.
+        accuracy: on the validation split, at the current α.
+        folded_accuracy: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
+        loss: mean training loss since the report before; NaN before the first step.
+    """
+
+    number: int
+    compute: float
+    alpha: float
+    accuracy: float
+    folded_accuracy: float
+    loss: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report in JSON types; without a loss that is no number."""
+        return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
+
+
+Hear = Callable[[Report], None]
+
+
+@dataclass
+class TrialResult:
+    """What a trial leaves: the network in evaluation mode, what was measured of it, and how it came to that.
+
+    Attributes:
+        network: folded, with its BatchNorm statistics recomputed.
+        measurement: on the validation split.
+        compute: spent, in epochs of the baseline's training.
+        folding_error: largest relative difference between folded and branched at α = 0, in float64.
+        reports: of all milestones.
+    """
+
+    network: nn.Module
+    measurement: Measurement
+    compute: float
+    folding_error: float = 0.0
+    reports: list[Report] = field(default_factory=list)
+
+
+def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hear: Hear) -> TrialResult:
+    """Runs one recipe.
+
+    Args:
+        recipe: of the trial.
+        baseline: the trained network; it is not changed.
+        task: the study's data and costs.
+        seed: of everything random in the trial.
+        hear: told at every milestone, the last one after the last step; may end the trial by raising.
+
+    Raises:
+        Diverged: if the training loss is no longer a number.
+        NetworkError: if the branches cannot be fitted.
+    """
+    torch.manual_seed(seed)
+    table = task.definition.trial
+    start = initialised(recipe, baseline, task)
+    batches = task.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
+    meter = task.meter()
+    check = _FoldCheck(task.calibration_batches[0][0][:_COMPARED])
+    milestones = _Milestones(task, meter, hear)
+    milestones.tell(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
+    module = BranchTraining(
+        start.train(),
+        recipe,
+        fold=check,
+        meter=meter,
+        total_steps=0 if table.epochs is None else table.epochs * len(batches),
+        compute=table.compute,
+        teacher=baseline,
+        validation_loss=lambda network: loss_of(network, task.glance),
+        after_step=milestones.passed,
+    )
+    fit(
+        module,
+        batches,
+        epochs=-1 if table.epochs is None else table.epochs,
+        callbacks=[],
+        clip=recipe.training.clip,
+        precision=recipe.training.precision,
+    )
+    network = delivered(module.network.cpu(), task)
+    measurement = measure(network, recipe.widths, baseline, task)
+    return TrialResult(network, measurement, meter.spent, check.error, milestones.told)
+
+
+def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
+    """The network at the trial's start; without a branch if the recipe narrows nothing."""
+    branched = add_branches(
+        baseline,
+        torch.zeros(2, *task.data.input_shape),
+        keep={group.name: recipe.widths[group.name] / group.width for group in task.costs.groups if group.prunable},
+        init=recipe.method,
+        channels=recipe.channels,
+        data=task.calibration_batches,
+    )
+    return branched if branched.plan.widths else fold(branched)
+
+
+def delivered(network: nn.Module, task: Task) -> nn.Module:
+    """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
+    folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
+    device = next(folded.parameters()).device
+    recompute_batch_norm(folded, [images.to(device) for images, _ in task.recalibration_batches])
+    return folded.eval()
+
+
+def measure(network: nn.Module, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
+    """Validation accuracy, cost and latency of a folded network."""
+    cost, full = task.costs.cost(widths), task.costs.full
+    example = torch.zeros(1, *task.data.input_shape)
+    latency = latency_of(network, example, _LATENCY_SECONDS)
+    return Measurement(
+        accuracy=accuracy_of(network, task.validation_batches()),
+        macs=cost.macs,
+        macs_share=cost.macs / full.macs,
+        parameters=cost.parameters,
+        parameters_share=cost.parameters / full.parameters,
+        latency=1000 * latency,
+        latency_share=latency / latency_of(baseline, example, _LATENCY_SECONDS),
+    )
+
+
+def save_result(result: TrialResult, recipe: Recipe, task: Task, number: int, folder: Path) -> Path:
+    """Writes the trial's network with its description to a file in `folder`."""
+    path = folder / f"{task.definition.study.name}-trial-{number}.safetensors"
+    description = describe(task, recipe.widths, result.measurement.accuracy, {"trial": number})
+    save_network(result.network, path, description)
+    return path
+
+
+class _FoldCheck:
+    """Folds groups, and compares with the branched network at their α = 0 on real images, in float64."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images, self.error = images, 0.0
+
+    def __call__(self, branched: BranchedNetwork, groups: Collection[str]) -> nn.Module:
+        branched.set_alpha(dict.fromkeys(groups, 0.0))
+        device = next(branched.parameters()).device
+        exact = copy.deepcopy(branched).double()
+        images = self.images.to(device).double()
+        with evaluating(exact), torch.no_grad():
+            expected, actual = exact(images), fold(exact, groups).eval()(images)
+        error = float((expected - actual).abs().max() / expected.abs().max())
+        if math.isfinite(error):  # a diverged network is ended by the next report
+            if error > FOLDING_TOLERANCE:
+                raise NetworkError(
+                    f"the folded network differs from the branched one by {error:.1e} of its outputs, more than "
+                    f"{FOLDING_TOLERANCE}: a fault of branchfold's, please report it with the network"
+                )
+            self.error = max(self.error, error)
+        return fold(branched, groups)
+
+
+class _Milestones:
+    """Reports when the trial has come another share of its way."""
+
+    def __init__(self, task: Task, meter: Meter, hear: Hear) -> None:
+        self.task, self.meter, self.hear = task, meter, hear
+        self.total = task.definition.trial.reports
+        self.told: list[Report] = []
+
+    def passed(self, module: BranchTraining) -> None:
+        """Reports if the module has passed the next milestone; of several at once the last."""
+        # k / n × n may land just below the whole number k.
+        number = math.floor(module.progress * self.total + 1e-9)
+        if number > self.told[-1].number:
+            self.tell(module.network, module.alpha, module.take_loss(), number)
+
+    def tell(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
+        validation = self.task.validation_batches()
+        folded_accuracy = accuracy_of(delivered(network, self.task), validation)
+        accuracy = accuracy_of(network, validation) if alpha > 0 else folded_accuracy
+        report = Report(number, self.meter.spent, alpha, accuracy, folded_accuracy, loss)
+        self.told.append(report)
+        self.hear(report)
+        if report.number > 0 and not math.isfinite(loss):
+            raise Diverged(f"the training diverged: its loss is {loss}; a smaller learning rate may help")

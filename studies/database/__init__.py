@@ -1,0 +1,1 @@
+"""What is known of a study: its database opened, trials and networks kept in it."""

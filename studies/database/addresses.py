@@ -1,0 +1,77 @@
+"""Database URLs: parsed, shown without their passwords, and one line for a database that cannot be used."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from ...errors import StudyError
+
+# Everything that opening a database raises, from the driver up to Optuna's schema check (RuntimeError).
+FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, OSError)
+
+
+def parse_url(url: str) -> URL:
+    """Returns the parsed URL of a storage; a SQLite one must name a file."""
+    try:
+        address = make_url(url)
+        address.get_dialect()
+    except NoSuchModuleError:
+        raise StudyError(
+            f"unknown kind of database {url.split(':')[0]!r}; use sqlite:///FILE or postgresql://…"
+        ) from None
+    except ImportError as error:
+        raise failure(address, error) from None
+    except (ArgumentError, ValueError):
+        # The text is not repeated: a password in a malformed URL cannot be told from the rest.
+        raise StudyError("the storage is not a database URL; for a file write sqlite:///path/to/file.db") from None
+    if is_sqlite(address) and (address.database or ":memory:").startswith((":", "file:")):
+        raise StudyError(f"{shown_url(url)} names no file to keep the study in; write sqlite:///path/to/file.db")
+    return address
+
+
+def is_sqlite(address: URL) -> bool:
+    """Whether the URL is SQLite's, with any driver."""
+    return address.get_backend_name() == "sqlite"
+
+
+def database_file(address: URL) -> Path:
+    """Returns the absolute path of a SQLite URL's file; a relative one is under the working directory."""
+    return Path(str(address.database)).absolute()
+
+
+def shown_url(url: str | URL) -> str:
+    """Returns the URL as messages may show it: passwords replaced by ***."""
+    address = make_url(url)
+    secret = {key: "***" for key in address.query if "pass" in key.lower()}
+    return address.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A", "*")
+
+
+def missing(address: URL) -> StudyError:
+    """Returns the error for a database that should be there already."""
+    return StudyError(f"no study database at {shown_url(address)}; run `branchfold run STUDY` first")
+
+
+def failure(address: URL, error: BaseException) -> StudyError:
+    """Returns one line on why a database cannot be used, and what to do."""
+    cause = root_cause(error)
+    if isinstance(cause, ImportError):
+        return StudyError(
+            f"the driver of {shown_url(address)} needs the Python module {cause.name}; install it with pip"
+        )
+    reason = (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).strip().splitlines()[0]
+    for secret in (address.password, *(str(v) for k, v in address.query.items() if "pass" in k.lower())):
+        reason = reason.replace(str(secret), "***") if secret else reason
+    hint = "close the program that holds it and try again" if "locked" in reason else "check --storage"
+    return StudyError(f"cannot use the study database {shown_url(address)}: {reason}; {hint}")
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """Returns the error that the driver or the system raised first."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error

@@ -1,0 +1,251 @@
+"""The study database: opened so that many workers can share it, and studies in it created, resumed and loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import time
+import uuid
+import warnings
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import StudyDirection
+from sqlalchemy import Engine, text
+from sqlalchemy.engine import URL, make_url
+
+from ...errors import StudyError
+from ..definition.mistakes import nearest
+from ..definition.reading import Definition, describe_difference, parse_definition
+from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
+
+# Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
+LOCK_TIMEOUT = 60
+# How long opening waits for another process's lock before it says so.
+OPENING_TIMEOUT = 10
+HEARTBEAT_INTERVAL = 15
+GRACE_PERIOD = 45
+# A trial that takes its worker down (out of memory) is tried this often again, not for ever.
+RETRIES = 2
+# How long the one who finds a study without a definition waits for its creator to write it.
+CREATION_TIMEOUT = 10
+
+DEFINITION = "definition"
+FINGERPRINT = "fingerprint"
+
+
+class StudyConnection(sqlite3.Connection):
+    """A connection that syncs at checkpoints only, which a write-ahead log allows without risk to consistency.
+
+    Given to SQLite as `factory`, so that it is used by every engine, also by those of unpickled storages: a
+    listener attached to one engine is lost there. The log itself is switched on once, in `_prepare`, and stays.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA synchronous = NORMAL").close()
+
+
+def open_storage(url: str, *, create: bool) -> RDBStorage:
+    """Returns the storage at a SQLAlchemy URL; it may be pickled into workers.
+
+    A new SQLite database is built beside its place and moved there whole, so that any number of processes may
+    open it at once and a failure leaves nothing half-written.
+
+    Args:
+        url: For example `sqlite:///studies/branchfold.db`.
+        create: Whether to create the database, its folder and its tables where they are missing.
+
+    Raises:
+        StudyError: If the URL is invalid, or the database is missing, locked, not writable or not a database.
+    """
+    address = parse_url(url)
+    if not is_sqlite(address):
+        return _connect(address, create=create)
+    path = database_file(address)
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                _create_file(address, path)
+            _prepare(path)
+    except FAILURES as error:
+        raise failure(address, error) from error
+    if not path.exists():
+        raise missing(address)
+    return _connect(address.set(database=str(path)), create=create)
+
+
+def open_study(
+    storage: RDBStorage,
+    definition: Definition,
+    *,
+    sampler: optuna.samplers.BaseSampler | None = None,
+    pruner: optuna.pruners.BasePruner | None = None,
+) -> optuna.Study:
+    """Returns the definition's study, created or resumed; several processes may call this at once.
+
+    Raises:
+        StudyError: If the database has a study of this name with another definition.
+    """
+    name = definition.study.name
+    objectives = definition.study.objectives
+    directions = [
+        StudyDirection.MAXIMIZE if objective == "accuracy" else StudyDirection.MINIMIZE for objective in objectives
+    ]
+    try:
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=directions, sampler=sampler, pruner=pruner
+        )
+    except DuplicatedStudyError:
+        study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
+        if _await_definition(study):
+            _check_same(study, definition)
+            study.set_user_attr(DEFINITION, definition.to_dict())
+            return study
+    except FAILURES as error:
+        raise failure(make_url(storage.url), error) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(objectives))
+    study.set_user_attr(DEFINITION, definition.to_dict())
+    study.set_user_attr(FINGERPRINT, definition.fingerprint())  # last: it marks the study as complete
+    return study
+
+
+def load_study(storage: RDBStorage, name: str) -> optuna.Study:
+    """Returns the study of this name.
+
+    Raises:
+        StudyError: If there is none; names those there are.
+    """
+    try:
+        return optuna.load_study(storage=storage, study_name=name)
+    except KeyError:
+        known = optuna.get_all_study_names(storage=storage)
+        there = f"it holds: {', '.join(known)}" if known else "it holds none yet"
+        raise StudyError(
+            f"no study {name!r} in {shown_url(storage.url)}{nearest(name, known)} ({there}; "
+            f"`branchfold run` creates one)"
+        ) from None
+
+
+def stored_definition(study: optuna.Study) -> Definition:
+    """Returns the definition that the study was last run with.
+
+    Raises:
+        StudyError: If the study was not made by branchfold, or by a version with other keys.
+    """
+    tables = study.user_attrs.get(DEFINITION)
+    if tables is None:
+        raise StudyError(f"study {study.study_name!r} holds no definition: it was not made by `branchfold run`")
+    return parse_definition(tables, f"stored definition of study {study.study_name}")
+
+
+def engine_of(storage: BaseStorage) -> Engine | None:
+    """Returns the engine behind a study's storage; None if it is no database."""
+    backend = getattr(storage, "_backend", storage)  # a study wraps its database in a cache
+    return backend.engine if isinstance(backend, RDBStorage) else None
+
+
+def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
+    """Writes user attributes of a running trial in one transaction: all of them or none.
+
+    Optuna's own `set_user_attr` commits each, which takes longer than all else that is recorded of a trial.
+    """
+    engine = engine_of(trial.storage)
+    if engine is None:
+        for key, value in values.items():
+            trial.set_user_attr(key, value)
+        return
+    rows = [{"trial": trial._trial_id, "key": key, "value": json.dumps(value)} for key, value in values.items()]
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"), rows)
+        connection.execute(
+            text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)"), rows
+        )
+
+
+def _connect(address: URL, *, create: bool) -> RDBStorage:
+    options: dict[str, Any] = {}
+    if is_sqlite(address):
+        options["connect_args"] = {"timeout": LOCK_TIMEOUT, "factory": StudyConnection}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
+        try:
+            return RDBStorage(
+                # Optuna fills the URL in as a format string, and SQLAlchemy 2.0 leaves braces unquoted.
+                address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+                engine_kwargs=options,
+                heartbeat_interval=HEARTBEAT_INTERVAL,
+                grace_period=GRACE_PERIOD,
+                heartbeat_stale_trial_callback=retry,
+                skip_table_creation=not create,
+            )
+        except (ImportError, *FAILURES) as error:
+            if not create and "no such table" in str(root_cause(error)):
+                raise missing(address) from None
+            raise failure(address, error) from error
+
+
+def _create_file(address: URL, path: Path) -> None:
+    """Builds an empty study database beside its place and links it there, unless another process was faster."""
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        storage = _connect(address.set(database=str(draft)), create=True)
+        storage.remove_session()
+        storage.engine.dispose()
+        _prepare(draft)
+        try:
+            os.link(draft, path)  # unlike a rename, never replaces a database that is there by now
+        except FileExistsError:
+            return
+        except OSError:  # a file system without hard links
+            if not path.exists():
+                draft.rename(path)
+    finally:
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with suppress(OSError):
+                draft.with_name(draft.name + suffix).unlink()
+
+
+def _prepare(path: Path) -> None:
+    """Proves that the database can be written, and switches its write-ahead log on; both stay in the file."""
+    with closing(sqlite3.connect(path, timeout=OPENING_TIMEOUT, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _await_definition(study: optuna.Study) -> bool:
+    """Returns whether the study has its definition; if not, its creator died before a trial could start.
+
+    Raises:
+        StudyError: If it has trials and no definition: somebody else's study.
+    """
+    deadline = time.monotonic() + CREATION_TIMEOUT
+    while FINGERPRINT not in study.user_attrs:
+        if study.get_trials(deepcopy=False):
+            raise StudyError(
+                f"study {study.study_name!r} was not made by branchfold; choose another name, --set study.name=…"
+            )
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _check_same(study: optuna.Study, definition: Definition) -> None:
+    difference = describe_difference(study.user_attrs[FINGERPRINT], definition.fingerprint())
+    if difference:
+        name = study.study_name
+        raise StudyError(
+            f"study {name!r} exists with another definition: {difference}; "
+            f"start a new study with --set study.name={name}-2, or give the old values"
+        )

@@ -1,0 +1,217 @@
+"""A study's definition: read from TOML, changed by `--set`, checked, and compared with another one."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError, model_validator
+
+from ...errors import StudyError
+from .keys import (
+    BaselineTable,
+    DataTable,
+    ModelTable,
+    ScreeningTable,
+    SearchTable,
+    StudyTable,
+    Table,
+    TrialTable,
+)
+from .mistakes import explain, nearest, shown
+from .spaces import Space
+
+# The package of the built-in definitions.
+_BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
+# What may change between two runs of one study: neither alters what a trial is.
+FREE_KEYS = (("study", "trials"), ("data", "root"))
+# A baseline is trained or read, a trial's length is in epochs or in compute.
+ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
+
+
+class Definition(Table):
+    """All that defines a study; the tables and keys are those of its TOML file."""
+
+    study: StudyTable
+    model: ModelTable
+    data: DataTable
+    baseline: BaselineTable = BaselineTable(epochs=30)
+    trial: TrialTable = TrialTable(epochs=10)
+    space: Space = Space()
+    screening: ScreeningTable = ScreeningTable()
+    search: SearchTable
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_pruner(cls, tables: Any) -> Any:
+        # Optuna's pruners refuse several objectives, so that there the default is none.
+        if not isinstance(tables, dict):
+            return tables
+        search, study = tables.get("search", {}), tables.get("study")
+        if not isinstance(search, dict) or "pruner" in search:
+            return tables
+        objectives = study.get("objectives") if isinstance(study, dict) else None
+        several = isinstance(objectives, list | tuple) and len(objectives) > 1
+        return {**tables, "search": {**search, "pruner": "none" if several else "median"}}
+
+    @model_validator(mode="after")
+    def _no_pruner_for_several(self) -> Self:
+        if len(self.study.objectives) > 1 and self.search.pruner != "none":
+            pruner = self.search.pruner
+            raise ValueError(f'search.pruner must be "none" with several objectives, but got {shown(pruner)}')
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the whole definition in JSON types; `parse_definition` reads it back."""
+        return self.model_dump(mode="json")
+
+    def with_data_root(self, root: str) -> Definition:
+        """Returns the same study with its data in another folder."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns, in JSON types, everything that decides the study's results: all but `FREE_KEYS`."""
+        tables = self.to_dict()
+        for table, key in FREE_KEYS:
+            del tables[table][key]
+        return tables
+
+
+def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
+    """Returns the definition of a built-in study or of a TOML file.
+
+    Args:
+        study: A built-in study's name, or the path of a `.toml` file.
+        overrides: `section.key=value` each, as given to `--set`; a value that is not TOML is taken as text.
+
+    Raises:
+        StudyError: If there is no such study or file, or a key or value in it is not allowed.
+    """
+    label, text = _read(study)
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"{label}: not valid TOML: {error}") from None
+    sources = {}
+    for override in overrides:
+        path, value = parse_override(override)
+        _replace(tables, path, value)
+        sources[".".join(path)] = f"--set {override}"
+    return parse_definition(tables, label, sources)
+
+
+def parse_definition(
+    tables: dict[str, Any], label: str = "study definition", sources: dict[str, str] | None = None
+) -> Definition:
+    """Returns the definition that the tables describe.
+
+    Args:
+        tables: The TOML file's content, or `Definition.to_dict()`.
+        label: Where the tables come from; it begins the error's line.
+        sources: For dotted keys that come from elsewhere, what to say in place of `label`.
+
+    Raises:
+        StudyError: If a key or value is not allowed; one line about the first mistake.
+    """
+    try:
+        return Definition.model_validate(tables)
+    except ValidationError as error:
+        key, line = explain(error, Definition)
+        for dotted, source in (sources or {}).items():
+            if key == dotted or key.startswith((f"{dotted}.", f"{dotted}[")) or dotted.startswith(f"{key}."):
+                label = source
+        raise StudyError(f"{label}: {line}") from None
+
+
+def builtin_studies() -> list[str]:
+    """Returns the names of the studies that come with branchfold."""
+    folder = files(_BUILTIN)
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def describe_difference(before: dict[str, Any], after: dict[str, Any]) -> str | None:
+    """Returns which keys differ between two fingerprints, with both values, or None if they are equal."""
+    lines = [f"{key} was {old} and is now {new}" for key, old, new in _differences(before, after)]
+    if not lines:
+        return None
+    return ", ".join(lines[:3]) + (f" (and {len(lines) - 3} more)" if len(lines) > 3 else "")
+
+
+def parse_override(override: str) -> tuple[list[str], Any]:
+    """Returns the key's parts and the value of one `section.key=value`; parts may be quoted as in TOML."""
+    at = override.find("=")
+    while at != -1:
+        path = _key_path(override[:at])
+        if path is not None and len(path) > 1:
+            return path, _value(override[at + 1 :].strip())
+        at = override.find("=", at + 1)
+    raise StudyError(f"--set {override}: must be section.key=value, for example --set study.trials=20")
+
+
+def _read(study: str) -> tuple[str, str]:
+    if study in builtin_studies():
+        return f"built-in study {study}", (files(_BUILTIN) / f"{study}.toml").read_text("utf-8")
+    path = Path(study)
+    if path.suffix != ".toml" and not path.is_file():
+        known = builtin_studies()
+        raise StudyError(
+            f"unknown study {study!r}{nearest(study, known)} "
+            f"(built in: {', '.join(known)}; or give the path of a .toml file)"
+        )
+    try:
+        return str(path), path.read_text("utf-8")
+    except FileNotFoundError:
+        raise StudyError(f"no study definition at {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise StudyError(f"cannot read the study definition {path}: {reason}") from None
+
+
+def _key_path(key: str) -> list[str] | None:
+    try:
+        node: Any = tomllib.loads(f"{key} = 0")
+    except tomllib.TOMLDecodeError:
+        return None
+    path: list[str] = []
+    while isinstance(node, dict) and len(node) == 1:
+        name, node = next(iter(node.items()))
+        path.append(name)
+    return path if node == 0 else None
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _replace(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    node = tables
+    for part in path[:-1]:
+        if not isinstance(node.get(part), dict):
+            node[part] = {}
+        node = node[part]
+    node[path[-1]] = value
+    # Of two keys that exclude each other, the one asked for takes the place of the other.
+    table, key = path[0], path[-1]
+    if len(path) == 2 and key in ALTERNATIVES.get(table, ()):
+        for other in ALTERNATIVES[table] - {key}:
+            node.pop(other, None)
+
+
+def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    for key in dict.fromkeys([*before, *after]):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", _or_not_set(old), _or_not_set(new)
+
+
+def _or_not_set(value: Any) -> str:
+    return "not set" if value is None else shown(value)

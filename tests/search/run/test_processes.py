@@ -1,0 +1,385 @@
+"""Running studies: in this process, stopped and resumed, killed, in several processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from branchfold.errors import DataError, StudyError
+from branchfold.search.data import sources
+from branchfold.search.data import splits as data
+from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
+from branchfold.search.exports import delivery
+from branchfold.search.run import processes as workers
+from branchfold.search.run import worker as runner
+from branchfold.search.run.processes import run_study
+from branchfold.search.space import SearchSpace
+from branchfold.search.trial.baseline import make_baseline
+from branchfold.studies.database.artifacts import artifact_folder
+from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.trials import finished_trials, measurement_of
+from branchfold.studies.definition.reading import parse_definition
+
+BELATED = """
+import sys, json
+from branchfold.studies.database import storage as database, trials
+from branchfold.search.run import processes as workers
+database.HEARTBEAT_INTERVAL, database.GRACE_PERIOD = 1, 3
+trials.GRACE_PERIOD = workers.GRACE_PERIOD = 3
+from branchfold.studies.definition.reading import load_definition
+import torch; torch.set_num_threads(1)
+def tell(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
+study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, tell=tell)
+"""
+
+
+def states(study):
+    return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
+
+
+def kinds(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def until(process, wanted):
+    """Reads the process's lines until one holds all words of `wanted`."""
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if all(word in line for word in wanted):
+            return
+    raise AssertionError(f"no line with {wanted}: {''.join(seen)}")
+
+
+class TestOneProcess:
+    def test_runs_to_its_number_and_not_beyond(self, study_run):
+        random = {"startup_trials": 10}  # a model of the first trials would not repeat them anyway
+        study, url, events = study_run(search=random)
+        assert states(study) == {"COMPLETE": 3}
+        assert [event.trial for event in kinds(events, TrialStarted)] == [0, 1, 2]
+        assert len(kinds(events, BaselineEpoch)) == 4
+        for trial, event in zip(study.trials, kinds(events, TrialEnded), strict=True):
+            measured = measurement_of(trial)
+            assert 0.24 < measured.macs_share <= 0.25
+            assert trial.value == measured.accuracy == event.accuracy == trial.intermediate_values[2]
+            assert trial.user_attrs["folding_error"] < 1e-9
+            assert trial.user_attrs["seed"] == trial.number
+            assert trial.user_attrs["recipe"]["training"]["lr"] == trial.params["training.lr"]
+            assert (artifact_folder(url) / trial.user_attrs["network"]).is_file()
+
+        again, _, later = study_run(url=url, search=random)
+        assert states(again) == {"COMPLETE": 3}
+        assert later == [Notice("study tiny has 3 trials finished of 3")]
+
+        more, _, later = study_run(url=url, search=random, study={"trials": 5})
+        assert states(more) == {"COMPLETE": 5}
+        assert [event.trial for event in kinds(later, TrialStarted)] == [3, 4]
+        # The baseline of the first run stays, and no proposal comes twice.
+        (kept,) = kinds(later, BaselineReady)
+        assert kept.source == "from an earlier run"
+        assert not kinds(later, BaselineEpoch)
+        assert kept.accuracy == kinds(events, BaselineReady)[0].accuracy
+        rates = [trial.params["training.lr"] for trial in more.trials]
+        assert len(set(rates)) == 5
+
+    def test_same_seed_same_study_other_seed_another(self, study_run, tmp_path):
+        two = {"trials": 2}
+        first, again = (study_run(url=f"sqlite:///{tmp_path}/{name}.db", study=two)[0] for name in "ab")
+        other, _, _ = study_run(url=f"sqlite:///{tmp_path}/c.db", study={"trials": 1, "seed": 1})
+        assert [trial.params for trial in first.trials] == [trial.params for trial in again.trials]
+        assert [trial.value for trial in first.trials] == [trial.value for trial in again.trials]
+        assert other.trials[0].params != first.trials[0].params
+
+    def test_a_grid_ends_when_it_is_through(self, study_run):
+        small = {
+            "search": {"sampler": "grid"},
+            "space__schedule": {"shape": ["instant", "linear"], "fade": [0.25, 0.5], "defaults": True},
+            "space__keep": {"per": "network", "range": 0.5},
+            "space__training": {"lr": 0.02, "restarts": "none"},
+            "space__blending": {"mode": "probability"},
+            "space__stages": {"order": "forward"},
+        }
+        study, url, events = study_run(study={"trials": 9}, **small)
+        assert sorted(t.params.get("schedule.fade", 0.0) for t in study.trials) == [0.0, 0.25, 0.5]
+        assert events[-1] == Notice("the grid has no more than 3 trials")
+        again, _, _ = study_run(url=url, study={"trials": 9}, **small)
+        assert len(again.trials) == 3
+
+    def test_a_grid_is_not_screened(self, study_run):
+        with pytest.raises(StudyError, match=r'"grid" cannot be screened: .*; set screening.candidates = 0'):
+            study_run(
+                search={"sampler": "grid"},
+                space__keep={"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
+                space__training={"lr": 0.1},
+                space__schedule={"shape": "instant", "fade": 0.5},
+                screening={"candidates": 5},
+            )
+
+    def test_never_sees_the_test_split(self, study_run, monkeypatch):
+        def refuse(*args, **kwargs):
+            raise AssertionError("the search asked for the test split")
+
+        monkeypatch.setattr(data, "load_test", refuse)
+        monkeypatch.setattr(delivery, "load_test", refuse)
+        read = sources.read_images
+        monkeypatch.setattr(
+            data, "read_images", lambda *args, train, **rest: read(*args, train=train, **rest) if train else refuse()
+        )
+        study, _, _ = study_run(study={"trials": 1})
+        assert states(study) == {"COMPLETE": 1}
+
+    def test_lost_baseline_is_told(self, study_run):
+        study, url, _ = study_run(study={"trials": 1})
+        (artifact_folder(url) / study.user_attrs["baseline"]["network"]).unlink()
+        with pytest.raises(StudyError, match=r"the baseline of 'tiny' is missing.*put the folder `artifacts` back"):
+            study_run(url=url, study={"trials": 2})
+        assert states(study) == {"COMPLETE": 1}
+
+    def test_another_definition_is_refused(self, study_run):
+        study, url, _ = study_run(study={"trials": 1})
+        with pytest.raises(StudyError, match=r"exists with another definition: trial.epochs was 2 and is now 3"):
+            study_run(url=url, trial={"epochs": 3})
+        assert states(study) == {"COMPLETE": 1}
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"model": {"num_classes": 7}},
+            {"space__schedule": {"knee": {"threshold": 1.5}}},
+            {"study": {"budget": {"macs": 0.001}}},
+            {"baseline": {"epochs": None, "checkpoint": "none.pt"}},
+        ],
+        ids=str,
+    )
+    def test_mistakes_found_by_running_leave_no_database_behind(self, study_run, changes, tmp_path):
+        url = f"sqlite:///{tmp_path}/s.db"
+        with pytest.raises(Exception, match=r"set model.num_classes|knee's threshold|cannot be met|no checkpoint"):
+            study_run(url=url, **changes)
+        assert not (tmp_path / "s.db").exists()
+        study_run(url=url, study={"trials": 1})
+
+    def test_missing_data_without_a_network(self, study_run, monkeypatch, tmp_path):
+        def refuse(*args, **kwargs):
+            raise OSError("no route to host")
+
+        monkeypatch.setattr("urllib.request.urlopen", refuse)
+        changes = {"model": {"factory": "vgg16"}, "data": {"name": "cifar10", "root": str(tmp_path / "none")}}
+        with pytest.raises(DataError, match=r"cifar10 is not in .*none and cannot be downloaded.*--data-root"):
+            study_run(**changes)
+        assert not (tmp_path / "none").exists()
+
+    def test_baseline_of_a_faster_process_is_used(self, study_run, monkeypatch):
+        """While this process trains a baseline another one saves its own, which every trial is measured against."""
+
+        def beaten(task, path, tell):
+            record = make_baseline(task, path, tell)
+            study = load_study(open_storage(url, create=False), "tiny")
+            name = (artifact_folder(url) / "first").name
+            (artifact_folder(url) / name).write_bytes(path.read_bytes())
+            study.set_user_attr("baseline", {**record, "accuracy": 0.123, "network": name})
+            return record
+
+        _, url, _ = study_run(study={"trials": 1, "name": "other"})
+        monkeypatch.setattr(runner, "make_baseline", beaten)
+        study, _, events = study_run(url=url, study={"trials": 1})
+        assert kinds(events, BaselineReady)[0].accuracy == 0.123
+        assert study.user_attrs["baseline"]["network"] == "first"
+
+
+class TestFailures:
+    def test_diverging_trials_are_pruned_and_end_nothing(self, study_run):
+        study, _, events = study_run(space__training={"lr": 1e12}, study={"trials": 2})
+        assert states(study) == {"PRUNED": 2}
+        assert all("the training diverged" in event.note for event in kinds(events, TrialEnded))
+
+    def test_several_in_a_row_end_the_run(self, study_run, monkeypatch):
+        def fail(*args, **kwargs):
+            raise StudyError("no room left")
+
+        monkeypatch.setattr(runner, "run_trial", fail)
+        with pytest.raises(StudyError, match="3 trials failed in a row, the last one: no room left"):
+            study_run(study={"trials": 10})
+
+    def test_failing_proposals_count_as_well(self, study_run, monkeypatch):
+        def fail(*args, **kwargs):
+            raise StudyError("nothing fits")
+
+        monkeypatch.setattr(SearchSpace, "propose", fail)
+        with pytest.raises(StudyError, match=r"3 trials failed in a row.*nothing fits"):
+            study_run(study={"trials": 10})
+
+    def test_single_ones_do_not_count_and_are_made_up_for(self, study_run, monkeypatch):
+        real, calls = runner.run_trial, []
+
+        def sometimes(*args, **kwargs):
+            calls.append(1)
+            if len(calls) % 2:
+                raise StudyError("a hiccup")
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(runner, "run_trial", sometimes)
+        study, _, events = study_run()
+        assert states(study) == {"COMPLETE": 3, "FAIL": 3}
+        assert study.trials[0].user_attrs["note"] == "a hiccup"
+        assert [event.state for event in kinds(events, TrialEnded)] == ["fail", "complete"] * 3
+
+    def test_an_error_of_the_program_is_raised(self, study_run, monkeypatch):
+        def fail(*args, **kwargs):
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(runner, "run_trial", fail)
+        with pytest.raises(ZeroDivisionError):
+            study_run()
+
+
+class TestObjectives:
+    def test_two_give_a_pareto_front(self, study_run):
+        study, _, _ = study_run(
+            study={"objectives": ["accuracy", "macs"], "budget": {}, "trials": 4}, space__keep={"per": "network"}
+        )
+        assert states(study) == {"COMPLETE": 4}
+        points = [(trial.user_attrs["accuracy"], trial.user_attrs["macs"]) for trial in study.trials]
+        assert [tuple(trial.values) for trial in study.trials] == points
+        front = {
+            i for i, (a, m) in enumerate(points) if not any(b >= a and n <= m and (b, n) != (a, m) for b, n in points)
+        }
+        assert {trial.number for trial in study.best_trials} == front
+
+    def test_diverged_trials_are_no_trouble_there(self, study_run):
+        study, _, _ = study_run(study={"objectives": ["accuracy", "macs"], "trials": 1}, space__training={"lr": 1e12})
+        assert states(study) == {"PRUNED": 1}
+
+
+class TestStopped:
+    def test_ctrl_c_keeps_what_is_finished_and_goes_on(self, toml, define, command_line, tmp_path):
+        command, environment = command_line
+        changes = {"trial": {"epochs": 8}, "search": {"pruner": "none"}}
+        (tmp_path / "tiny.toml").write_text(toml)
+        settings = ["--set", "trial.epochs=8", "--set", 'search.pruner="none"', "--storage", "sqlite:///s.db"]
+        process = subprocess.Popen(
+            [*command, "run", "tiny.toml", *settings],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(process, ["trial 1 ", "epoch 2/8"])
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert "stopped: 1 of 3 trials are finished and kept; the same command goes on from here" in out
+        assert err == ""
+        assert not (tmp_path / "tiny.safetensors").exists()
+
+        url = f"sqlite:///{tmp_path}/s.db"
+        study = load_study(open_storage(url, create=False), "tiny")
+        assert states(study) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
+        interrupted, waiting = study.trials[1:]
+        assert waiting.system_attrs["fixed_params"] == interrupted.params
+
+        # The queued parameters are what is looked at.
+        events = []
+        run_study(define(**changes), url, workers=1, tell=events.append)
+        assert states(study) == {"COMPLETE": 3, "FAIL": 1}
+        assert study.trials[2].params == interrupted.params
+        assert study.trials[2].user_attrs["repeats"] == 1
+
+    @pytest.mark.slow
+    def test_a_killed_trial_is_run_again(self, toml, tmp_path):
+        (tmp_path / "tiny.toml").write_text(toml.replace("epochs = 2", "epochs = 20"))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", BELATED]
+        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
+        until(process, ["TrialReport 1 3"])
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert states(study) == {"COMPLETE": 1, "RUNNING": 1}
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120, stdout=subprocess.PIPE)
+        assert states(study)["COMPLETE"] == 3
+        assert study.trials[1].state == TrialState.FAIL
+        assert study.trials[1].params in [trial.params for trial in study.trials[2:]]
+
+    def test_handlers_are_put_back(self, study_run):
+        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        study_run(study={"trials": 1})
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+class TestSeveralProcesses:
+    def test_two_workers_share_the_trials(self, toml, command_line, tmp_path):
+        command, environment = command_line
+        (tmp_path / "tiny.toml").write_text(toml)
+        start = time.monotonic()
+        done = subprocess.run(
+            [*command, "run", "tiny.toml", "--workers", "2", "--trials", "4", "--storage", "sqlite:///s.db"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, ""), (done, time.monotonic() - start)
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert 4 <= len(finished_trials(study)) <= 5
+        assert set(states(study)) <= {"COMPLETE", "PRUNED"}
+        assert done.stdout.count("baseline (") == 1
+        for trial in study.trials:
+            assert f"trial {trial.number}  " in done.stdout
+        assert len({trial.params["training.lr"] for trial in study.trials}) == len(study.trials)
+        assert (tmp_path / "tiny.safetensors").is_file()
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("sign", ["baseline (", "trial 1  epoch 1/40"])
+    def test_ctrl_c_in_a_terminal_reaches_all_and_leaves_no_trace(self, toml, command_line, tmp_path, sign):
+        """The whole process group gets the signal: while the workers still import, or in the midst of their trials."""
+        command, environment = command_line
+        (tmp_path / "tiny.toml").write_text(toml)
+        process = subprocess.Popen(
+            [*command, "run", "tiny.toml", "--workers", "2", "--set", "trial.epochs=40", "--storage", "sqlite:///s.db"],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        until(process, [sign])
+        time.sleep(0.3)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (130, "")
+        assert out.splitlines()[-1].startswith("stopped: ")
+        found = states(load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny"))
+        assert found["RUNNING"] == 0
+        assert found["WAITING"] == found["FAIL"]
+
+    @pytest.mark.slow
+    def test_a_failing_worker_is_told_in_one_line(self, study_run, monkeypatch):
+        study, url, _ = study_run(study={"trials": 1})
+        (artifact_folder(url) / study.user_attrs["baseline"]["network"]).unlink()
+        definition = parse_definition(
+            {**study.user_attrs["definition"], "study": {"name": "tiny", "trials": 2, "budget": {"macs": 0.25}}}
+        )
+        with pytest.raises(StudyError, match="the baseline of 'tiny' is missing"):
+            workers._run_processes(definition, url, 1, 2, lambda event: None)
+        assert states(study) == {"COMPLETE": 1}
+
+
+def test_results_are_json_and_small(study_run, tmp_path):
+    study, _, _ = study_run(study={"trials": 1})
+    attributes = study.trials[0].user_attrs
+    assert len(json.dumps(attributes)) < 5000
+    assert Path(artifact_folder(f"sqlite:///{tmp_path}/s.db") / attributes["network"]).stat().st_size < 100_000
+    assert torch.get_num_threads() == 1

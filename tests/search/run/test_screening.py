@@ -1,0 +1,227 @@
+"""Widths judged before any training, and what a study makes of them."""
+
+import dataclasses
+import io
+
+import optuna
+import pytest
+import torch
+import torch.nn.functional as F
+from optuna.trial import create_trial
+from rich.console import Console
+
+from branchfold.models import add_branches, fold
+from branchfold.search.console.listings import trials_table, trials_values
+from branchfold.search.events import Screened
+from branchfold.search.run import screening
+from branchfold.search.run import worker as runner
+from branchfold.search.run.screening import WIDTHS, judge, screen, summary
+from branchfold.search.space import SearchSpace
+from branchfold.search.trial.task import Task
+from branchfold.studies.database.storage import load_study, open_storage, open_study
+from branchfold.studies.definition.dimensions import Range
+
+CANDIDATES = {"screening": {"candidates": 6, "start": 2}, "search": {"recipes": ["fold-at-once"]}}
+
+
+@pytest.fixture
+def prepare(define, baseline, tmp_path):
+    """Screens and queues, without training; (study, screening study, events, number of widths judged)."""
+    judged = []
+    real = screening.judge
+
+    def run(**changes):
+        definition = define(**{**CANDIDATES, **changes})
+        storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+        events, before = [], len(judged)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(screening, "judge", lambda widths, *rest: judged.append(widths) or real(widths, *rest))
+            worker = runner.Worker(Task.of(definition), storage, events.append)
+            worker.prepare(baseline)
+        names = optuna.get_all_study_names(storage)
+        companion = load_study(storage, "tiny-screening") if "tiny-screening" in names else None
+        return worker.study, companion, events, judged[before:]
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    return run
+
+
+def test_a_candidates_loss_is_that_of_the_folded_network(task, baseline):
+    widths = {"features.0": 3, "features.3": 8, "features.7": 7, "features.10": 9, "features.14": 12, "features.17": 20}
+    keep = {n: w / next(g.width for g in task.costs.groups if g.name == n) for n, w in widths.items()}
+    network = fold(add_branches(baseline, torch.zeros(2, 1, 8, 8), keep=keep, data=task.calibration_batches))
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    network.train()
+    with torch.no_grad():
+        for images, _ in task.recalibration_batches:
+            network(images)
+        ((images, labels),) = list(task.validation_batches())
+        expected = F.cross_entropy(network.eval()(images), labels).item()
+    assert judge(widths, baseline, task) == pytest.approx(expected, rel=1e-5)
+
+
+def test_candidates_are_a_study_beside_the_study_and_the_best_come_first(prepare):
+    study, companion, events, judged = prepare()
+    trials = companion.trials
+    assert len(trials) == 6
+    assert [(event.candidate, event.candidates) for event in events] == [(i, 6) for i in range(1, 7)]
+    assert [event.best for event in events if isinstance(event, Screened)][-1] == companion.best_value
+    # Uniform widths are the first candidate; none is judged twice.
+    assert {*trials[0].params.values()} == {0.55}
+    assert len(judged) == len({tuple(sorted(trial.user_attrs[WIDTHS].items())) for trial in trials})
+    queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
+    prepared = study.user_attrs["prepared"]
+    assert [{k: v for k, v in values.items() if k.startswith("keep")} for values in queued] == prepared["starts"]
+    assert len(queued) == 2
+    assert (queued[0]["schedule.shape"], queued[0]["training.lr"]) == ("instant", 0.02)
+    assert list(queued[1]) == list(prepared["starts"][1])
+    best = min(trials, key=lambda trial: trial.value)
+    full = {"features.0": 8, "features.3": 8}
+    for name, width in full.items():
+        assert prepared["starts"][0][f"keep.{name}"] == best.user_attrs[WIDTHS][name] / width
+
+
+def test_candidates_are_listed_with_the_best_first(prepare):
+    _, companion, _, _ = prepare()
+    rows = trials_values(companion)
+    assert [row["loss"] for row in rows] == sorted(trial.value for trial in companion.trials)
+    assert rows[0]["number"] == companion.best_trial.number
+    assert rows[0]["widths"] == companion.best_trial.user_attrs[WIDTHS]
+    out = io.StringIO()
+    Console(file=out, width=120).print(trials_table(companion))
+    assert f"{companion.best_value:.4f}" in out.getvalue()
+
+
+def test_is_done_once_for_a_study(prepare):
+    first, companion, _, _ = prepare()
+    again, companion, events, judged = prepare()
+    assert len(again.trials) == len(first.trials) == 2
+    assert len(companion.trials) == 6
+    assert (events, judged) == ([], [])
+
+
+def test_goes_on_where_it_was_stopped(define, task, baseline, tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    definition = define(**CANDIDATES)
+    task = dataclasses.replace(task, definition=definition)
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    study = open_study(storage, definition)
+    space = SearchSpace(definition, task.costs, errors=dict)
+
+    def stop(event):
+        if event.candidate == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        screen(task, space, baseline, study, storage, stop)
+    events = []
+    found = screen(task, space, baseline, study, storage, events.append)
+    companion = load_study(storage, "tiny-screening")
+    assert [event.candidate for event in events] == [4, 5, 6]
+    assert len(companion.trials) == 6
+    assert len({tuple(trial.params.values()) for trial in companion.trials}) == 6
+    assert len(found.starts) == 2
+
+
+def test_trials_draw_from_the_narrowed_ranges(prepare, task, baseline):
+    study, _, _, _ = prepare()
+    shares = study.user_attrs["prepared"]["shares"]
+    starts = study.user_attrs["prepared"]["starts"]
+    assert len(shares) == 6
+    for name, table in shares.items():
+        values = [start[name] for start in starts]
+        room = 0.2 * max(values)
+        assert table["low"] == pytest.approx(max(min(0.1, *values), min(values) - room))
+        assert table["high"] == pytest.approx(min(1.0, max(values) + room))
+
+
+@pytest.mark.parametrize("changes", [{"screening": {"candidates": 0}}, {"space__keep": {"range": 0.5}}], ids=str)
+def test_nothing_to_screen(prepare, changes):
+    study, companion, events, _ = prepare(**changes)
+    assert companion is None
+    assert events == []
+    assert len(study.trials) == 1  # the known recipe
+    assert study.user_attrs["prepared"] == {"shares": {}, "starts": []}
+
+
+def test_known_recipes_that_the_space_has_room_for_come_first(prepare):
+    study, _, _, _ = prepare(screening={"candidates": 0}, search={"recipes": ["report", "probability", "fold-at-once"]})
+    queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
+    assert [values["schedule.shape"] for values in queued] == ["linear", "instant"]  # `step` is not in this space
+    assert queued[0]["blending.mode"] == "probability"
+
+
+class TestSummary:
+    @pytest.fixture
+    def space(self, define, task):
+        return lambda **keep: SearchSpace(define(space__keep=keep), task.costs, errors=dict)
+
+    def trials(self, space, count=40):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        for number in range(count):
+            trial = study.ask()
+            widths = space.propose_widths(trial)
+            yield create_trial(
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs={WIDTHS: widths},
+                value=((number * 17) % count) / count,
+            )
+
+    @pytest.mark.parametrize("multiple", [1, 2])
+    def test_the_starts_propose_the_widths_of_the_best_candidates(self, space, multiple):
+        """Also at the budget, which scales shares: those of a network that meets it stay as they are."""
+        subject = space(multiple=multiple)
+        trials = list(self.trials(subject))
+        found = summary(subject, trials, start=30, margin=0.0)
+        ranked, widths = sorted(trials, key=lambda trial: trial.value), []
+        for trial in ranked:
+            if trial.user_attrs[WIDTHS] not in widths:
+                widths.append(trial.user_attrs[WIDTHS])
+        narrowed = SearchSpace(subject.definition, subject.costs, dict, found.shares)
+        study = optuna.create_study()
+        for start, expected in zip(found.starts, widths, strict=False):
+            study.enqueue_trial(start)
+            trial = study.ask()
+            assert narrowed.propose_widths(trial) == expected
+            assert trial.params == start
+
+    def test_the_best_tenth_spans_the_ranges(self, space):
+        subject = space(per="network")
+        values = [0.1 + 0.9 * i / 39 for i in range(40)]
+        trials = [
+            create_trial(
+                params={"keep": value},
+                distributions={"keep": optuna.distributions.FloatDistribution(0.1, 1.0)},
+                user_attrs={WIDTHS: {}},
+                value=abs(value - 0.5),
+            )
+            for value in values
+        ]
+        best = sorted(values, key=lambda value: abs(value - 0.5))
+        found = summary(subject, trials, start=2, margin=0.1)
+        low, high = min(best[:4]), max(best[:4])
+        assert found.shares == {"keep": Range(pytest.approx(low - 0.1 * high), pytest.approx(high + 0.1 * high))}
+        assert found.starts == [{"keep": best[0]}, {"keep": best[1]}]
+        more = summary(subject, trials, start=8, margin=0.0)
+        assert (more.shares["keep"].low, more.shares["keep"].high) == (min(best[:8]), max(best[:8]))
+        assert len(more.starts) == 8
+
+    def test_ranges_do_not_leave_the_definitions(self, space):
+        subject = space(per="network")
+        trials = [
+            create_trial(
+                params={"keep": value},
+                distributions={"keep": optuna.distributions.FloatDistribution(0.1, 1.0)},
+                user_attrs={WIDTHS: {}},
+                value=0.0,
+            )
+            for value in (0.12, 0.95)
+        ]
+        assert summary(subject, trials, start=2, margin=0.5).shares == {"keep": Range(0.1, 1.0)}
+
+    def test_of_nothing(self, space):
+        assert summary(space(), [], start=3, margin=0.2).starts == []

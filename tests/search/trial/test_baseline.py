@@ -1,0 +1,120 @@
+import io
+import random
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from branchfold.errors import NetworkError
+from branchfold.models.checkpoints import load_network, save_network
+from branchfold.models.networks.factories import build_network
+from branchfold.search.events import BaselineEpoch
+from branchfold.search.trial.baseline import describe, make_baseline, read_weights
+from branchfold.search.trial.task import Task
+
+
+def other_network(width=0.25, seed=9):
+    torch.manual_seed(seed)
+    return build_network("vgg_digits", {"width": width})
+
+
+@pytest.fixture
+def with_checkpoint(define):
+    def make(path):
+        return Task.of(define(baseline={"checkpoint": str(path), "epochs": None}))
+
+    return make
+
+
+def test_trained_as_the_definition_says_and_alike_with_the_same_seed(task, baseline, tmp_path):
+    events = []
+    record = make_baseline(task, tmp_path / "b.safetensors", events.append)
+    assert [event.epoch for event in events if isinstance(event, BaselineEpoch)] == [1, 2, 3, 4]
+    network = load_network(tmp_path / "b.safetensors")
+    assert all(torch.equal(value, baseline.state_dict()[name]) for name, value in network.state_dict().items())
+    assert record == {
+        "accuracy": events[-1].accuracy,
+        "examples": 288,
+        "macs": 153344,  # 9·(8·64 + 8·8·64 + 8·16·16 + 16·16·16 + 16·32·4 + 32·32·4) + 128·10
+        "parameters": sum(p.numel() for p in baseline.parameters()),
+        "source": "4 epochs",
+    }
+    assert record["accuracy"] > 0.5
+    assert record["macs"] == 9 * (512 + 4096 + 2048 + 4096 + 2048 + 4096) + 1280
+
+
+@pytest.mark.parametrize("form", ["safetensors", "plain.safetensors", "pt", "wrapped.pt"])
+def test_checkpoints_in_every_form(task, with_checkpoint, tmp_path, form):
+    path, network = tmp_path / f"net.{form}", other_network()
+    if form == "safetensors":
+        save_network(network, path, describe(task, {}, 0.5, {}))
+    elif form == "plain.safetensors":
+        save_file(network.state_dict(), path)
+    else:
+        torch.save({"state_dict": network.state_dict()} if form == "wrapped.pt" else network.state_dict(), path)
+    events = []
+    record = make_baseline(with_checkpoint(path), tmp_path / "b.safetensors", events.append)
+    assert events == []
+    assert record["source"] == str(path)
+    kept = load_network(tmp_path / "b.safetensors")
+    assert all(torch.equal(value, kept.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+class TestRefusals:
+    def refused(self, task, tmp_path):
+        with pytest.raises(NetworkError) as caught:
+            make_baseline(task, tmp_path / "b.safetensors", lambda event: None)
+        assert not (tmp_path / "b.safetensors").exists()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def test_missing(self, with_checkpoint, tmp_path):
+        path = tmp_path / "none.pt"
+        assert self.refused(with_checkpoint(path), tmp_path) == f"there is no checkpoint {path}"
+
+    def test_another_network(self, with_checkpoint, tmp_path):
+        torch.save(other_network(width=0.5).state_dict(), tmp_path / "net.pt")
+        message = self.refused(with_checkpoint(tmp_path / "net.pt"), tmp_path)
+        assert "is of another network than vgg_digits builds" in message
+        assert "features.0.weight" in message
+
+    def test_narrowed(self, task, with_checkpoint, tmp_path):
+        save_network(other_network(), tmp_path / "n.safetensors", describe(task, {"features.0": 3}, 0.5, {}))
+        assert "narrowed already" in self.refused(with_checkpoint(tmp_path / "n.safetensors"), tmp_path)
+
+    def test_whole_module_is_never_unpickled(self, with_checkpoint, tmp_path):
+        torch.save(other_network(), tmp_path / "net.pt")
+        assert "neither a safetensors file nor a plain state dict" in self.refused(
+            with_checkpoint(tmp_path / "net.pt"), tmp_path
+        )
+
+    def test_something_else_than_tensors(self, with_checkpoint, tmp_path):
+        torch.save({"epoch": 3}, tmp_path / "net.pt")
+        assert "holds no state dict" in self.refused(with_checkpoint(tmp_path / "net.pt"), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_files_are_refused_whatever_the_damage(tmp_path):
+    draw = random.Random(0)
+    new, old, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    torch.save({"a": torch.ones(3)}, new)
+    torch.save({"a": torch.ones(3)}, old, _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("x/y", "z")
+    damaged = [b"", b"hello world", b".", archive.getvalue(), new.getvalue()[:400], old.getvalue()[:-5]]
+    for _ in range(100):
+        content = bytearray(draw.choice([new, old]).getvalue())
+        for _ in range(4):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        damaged.append(bytes(content))
+    messages = []
+    for content in damaged:
+        for name in ("net.pt", "net.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            try:
+                read_weights(tmp_path / name)
+            except NetworkError as error:
+                messages.append(str(error))
+    assert len(messages) > 150
+    assert not [text for text in messages if "\n" in text or text.endswith(": ")]
