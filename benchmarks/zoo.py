@@ -30,13 +30,14 @@ def main() -> None:
     if options.draw:
         print("\n".join(f"{draw.family:14} {draw.key}" for draw in drawn))
         return
-    result = _begun(options)
+    limits = Limits(options.seconds, options.process_seconds, options.gigabytes, not options.unchecked)
+    result = _begun(options, limits)
     for tool in options.tools:
         for number, one in enumerate(drawn, 1):
             row = result["networks"].setdefault(one.key, {"family": one.family})
             if tool in row:
                 continue
-            row[tool] = measure(tool, one.key, Limits(options.seconds, options.process_seconds, options.gigabytes))
+            row[tool] = measure(tool, one.key, limits)
             _save(result, options.output)
             print(f"{number}/{len(drawn)} {tool} {one.key}: {_in_short(row[tool])}", file=sys.stderr, flush=True)
     shown = {**result, "networks": {one.key: result["networks"][one.key] for one in drawn}}
@@ -56,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
     parser.add_argument("--draw", action="store_true", help="print what is drawn, and measure nothing")
     parser.add_argument("--details", action="store_true", help="print what is in the way in each network, too")
+    parser.add_argument("--unchecked", action="store_true", help="only count: what is removed may be wrong")
     parser.add_argument("--output", type=Path, help="a JSON file, which a run that was stopped goes on with")
     parser.add_argument("--seconds", type=float, default=Limits().tool, help="of the processor for a tool's work")
     parser.add_argument("--process-seconds", type=float, default=Limits().whole, help="of the clock for one network")
@@ -69,12 +71,12 @@ def _drawn(options: argparse.Namespace) -> list[Draw]:
     return quick() if options.quick else draw(options.seed, options.count)
 
 
-def _begun(options: argparse.Namespace) -> dict[str, Any]:
+def _begun(options: argparse.Namespace, limits: Limits) -> dict[str, Any]:
     """What an earlier run has measured, or nothing yet."""
     begun = {
         "seed": options.seed,
         "count": options.count,
-        "limits": Limits(options.seconds, options.process_seconds, options.gigabytes)._asdict(),
+        "limits": limits._asdict(),
         **surroundings(*PACKAGES),
         "commit": _commit(),
         "networks": {},
@@ -105,7 +107,7 @@ def _in_short(row: dict[str, Any]) -> str:
         if key in row:
             return f"{key}: {row[key]:.150}"
     errors = max((value for key, value in row.items() if key.startswith("error_") and value is not None), default=0.0)
-    return f"{row['removed']:.0%} of the MACs removed, {row['seconds']:.1f} s, error {errors:.0e}"
+    return f"{row['removed']:.0%} of the MACs removed, {row['seconds']:.2f} s, error {errors:.0e}"
 
 
 if __name__ == "__main__":

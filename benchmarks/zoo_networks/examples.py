@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+Inputs = Callable[[int, int], Any]
+
 
 class Example(NamedTuple):
     """A network and its inputs.
@@ -17,19 +19,19 @@ class Example(NamedTuple):
     """
 
     build: Callable[[], nn.Module]
-    inputs: Callable[[int, int], Any]
+    inputs: Inputs
 
 
-def random(*shape: int, seed: int = 1) -> Tensor:
+def normal(*shape: int, seed: int = 1) -> Tensor:
     """Normal random numbers, the same each time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def images(channels: int, height: int, width: int, fixed: bool = False) -> Callable[[int, int], Tensor]:
-    """Random images; `fixed` ones cannot be enlarged."""
+def images(channels: int, height: int, width: int) -> Inputs:
+    """Random images that can be enlarged."""
+    return lambda batch, enlarged: normal(batch, channels, height + enlarged, width + enlarged)
 
-    def make(batch: int, enlarged: int) -> Tensor:
-        more = 0 if fixed else enlarged
-        return random(batch, channels, height + more, width + more)
 
-    return make
+def fixed(*shape: int) -> Inputs:
+    """Random tensors of one shape for each example."""
+    return lambda batch, enlarged: normal(batch, *shape)

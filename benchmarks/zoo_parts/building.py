@@ -2,7 +2,7 @@
 
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import segmentation_models_pytorch as smp
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from branchfold.benchmarks.zoo_networks import NETWORKS
-from branchfold.benchmarks.zoo_networks.examples import images
+from branchfold.benchmarks.zoo_networks.examples import Inputs, fixed, images
 
 CLASSES = 37  # no network has this many channels elsewhere, so that its head is found by it
-SMALL_IMAGE = (96, 128)
+SMALL_IMAGE = (64, 96)
 SEGMENTED_IMAGE = (64, 96)
 # Added to height and width to see whether a folded network answers other sizes as its original does.
 ENLARGED = 32
 
-Inputs = Callable[[int, int], Any]
 
 
 class Subject(NamedTuple):
@@ -75,10 +74,10 @@ def subject(key: str) -> Subject:
     raise RuntimeError(f"{key} takes none of the inputs tried: {failures[-1]:.200}")
 
 
-def run(network: nn.Module, inputs: Any, seed: int = 0) -> Any:
-    """The network's answer, with random numbers drawn from the seed."""
+def run(network: nn.Module, inputs: Any, seed: int = 0, *, copy: bool = True) -> Any:
+    """The network's answer to (a copy of) the inputs, with random numbers drawn from the seed."""
     torch.manual_seed(seed)
-    given = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
+    given = tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs) if copy else inputs
     if isinstance(given, Mapping):
         return network(**given)
     return network(*given) if isinstance(given, tuple) else network(given)
@@ -99,11 +98,10 @@ def _candidates(key: str, network: nn.Module) -> list[Inputs]:
     if source == "own":
         return [NETWORKS[name].inputs]
     if source == "smp":
-        return [images(3, *SEGMENTED_IMAGE), images(3, 128, 128), images(3, 224, 224, fixed=True)]
+        return [images(3, *SEGMENTED_IMAGE), images(3, 128, 128), fixed(3, 224, 224)]
     settings: Mapping[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    channels, *size = settings["input_size"]
-    usual = images(channels, *size, fixed=True)
-    return [usual] if settings.get("fixed_input_size") else [images(channels, *SMALL_IMAGE), usual]
+    shape = settings["input_size"]
+    return [fixed(*shape)] if settings.get("fixed_input_size") else [images(shape[0], *SMALL_IMAGE), fixed(*shape)]
 
 
 def _without_chance(network: nn.Module) -> nn.Module:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,6 @@ from branchfold.benchmarks.zoo_parts.counting import count_macs, measured
 from branchfold.benchmarks.zoo_parts.untouched import differences, fingerprint
 from branchfold.errors import BranchfoldError
 from branchfold.models import add_branches, channel_groups, fold
-from branchfold.models.groups import ChannelGroup
 
 KEEP = 0.5
 BATCH = 2
@@ -23,8 +22,28 @@ EXACT, EXACT_IN_TRAINING = 1e-9, 1e-6
 Tell = Callable[..., None]
 
 
-def measure(subject: Subject, tell: Tell, limit: float) -> None:
-    """Tells, as soon as it is known, everything about one network."""
+class Group(Protocol):
+    """What is read of a channel group."""
+
+    @property
+    def name(self) -> str:
+        """Its first writer's path."""
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Paths of the layers that write it."""
+
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """Paths of the layers that read it."""
+
+    @property
+    def reason(self) -> str:
+        """Why it is fixed; empty if it can be narrowed."""
+
+
+def measure(subject: Subject, tell: Tell, limit: float, *, checked: bool = True) -> None:
+    """Tells, as soon as it is known, everything about one network; whether the result is right, if it is `checked`."""
     network, inputs = subject.network, subject.inputs(BATCH, 0)
     whole, by_path = count_macs(network, inputs)
     tell(macs=whole / BATCH, parameters=_parameters(network), stage="add_branches, fold")
@@ -42,9 +61,11 @@ def measure(subject: Subject, tell: Tell, limit: float) -> None:
     tell(groups_seconds=work.seconds, touched=differences(before, fingerprint(network)), stage="forward of the fold")
     removed = 1 - count_macs(small, inputs)[0] / whole
     tell(removed=removed, parameters_after=_parameters(small), narrowed=len(branched.alpha), groups=len(groups))
-    tell(fixed=fixed_groups(groups, by_path, whole, network), stage="checks")
     del branched, small
-    check(network.double(), subject, tell)
+    first = first_layers(network, inputs)
+    tell(fixed=fixed_groups(groups, by_path, whole, network, first), stage="checks")
+    if checked:
+        check(network.double(), subject, tell)
     tell(stage="")
 
 
@@ -53,17 +74,26 @@ def _parameters(network: nn.Module) -> int:
 
 
 def fixed_groups(
-    groups: Iterable[ChannelGroup], by_path: dict[str, int], whole: int, network: nn.Module
+    groups: Iterable[Group], by_path: dict[str, int], whole: int, network: nn.Module, first: set[nn.Module]
 ) -> list[dict[str, Any]]:
     """The reasons of fixed groups, those that hold most first.
 
     A layer's MACs are held half by the groups that it writes and half by those that it reads. Sides of layers that no
     group has are told by the kind of layer, and what is computed outside of layers, too.
+
+    Args:
+        groups: all groups.
+        by_path: a module's path → its MACs.
+        whole: the network's MACs.
+        network: where the paths lead.
+        first: layers that read the network's input.
     """
     groups = list(groups)
-    paths = [path for path, _ in network.named_modules() if path]
-    leaves = {path: module for path, module in network.named_modules() if path and not any(module.children())}
-    shares = {path: by_path.get(path, 0) / whole for path in leaves}
+    names = {path: module for path, module in network.named_modules(remove_duplicate=False) if path}
+    shares: Counter[nn.Module] = Counter()
+    for path, module in names.items():
+        if not _has_parts(module):
+            shares[module] += by_path.get(path, 0) / whole  # type: ignore[assignment]
     rows: dict[str, dict[str, Any]] = {}
 
     def add(reason: str, number: int, share: float, example: str) -> None:
@@ -71,23 +101,46 @@ def fixed_groups(
         row["groups"] += number
         row["macs"] += share
 
-    for side, done in (("writers", "writes"), ("readers", "reads")):
-        count = Counter(path for group in groups for path in getattr(group, side))
+    for side in ("writers", "readers"):
+        count = Counter(names[path] for group in groups for path in getattr(group, side))
         for group in groups:
             if group.reason:
-                held = sum(shares.get(path, 0) / 2 / count[path] for path in getattr(group, side))
+                held = sum(shares[names[path]] / 2 / count[names[path]] for path in getattr(group, side))
                 number = int(side == "writers")
-                add(generalised(group.reason, paths), number, held, f"{group.name}: {group.reason}")
-        for path, module in leaves.items():
-            if path not in count and shares[path]:
-                add(f"{_kind(module)} {done} no group", 0, shares[path] / 2, f"{path} {done} no group")
-    add("outside of layers", 0, 1 - sum(shares.values()), "products in code, such as attention's")
+                add(generalised(group.reason, names), number, held, f"{group.name}: {group.reason}")
+        for path, module in network.named_modules():
+            if shares[module] and module not in count:
+                reads_input = side == "readers" and module in first
+                kind = "it is the network's input" if reads_input else f"{_kind(module)} in no group"
+                add(kind, 0, shares[module] / 2, f"{path}: {kind}")
+    add("outside of layers", 0, 1 - sum(shares.values()), "computed outside of layers, such as attention's products")
     return sorted(rows.values(), key=lambda row: -row["macs"])
+
+
+def _has_parts(module: nn.Module) -> bool:
+    """Whether a module has modules inside, other than those that make its weights."""
+    return any(name != "parametrizations" for name, _ in module.named_children())
 
 
 def _kind(module: nn.Module) -> str:
     grouped = getattr(module, "groups", 1)
     return type(module).__name__ + (" in groups" if isinstance(grouped, int) and grouped > 1 else "")
+
+
+def first_layers(network: nn.Module, inputs: Any) -> set[nn.Module]:
+    """The layers that are called with an input of the network."""
+    given, found = {id(x) for x in tensors(inputs)}, set()
+
+    def look(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if any(id(x) in given for x in args):
+            found.add(module)
+
+    handles = [module.register_forward_pre_hook(look) for module in network.modules()]
+    with torch.no_grad():
+        run(network, inputs, copy=False)
+    for handle in handles:
+        handle.remove()
+    return found
 
 
 def generalised(reason: str, paths: Iterable[str]) -> str:

@@ -118,7 +118,8 @@ def refusal(row: Row) -> str:
     if "removed" in row:
         return ""
     kind = next(key for key in ("refused", "crash", "stopped") if key in row)
-    return row[kind] if kind == "refused" else f"{kind} in {row.get('stage')}: {row[kind]}"
+    said = " ".join(row[kind].split())
+    return said if kind == "refused" else f"{kind} in {row.get('stage')}: {said}"
 
 
 def _after_the_place(reason: str) -> str:
@@ -159,7 +160,7 @@ def _told(row: Row) -> Iterator[tuple[bool, str]]:
     elif reason := (refusal(row) if row else "not measured"):
         yield True, f"REFUSED {reason}"
     else:
-        yield True, f"{removed(row):.1%} removed, {row['narrowed']} of {row['groups']} groups, {row['seconds']:.1f} s"
+        yield True, f"{removed(row):.1%} removed, {row['narrowed']} of {row['groups']} groups, {row['seconds']:.2f} s"
     for fault in faults(row):
         yield False, f"WRONG {fault}"
     if row.get("stopped"):
