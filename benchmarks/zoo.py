@@ -3,8 +3,8 @@
     pip install -e '.[benchmark]' && python benchmarks/zoo.py --seed 1 --output benchmarks/zoo-1.json
 
 Of each network: whether branchfold takes it, whether the result is right in every way, what share of the MACs it
-removes (counted by torch), what that costs, and what is in the way of the rest; beside it what Torch-Pruning does. A run
-that was stopped goes on where it was when it is started again with the same output.
+removes (counted by torch), what that costs, and what is in the way of the rest; beside it what Torch-Pruning does. A
+run that was stopped goes on where it was when it is started again with the same output.
 """
 
 import argparse

@@ -48,7 +48,9 @@ NETWORKS: dict[str, Example] = {
         generative.DiffusionUNet, lambda batch, more: (normal(batch, 3, 16 + more, 24 + more), normal(batch).abs())
     ),
     "wavenet": Example(sequences.WaveNet, lambda batch, more: normal(batch, 16, 64 + more)),
-    "tcn": Example(partial(sequences.TCN, parametrizations.weight_norm), lambda batch, more: normal(batch, 8, 40 + more)),
+    "tcn": Example(
+        partial(sequences.TCN, parametrizations.weight_norm), lambda batch, more: normal(batch, 8, 40 + more)
+    ),
     "tcn_hooks": Example(partial(sequences.TCN, utils.weight_norm), lambda batch, more: normal(batch, 8, 40 + more)),
     "m5": Example(sequences.M5, lambda batch, more: normal(batch, 1, 1600 + more)),
     "crnn": Example(sequences.CRNN, lambda batch, more: normal(batch, 1, 32, 60 + more)),

@@ -162,6 +162,7 @@ class Bottle2neck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.relu(self.bn1(self.conv1(x)))
         spx = torch.split(out, self.width, 1)
+        sp = spx[0]
         for i in range(self.nums):
             sp = spx[i] if i == 0 else sp + spx[i]
             sp = self.convs[i](sp)
@@ -224,12 +225,12 @@ class CSPBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.blocks = nn.Sequential(conv_bn(self.half, self.half, 1), conv_bn(self.half, self.half))
+        self.part = channels // 2
+        self.blocks = nn.Sequential(conv_bn(self.part, self.part, 1), conv_bn(self.part, self.part))
         self.transition = conv_bn(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        around, through = x[:, : self.half], x[:, self.half :]
+        around, through = x[:, : self.part], x[:, self.part :]
         return self.transition(torch.cat([self.blocks(through), around], dim=1))
 
 

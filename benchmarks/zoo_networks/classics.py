@@ -1,5 +1,7 @@
 """Classifiers that tutorials and theses start from, with the shapes written into their code as people write them."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,7 +52,7 @@ class CifarNet(nn.Module):
 class LambdaLayer(nn.Module):
     """A function as a layer."""
 
-    def __init__(self, lambd) -> None:  # noqa: ANN001  as it is written everywhere
+    def __init__(self, lambd: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.lambd = lambd
 

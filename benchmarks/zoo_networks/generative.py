@@ -291,6 +291,8 @@ class EDSRBlock(nn.Module):
 class EDSR(nn.Module):
     """Super-resolution with pixel shuffles in the middle of the network."""
 
+    rgb_mean: Tensor
+
     def __init__(self, n_feats: int = 32) -> None:
         super().__init__()
         self.register_buffer("rgb_mean", torch.tensor([0.45, 0.44, 0.40]).view(1, 3, 1, 1))

@@ -32,7 +32,14 @@ class BatchNormAct(nn.BatchNorm2d):
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         x = F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum or 0.0, self.eps
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum or 0.0,
+            self.eps,
         )
         return self.act(x)
 
@@ -81,6 +88,9 @@ class BatchNormActNet(nn.Module):
 class FunctionalNet(nn.Module):
     """No layers, only parameters and functions, as in meta-learning code."""
 
+    running_mean: Tensor
+    running_var: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.conv1_weight = nn.Parameter(torch.randn(24, 3, 3, 3) * 0.1)
@@ -96,9 +106,7 @@ class FunctionalNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.conv2d(x, self.conv1_weight, self.conv1_bias, padding=1)
-        x = F.batch_norm(
-            x, self.running_mean, self.running_var, self.bn1_weight, self.bn1_bias, training=self.training
-        )
+        x = F.batch_norm(x, self.running_mean, self.running_var, self.bn1_weight, self.bn1_bias, training=self.training)
         x = F.relu(x)
         x = F.conv2d(x, self.conv2_weight, self.conv2_bias, stride=2, padding=1)
         x = F.relu(x).mean(dim=(2, 3))

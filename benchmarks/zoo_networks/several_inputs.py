@@ -77,7 +77,9 @@ class KeywordNet(nn.Module):
         self.block = nn.Sequential(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU())
         self.fc = nn.Linear(64, 10)
 
-    def forward(self, pixel_values: Tensor, mask: Tensor | None = None, labels: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, pixel_values: Tensor, mask: Tensor | None = None, labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         x = self.stem(pixel_values)
         if mask is not None:
             x = x * torch.sigmoid(self.mask_conv(mask))

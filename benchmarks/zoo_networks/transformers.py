@@ -1,4 +1,7 @@
-"""Small networks of patches and tokens: a ViT, a ConvNeXt, a mixer, attention in the middle of a convolutional network."""
+"""Small networks of patches and tokens: a ViT, a ConvNeXt, a mixer; attention between convolutions."""
+
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +62,7 @@ class ViT(nn.Module):
         cls_tokens = self.cls_token.expand(x.shape[0], -1, -1)
         x = torch.cat((cls_tokens, x), dim=1)
         x = x + self.pos_embedding[:, : x.shape[1]]
-        for attn, ff in self.layers:  # type: ignore[misc]
+        for attn, ff in cast(Iterable[tuple[nn.Module, nn.Module]], self.layers):
             x = attn(x) + x
             x = ff(x) + x
         return self.head(self.norm(x)[:, 0])

@@ -21,7 +21,6 @@ SEGMENTED_IMAGE = (64, 96)
 ENLARGED = 32
 
 
-
 class Subject(NamedTuple):
     """A network to be narrowed.
 
@@ -110,7 +109,7 @@ def _without_chance(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
         if isinstance(getattr(module, "drop_prob", None), float):
-            module.drop_prob = 0.0
+            module.__dict__["drop_prob"] = 0.0
     return network
 
 

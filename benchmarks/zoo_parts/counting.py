@@ -5,7 +5,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -75,10 +75,8 @@ def measured(limit: float) -> Iterator[Work]:
 
 def _reset_peak() -> float:
     """Forgets the largest resident size, where the system can; the size in MB now."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
     return _peak()
 
 

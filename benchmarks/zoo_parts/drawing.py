@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import segmentation_models_pytorch as smp
@@ -14,21 +14,21 @@ from branchfold.benchmarks.zoo_networks import NETWORKS
 from branchfold.benchmarks.zoo_parts.building import build
 
 # timm's files without convolutions but for patches, positions and inside a transformer's blocks.
-TRANSFORMERS = (
-    "beit cait convit crossvit deepseek_vit deit eva gemma4_vit hiera hieradet_sam2 mlp_mixer mvitv2 naflexvit nest pit "
-    "pvt_v2 qwen3_vit sequencer swin_transformer swin_transformer_v2 swin_transformer_v2_cr tnt twins vision_transformer "
-    "vision_transformer_relpos vision_transformer_sam volo xcit"
-).split()
+TRANSFORMERS = """
+    beit cait convit crossvit deepseek_vit deit eva gemma4_vit hiera hieradet_sam2 mlp_mixer mvitv2 naflexvit nest pit
+    pvt_v2 qwen3_vit sequencer swin_transformer swin_transformer_v2 swin_transformer_v2_cr tnt twins vision_transformer
+    vision_transformer_relpos vision_transformer_sam volo xcit
+""".split()  # noqa: SIM905
 MOST_PARAMETERS = 90e6
 # Of 126 drawn networks: convolutional and hybrid ones of timm, transformers of timm, segmentation networks.
 SHARES = (99, 13, 14)
 FAMILIES = ("convolutional", "transformer", "segmentation", "hand-written")
-# The twenty-five of the quick form are small and the same for every seed: one for each kind of code.
-QUICK = (
-    "timm:resnet18 timm:mobilenetv3_small_050 timm:regnetx_002 timm:convnext_atto timm:res2net50_14w_8s timm:ghostnet_050 "
-    "timm:mobilevit_xxs timm:efficientvit_b0 timm:edgenext_xx_small timm:resnetv2_50 timm:vit_tiny_patch16_224 "
-    "timm:levit_128s smp:unet/resnet18 smp:fpn/mobilenet_v2"
-).split()
+# The twenty-five of the quick form are small and the same for every seed: these, and some hand-written ones.
+QUICK = """
+    timm:resnet18 timm:mobilenetv3_small_050 timm:regnetx_002 timm:convnext_atto timm:res2net50_14w_8s timm:ghostnet_050
+    timm:mobilevit_xxs timm:efficientvit_b0 timm:edgenext_xx_small timm:resnetv2_50 timm:vit_tiny_patch16_224
+    timm:levit_128s smp:unet/resnet18 smp:fpn/mobilenet_v2
+""".split()  # noqa: SIM905
 
 
 class Draw(NamedTuple):
@@ -47,11 +47,17 @@ def draw(seed: int, count: int) -> list[Draw]:
     """`count` drawn networks, in the proportion of `SHARES`, and all hand-written ones."""
     wanted = [round(count * share / sum(SHARES)) for share in SHARES]
     wanted[0] = count - sum(wanted[1:])
-    sources = (partial(_of_timm, transformers=False), partial(_of_timm, transformers=True), _of_segmentation)
-    drawn = []
-    for family, source, number in zip(FAMILIES, sources, wanted, strict=False):
-        stream = source(random.Random(f"{seed} {family}"))
-        drawn += [Draw(key, family) for key, _ in zip(stream, range(number), strict=False)]
+    numbers = [random.Random(f"{seed} {family}") for family in FAMILIES[:3]]
+    streams = (
+        _of_timm(numbers[0], transformers=False),
+        _of_timm(numbers[1], transformers=True),
+        _of_segmentation(numbers[2]),
+    )
+    drawn = [
+        Draw(key, family)
+        for family, stream, number in zip(FAMILIES, streams, wanted, strict=False)
+        for key in islice(stream, number)
+    ]
     return drawn + hand_written()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from branchfold.benchmarks.zoo_parts.building import ENLARGED, Subject, as_dtype, run, tensors
 from branchfold.benchmarks.zoo_parts.counting import count_macs, measured
@@ -198,7 +198,7 @@ def _disturb(branched: nn.Module) -> None:
     for name, parameter in branched.named_parameters():
         if not name.startswith("network."):
             scale = 0.1 * (parameter[0].numel() if parameter.dim() > 1 else 1) ** -0.5
-            parameter += scale * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype), alpha=scale)
 
 
 def _elsewhere(network: nn.Module, branched: nn.Module, small: nn.Module, x: Any) -> float | None:
@@ -240,7 +240,5 @@ def _untrained(small: nn.Module, network: nn.Module, x: Any) -> list[str]:
 def _heard(network: nn.Module, x: Any) -> set[str]:
     network.train().zero_grad()
     outputs = [y for y in tensors(run(network, x)) if y.requires_grad]
-    loss: Tensor | int = sum(y.square().mean() for y in outputs)
-    assert isinstance(loss, Tensor), "no output hears of the parameters"
-    loss.backward()
+    torch.stack([y.square().mean() for y in outputs]).sum().backward()
     return {name for name, p in network.named_parameters() if p.grad is not None and bool(p.grad.isfinite().all())}

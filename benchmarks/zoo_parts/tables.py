@@ -36,7 +36,7 @@ def _tolerance(key: str) -> float:
 
 def removed(row: Row) -> float:
     """The share of the MACs that is gone; 0 where the network was refused or the result does not run."""
-    return row.get("removed", 0.0)  # type: ignore[no-any-return]
+    return row.get("removed", 0.0)
 
 
 def is_accepted(row: Row) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch_pruning
-from torch import Tensor, nn
+from torch import nn
 
 from branchfold.benchmarks.zoo_parts.building import CLASSES, Subject, run, tensors
 from branchfold.benchmarks.zoo_parts.counting import count_macs, measured
@@ -33,10 +33,8 @@ def measure(subject: Subject, tell: Tell, limit: float) -> None:
             tell(crash="the pruned network's outputs have other shapes")
             return
     tell(removed=1 - count_macs(network, inputs)[0] / whole, stage="training of the pruned network")
-    outputs = [x for x in tensors(run(network.train(), inputs)) if x.requires_grad]
-    loss: Tensor | int = sum(x.square().mean() for x in outputs)
-    if isinstance(loss, Tensor):
-        loss.backward()
+    outputs = [y for y in tensors(run(network.train(), inputs)) if y.requires_grad]
+    torch.stack([y.square().mean() for y in outputs]).sum().backward()
     tell(stage="")
 
 

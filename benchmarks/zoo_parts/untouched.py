@@ -19,7 +19,7 @@ def fingerprint(network: nn.Module) -> dict[str, str]:
         for path, module in network.named_modules(remove_duplicate=False)
         for key, value in _attributes(module)
     }
-    numbers = np.random.get_state()  # noqa: NPY002  the generator that older code shares
+    numbers = np.random.get_state()  # the generator that older code shares
     states = {"torch": torch.get_rng_state(), "random": random.getstate(), "numpy": numbers}
     return held | {f"random state: {name}": _told(state) for name, state in states.items()}
 
@@ -41,7 +41,7 @@ def _attributes(module: nn.Module) -> Iterator[tuple[str, Any]]:
 
 def _told(value: Any, depth: int = 4) -> str:
     if isinstance(value, Tensor):
-        content = value.detach().contiguous().flatten().view(torch.uint8).numpy() if value.numel() else b""
+        content = value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes() if value.numel() else b""
         kind = (type(value), value.shape, value.dtype, value.requires_grad, value.grad is None)
         return f"{kind} {hashlib.sha1(content).hexdigest()}"
     if isinstance(value, np.ndarray):
