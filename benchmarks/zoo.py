@@ -32,6 +32,8 @@ def main() -> None:
         return
     limits = Limits(options.seconds, options.process_seconds, options.gigabytes, not options.unchecked)
     result = _begun(options, limits)
+    if options.reuse:
+        _reuse(options.reuse, result)
     for tool in options.tools:
         for number, one in enumerate(drawn, 1):
             row = result["networks"].setdefault(one.key, {"family": one.family})
@@ -59,6 +61,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--details", action="store_true", help="print what is in the way in each network, too")
     parser.add_argument("--unchecked", action="store_true", help="only count: what is removed may be wrong")
     parser.add_argument("--output", type=Path, help="a JSON file, which a run that was stopped goes on with")
+    parser.add_argument("--reuse", type=Path, metavar="FILE", help="an earlier output: its results of torch-pruning")
     parser.add_argument("--seconds", type=float, default=Limits().tool, help="of the processor for a tool's work")
     parser.add_argument("--process-seconds", type=float, default=Limits().whole, help="of the clock for one network")
     parser.add_argument("--gigabytes", type=float, default=Limits().gigabytes, help="of memory for one network")
@@ -88,6 +91,19 @@ def _begun(options: argparse.Namespace, limits: Limits) -> dict[str, Any]:
     if other:
         sys.exit(f"{options.output} was measured with another {', '.join(other)}: give another --output")
     return earlier
+
+
+def _reuse(file: Path, result: dict[str, Any]) -> None:
+    """Takes over what an earlier run measured of Torch-Pruning, which does not depend on branchfold's code."""
+    earlier = json.loads(file.read_text())
+    other = [name for name in PACKAGES if earlier["versions"].get(name) != result["versions"][name]]
+    if other:
+        sys.exit(f"{file} was measured with other versions of {', '.join(other)}: measure torch-pruning anew")
+    for key, row in earlier["networks"].items():
+        if "torch-pruning" in row:
+            result["networks"].setdefault(key, {"family": row["family"]}).setdefault(
+                "torch-pruning", row["torch-pruning"]
+            )
 
 
 def _commit() -> str:

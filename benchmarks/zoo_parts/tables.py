@@ -11,6 +11,10 @@ from branchfold.benchmarks.zoo_parts.ours import EXACT, EXACT_IN_TRAINING
 Row = dict[str, Any]
 # Results are alike, so that seconds can be compared, if the shares of the MACs removed differ by at most this.
 ALIKE = 0.05
+# Smaller peaks, in MB, are noise.
+LEAST_MEMORY = 10
+# Causes that hold less, in all networks together, are not told.
+LEAST_TOLD = 0.01
 
 
 def faults(row: Row) -> list[str]:
@@ -68,8 +72,10 @@ def summary(result: dict[str, Any]) -> str:
             "median (quartiles) | peak memory: median (quartiles)",
             [_both(name, rows) for name, rows in [*families.items(), ("all", [*networks.values()])]],
         ),
-        _table("refused because | networks | of them", _refusals(networks)),
-        _table("fixed because | networks | groups | of a network's MACs, summed | of them", _causes(networks)),
+        _table(
+            "cause | networks' MACs held, in networks | networks | groups | networks, most held first",
+            _causes(networks),
+        ),
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -99,18 +105,9 @@ def _both(name: str, rows: list[Row]) -> list[str]:
         str(len(pairs)),
         *(_mean(removed(pair[side]) for pair in pairs) for side in (0, 1)),
         str(len(alike)),
-        *(_quartiles([a[key] / max(b[key], 1e-9) for a, b in alike]) for key in ("seconds", "megabytes")),
+        _quartiles([a["seconds"] / b["seconds"] for a, b in alike]),
+        _quartiles([a["megabytes"] / b["megabytes"] for a, b in alike if b["megabytes"] >= LEAST_MEMORY]),
     ]
-
-
-def _refusals(networks: dict[str, Row]) -> list[list[str]]:
-    """Error lines without what differs from network to network, the most frequent first."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for key, row in networks.items():
-        if "branchfold" in row and (reason := refusal(row["branchfold"])):
-            found[_after_the_place(reason)].append(key)
-    ordered = sorted(found.items(), key=lambda item: -len(item[1]))
-    return [[reason, str(len(keys)), _some(keys)] for reason, keys in ordered]
 
 
 def refusal(row: Row) -> str:
@@ -128,21 +125,25 @@ def _after_the_place(reason: str) -> str:
 
 
 def _causes(networks: dict[str, Row]) -> list[list[str]]:
+    """Reasons by the MACs that they hold, as shares of their networks, summed; a network refused is held whole."""
     found: dict[str, list[tuple[float, int, str]]] = defaultdict(list)
     for key, row in networks.items():
-        for cause in row.get("branchfold", {}).get("fixed", ()):
+        ours = row.get("branchfold", {})
+        if ours and (reason := refusal(ours)):
+            found[f"REFUSED: {_after_the_place(reason)}"].append((1, 0, key))
+        for cause in ours.get("fixed", ()):
             found[cause["reason"]].append((cause["macs"], cause["groups"], key))
     ordered = sorted(found.items(), key=lambda item: -sum(share for share, _, _ in item[1]))
     return [
         [
             reason,
+            f"{sum(share for share, _, _ in rows):.2f}",
             str(len(rows)),
             str(sum(groups for _, groups, _ in rows)),
-            f"{sum(share for share, _, _ in rows):.2f}",
-            _some(key for _, _, key in sorted(rows, reverse=True)),
+            _some(f"{key} {share:.0%}" for share, _, key in sorted(rows, reverse=True)),
         ]
         for reason, rows in ordered
-        if sum(share for share, _, _ in rows) >= 0.005
+        if sum(share for share, _, _ in rows) >= LEAST_TOLD
     ]
 
 

@@ -33,8 +33,11 @@ def measure(subject: Subject, tell: Tell, limit: float) -> None:
             tell(crash="the pruned network's outputs have other shapes")
             return
     tell(removed=1 - count_macs(network, inputs)[0] / whole, stage="training of the pruned network")
-    outputs = [y for y in tensors(run(network.train(), inputs)) if y.requires_grad]
-    torch.stack([y.square().mean() for y in outputs]).sum().backward()
+    try:
+        outputs = [y for y in tensors(run(network.train(), inputs)) if y.requires_grad]
+        torch.stack([y.square().mean() for y in outputs]).sum().backward()
+    except Exception as error:  # counted as accepted, since evaluation works
+        tell(untrained=f"{type(error).__name__}: {error}"[:300])
     tell(stage="")
 
 
@@ -66,7 +69,7 @@ def _outputs(network: nn.Module, inputs: Any) -> list[nn.Module]:
     """Layers with as many outputs as the network: they are pruned unless told not to."""
     with torch.no_grad():
         answers = tensors(run(network, inputs))
-    sizes = {CLASSES, *(size for y in answers if y.dim() > 1 for size in (y.shape[1], y.shape[-1]))}
+    sizes = {CLASSES, *(y.shape[1] for y in answers if y.dim() > 1), *(y.shape[-1] for y in answers if y.dim() == 3)}
     return [layer for layer in network.modules() if _size(layer) in sizes]
 
 
@@ -76,7 +79,7 @@ def _size(layer: nn.Module) -> int | None:
 
 def _heads(network: nn.Module) -> Iterator[tuple[nn.Module, int]]:
     for module in network.modules():
-        if isinstance(count := getattr(module, "num_heads", None), int):
+        if isinstance(count := getattr(module, "num_heads", getattr(module, "heads", None)), int):
             for name in PROJECTIONS:
                 if isinstance(layer := getattr(module, name, None), nn.Linear):
                     yield layer, count
