@@ -24,8 +24,13 @@ def count_macs(network: nn.Module, inputs: Any) -> tuple[int, dict[str, int]]:
     Attention is computed by plain products, since the counter does not know every fused kernel.
     """
     counter = FlopCounterMode(display=False)
+    learning = [p for p in network.parameters() if p.requires_grad]
+    for parameter in learning:  # the counter fails on views of parameters that want gradients
+        parameter.requires_grad_(False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         run(network, inputs)
+    for parameter in learning:
+        parameter.requires_grad_(True)
     root = type(network).__name__
     by_path = {
         path.removeprefix(f"{root}."): sum(flops.values()) // 2 for path, flops in counter.get_flop_counts().items()
