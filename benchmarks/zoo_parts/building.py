@@ -2,7 +2,7 @@
 
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import segmentation_models_pytorch as smp
@@ -19,6 +19,14 @@ SMALL_IMAGE = (64, 96)
 SEGMENTED_IMAGE = (64, 96)
 # Added to height and width to see whether a folded network answers other sizes as its original does.
 ENLARGED = 32
+
+
+# Both tools keep this share of the channels, and are given this many examples.
+KEEP = 0.5
+BATCH = 2
+
+# Called with what is known, by name, as soon as it is.
+Tell = Callable[..., None]
 
 
 class Subject(NamedTuple):

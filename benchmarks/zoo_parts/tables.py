@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from branchfold.benchmarks.zoo_parts.checks import EXACT, EXACT_IN_TRAINING
 from branchfold.benchmarks.zoo_parts.drawing import FAMILIES
-from branchfold.benchmarks.zoo_parts.ours import EXACT, EXACT_IN_TRAINING
 
 Row = dict[str, Any]
 # Results are alike, so that seconds can be compared, if the shares of the MACs removed differ by at most this.
@@ -15,6 +15,9 @@ ALIKE = 0.05
 LEAST_MEMORY = 10
 # Causes that hold less, in all networks together, are not told.
 LEAST_TOLD = 0.01
+# Seconds that adding branches and folding should not take.
+LONG = 5
+ENDINGS = {"refused": "refused", "crash": "failed", "stopped": "stopped by a limit"}
 
 
 def faults(row: Row) -> list[str]:
@@ -72,6 +75,8 @@ def summary(result: dict[str, Any]) -> str:
             "median (quartiles) | peak memory: median (quartiles)",
             [_both(name, rows) for name, rows in [*families.items(), ("all", [*networks.values()])]],
         ),
+        _endings(networks),
+        _slow(networks),
         _table(
             "cause | networks' MACs held, in networks | networks | groups | networks, most held first",
             _causes(networks),
@@ -122,6 +127,26 @@ def refusal(row: Row) -> str:
 def _after_the_place(reason: str) -> str:
     """The reason without the class and the place in its file."""
     return reason.rpartition("`): ")[2] if "`): " in reason else reason
+
+
+def _endings(networks: dict[str, Row]) -> str:
+    """How each tool ended where nothing came out."""
+    lines = []
+    for tool in ("branchfold", "torch-pruning"):
+        rows = [row[tool] for row in networks.values() if tool in row and "removed" not in row[tool]]
+        counts = [f"{sum(key in row for row in rows)} {kind}" for key, kind in ENDINGS.items()]
+        lines.append(f"Networks of which nothing came out of {tool}: {', '.join(counts)}.")
+    return "\n".join(lines)
+
+
+def _slow(networks: dict[str, Row]) -> str:
+    """Where branchfold takes long, and Torch-Pruning does not."""
+    slow = [
+        f"{key} {row['branchfold']['seconds']:.1f} s"
+        for key, row in networks.items()
+        if row.get("branchfold", {}).get("seconds", 0) > LONG >= row.get("torch-pruning", {}).get("seconds", 0)
+    ]
+    return f"Over {LONG} s in branchfold, and less in Torch-Pruning: {', '.join(slow) or 'none'}."
 
 
 def _causes(networks: dict[str, Row]) -> list[list[str]]:

@@ -8,9 +8,8 @@ import torch
 import torch_pruning
 from torch import nn
 
-from branchfold.benchmarks.zoo_parts.building import CLASSES, Subject, run, tensors
+from branchfold.benchmarks.zoo_parts.building import BATCH, CLASSES, KEEP, Subject, Tell, run, tensors
 from branchfold.benchmarks.zoo_parts.counting import count_macs, measured
-from branchfold.benchmarks.zoo_parts.ours import BATCH, KEEP, Tell
 
 # What attention modules call their layers for queries, keys and values, together or apart.
 PROJECTIONS = ("qkv", "q", "k", "v", "q_proj", "k_proj", "v_proj", "query", "key", "value", "to_qkv", "in_proj", "kv")

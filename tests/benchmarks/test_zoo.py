@@ -88,7 +88,7 @@ def test_macs_are_counted_as_by_hand():
 
 
 def test_reasons_hold_the_macs_of_their_groups():
-    from branchfold.benchmarks.zoo_parts.ours import fixed_groups
+    from branchfold.benchmarks.zoo_parts.causes import fixed_groups
     from branchfold.models import channel_groups
 
     network = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 1), nn.Softmax(1), nn.Conv2d(8, 4, 1)).eval()
