@@ -70,7 +70,11 @@ def _options() -> argparse.Namespace:
 
 def _drawn(options: argparse.Namespace) -> list[Draw]:
     if options.only:
-        return [Draw(key, family_of(key)) for key in options.only]
+        try:
+            return [Draw(key, family_of(key)) for key in options.only]
+        except KeyError as error:
+            known = "timm:NAME, smp:ARCHITECTURE/ENCODER or own:NAME, as --draw prints them"
+            sys.exit(f"--only takes {known}, but got {' '.join(options.only)} ({error} is not known)")
     return quick() if options.quick else draw(options.seed, options.count)
 
 

@@ -68,9 +68,8 @@ def hand_written() -> list[Draw]:
 
 def quick() -> list[Draw]:
     """Twenty-five small networks of all families."""
-    own = hand_written()
-    step = max(1, len(own) // (25 - len(QUICK)))
-    return [Draw(key, family_of(key)) for key in QUICK] + own[::step][: 25 - len(QUICK)]
+    own, number = hand_written(), 25 - len(QUICK)
+    return [Draw(key, family_of(key)) for key in QUICK] + [own[i * len(own) // number] for i in range(number)]
 
 
 def family_of(key: str) -> str:
