@@ -39,7 +39,7 @@ def main() -> None:
             row = result["networks"].setdefault(one.key, {"family": one.family})
             if tool in row:
                 continue
-            row[tool] = measure(tool, one.key, limits)
+            row[tool] = {"commit": result["commit"], **measure(tool, one.key, limits)}
             _save(result, options.output)
             print(f"{number}/{len(drawn)} {tool} {one.key}: {_in_short(row[tool])}", file=sys.stderr, flush=True)
     shown = {**result, "networks": {one.key: result["networks"][one.key] for one in drawn}}

@@ -1,5 +1,6 @@
 """Torch-Pruning on one network: what it takes and what it removes."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import torch_pruning
 from torch import nn
 
 from branchfold.benchmarks.zoo_parts.building import BATCH, CLASSES, KEEP, Subject, Tell, run, tensors
-from branchfold.benchmarks.zoo_parts.counting import count_macs, measured
+from branchfold.benchmarks.zoo_parts.counting import OutOfTimeError, count_macs, measured
 
 # What attention modules call their layers for queries, keys and values, together or apart.
 PROJECTIONS = ("qkv", "q", "k", "v", "q_proj", "k_proj", "v_proj", "query", "key", "value", "to_qkv", "in_proj", "kv")
@@ -18,35 +19,50 @@ LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 def measure(subject: Subject, tell: Tell, limit: float) -> None:
-    """Tells, as soon as it is known, everything about one network."""
+    """Tells, as soon as it is known, everything about one network.
+
+    Where the library fails with its options for transformers, it is tried without.
+    """
     network, inputs = subject.network, subject.inputs(BATCH, 0)
     whole, _ = count_macs(network, inputs)
+    tell(macs=whole / BATCH, stage="pruning")
+    if any(_heads(network)):
+        spare = copy.deepcopy(network)
+        try:
+            return _measure(network, inputs, whole, tell, limit, with_heads=True)
+        except (Exception, OutOfTimeError) as error:
+            tell(with_options=f"{type(error).__name__}: {error}"[:300])
+            del network
+        return _measure(spare, inputs, whole, tell, limit, with_heads=False)
+    return _measure(network, inputs, whole, tell, limit, with_heads=False)
+
+
+def _measure(network: nn.Module, inputs: Any, whole: int, tell: Tell, limit: float, *, with_heads: bool) -> None:
     with torch.no_grad():
         shapes = [x.shape for x in tensors(run(network, inputs))]
-    tell(macs=whole / BATCH, stage="pruning")
+    tell(stage="pruning")
     with measured(limit) as work:
-        prune(network, inputs)
+        prune(network, inputs, with_heads=with_heads)
     tell(seconds=work.seconds, elapsed=work.elapsed, megabytes=work.megabytes, stage="forward of the pruned network")
     with torch.no_grad():
         if [x.shape for x in tensors(run(network, inputs))] != shapes:
-            tell(crash="the pruned network's outputs have other shapes")
-            return
+            raise RuntimeError("the pruned network's outputs have other shapes")
     tell(removed=1 - count_macs(network, inputs)[0] / whole, stage="training of the pruned network")
     try:
         outputs = [y for y in tensors(run(network.train(), inputs)) if y.requires_grad]
         torch.stack([y.square().mean() for y in outputs]).sum().backward()
     except Exception as error:  # counted as accepted, since evaluation works
-        tell(untrained=f"{type(error).__name__}: {error}"[:300])
+        tell(fails_in_training=f"{type(error).__name__}: {error}"[:300])
     tell(stage="")
 
 
-def prune(network: nn.Module, inputs: Any) -> None:
+def prune(network: nn.Module, inputs: Any, *, with_heads: bool) -> None:
     """Half of the channels by the magnitude of their weights, in place.
 
-    What a user of the library states is stated: the layers that give the outputs stay, and the numbers of heads are
-    told of attention whose layers have usual names, whose heads get half of their width.
+    What a user of the library states is stated: the layers that give the outputs stay and, `with_heads`, the numbers of
+    heads are told of attention whose layers have usual names, whose heads get half of their width.
     """
-    heads = dict(_heads(network))
+    heads = dict(_heads(network)) if with_heads else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pruner = torch_pruning.pruner.MagnitudePruner(
@@ -60,8 +76,9 @@ def prune(network: nn.Module, inputs: Any) -> None:
             prune_head_dims=True,
         )
         pruner.step()
-    for module in network.modules():
-        _tell_width_of_heads(module, pruner.num_heads)
+    if with_heads:
+        for module in network.modules():
+            _tell_width_of_heads(module, pruner.num_heads)
 
 
 def _outputs(network: nn.Module, inputs: Any) -> list[nn.Module]:
@@ -90,6 +107,6 @@ def _tell_width_of_heads(module: nn.Module, heads: dict[nn.Module, int]) -> None
     if isinstance(layer, nn.Linear) and layer in heads:
         module.num_heads = heads[layer]  # type: ignore[assignment]
         width = layer.out_features // 3
-        for name, value in {"head_dim": width // heads[layer], "attn_dim": width, "all_head_dim": width}.items():
+        for name, value in {"head_dim": width // heads[layer], "attn_dim": width, "attention_dim": width}.items():
             if hasattr(module, name):
                 setattr(module, name, value)
