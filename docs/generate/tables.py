@@ -24,6 +24,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "architectures": measurements.architectures,
     "depth": measurements.depth,
     "service": measurements.service,
+    "families": measurements.families,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,
