@@ -4,6 +4,7 @@ import copy
 
 import torch
 import torch.nn.functional as F
+from comparing import assert_equal, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -15,15 +16,6 @@ KERNELS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 ACTIVATIONS = st.sampled_from([nn.ReLU(inplace=True), nn.Tanh(), nn.LeakyReLU(0.1), nn.SiLU(inplace=True), nn.PReLU()])
 POOLS = st.sampled_from([nn.MaxPool2d(2, stride=1), nn.AvgPool2d((2, 1)), nn.MaxPool2d(3, 2, 1)])
 KINDS = st.sampled_from(["conv", "conv", "norm", "act", "depthwise", "pool", "add", "mul", "cat", "pad"])
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
 
 
 class Program(nn.Module):
