@@ -36,6 +36,7 @@ from branchfold.search.run.processes import run_study
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.recipe import Stages, Training, narrowed
 from branchfold.search.training.classifier import fit
+from branchfold.search.training.compute import Length
 from branchfold.search.training.fading import BranchTraining
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.search.trial.measurement import accuracy_of
@@ -163,9 +164,8 @@ def fine_tuned(network: nn.Module, bench: Bench, seed: int, tried: Try) -> nn.Mo
     task = bench.plain
     table = task.definition.trial
     recipe = Recipe("instant", {}, 0.0, {}, Training(lr=tried.lr))
-    module = BranchTraining(
-        network.train(), recipe, fold=lambda branched, groups: branched, meter=task.meter(), compute=table.compute
-    )
+    length = Length(task.meter(), compute=table.compute)
+    module = BranchTraining(network.train(), recipe, fold=lambda branched, groups: branched, length=length)
     batches = task.training_batches(table.batch_size, seed=seed, augment=tried.augment)
     fit(module, batches, epochs=-1, callbacks=[])
     return delivered(module.network.cpu(), task)

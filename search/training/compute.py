@@ -47,3 +47,32 @@ class Meter:
             examples: in the step's batch.
         """
         self.spent += FORWARD_PASSES * macs * examples / self.unit
+
+
+@dataclass
+class Length:
+    """How long a trial trains: so many steps or, with `compute`, until its meter has counted that.
+
+    Attributes:
+        meter: of the trial.
+        steps: in all; 0 with `compute`.
+        compute: what may be spent, in epochs of the baseline's training.
+        taken: steps so far.
+    """
+
+    meter: Meter
+    steps: int = 0
+    compute: float | None = None
+    taken: int = 0
+
+    @property
+    def progress(self) -> float:
+        """The share of the trial that is done, in [0, 1]."""
+        if self.compute is not None:
+            return min(1.0, self.meter.spent / self.compute)
+        return self.taken / self.steps
+
+    def step(self, macs: float, examples: int) -> None:
+        """Counts one step; `macs` and `examples` as in `Meter.spend`."""
+        self.meter.spend(macs, examples)
+        self.taken += 1

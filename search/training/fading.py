@@ -15,7 +15,7 @@ from ...models.layers.copying import deep_copy
 from ..schedules import Schedule
 from ..space.recipe import Recipe
 from .classifier import mean_of, sgd
-from .compute import FORWARD_PASSES, Meter
+from .compute import FORWARD_PASSES, Length
 from .losses import classification_loss
 from .rates import course, restart_points
 
@@ -28,16 +28,13 @@ Fold = Callable[[BranchedNetwork, Collection[str]], nn.Module]
 class BranchTraining(pl.LightningModule):
     """Trains a branched network by its recipe; everything follows the trial's progress from 0 to 1.
 
-    Progress is the share of the steps or, with `compute`, of the compute that the trial may spend: then it ends when
-    that is spent, and the trainer's epochs do not matter.
+    The trial ends when its length is through, whatever the trainer's epochs.
 
     Args:
         branched: the network at the trial's start.
         recipe: of the trial.
         fold: folds groups, and checks.
-        meter: counts the compute.
-        total_steps: of the trial; not needed with `compute`.
-        compute: what the trial may spend, in epochs of the baseline's training.
+        length: of the trial, in steps or in compute.
         teacher: the baseline, for distillation; it is copied.
         validation_loss: of the network as it is, for schedules that observe it.
         after_step: called with this module after every step.
@@ -49,16 +46,13 @@ class BranchTraining(pl.LightningModule):
         recipe: Recipe,
         *,
         fold: Fold,
-        meter: Meter,
-        total_steps: int = 0,
-        compute: float | None = None,
+        length: Length,
         teacher: nn.Module | None = None,
         validation_loss: Callable[[nn.Module], float] | None = None,
         after_step: Callable[["BranchTraining"], None] = lambda module: None,
     ) -> None:
         super().__init__()
-        self.network, self.recipe, self.fold, self.meter = branched, recipe, fold, meter
-        self.total_steps, self.compute = total_steps, compute
+        self.network, self.recipe, self.fold, self.length = branched, recipe, fold, length
         self.validation_loss, self.after_step = validation_loss, after_step
         distils = recipe.training.distillation > 0
         # In a list: the baseline is no part of what trains.
@@ -69,7 +63,6 @@ class BranchTraining(pl.LightningModule):
         self._rate = course(recipe.training.rates, restarts)
         self._macs: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
         self._losses: list[Tensor] = []
-        self._steps = 0
         self._trainable = {name for name, p in _original(branched).named_parameters() if p.requires_grad}
         if isinstance(branched, BranchedNetwork):
             branched.set_blending(recipe.blending)
@@ -78,9 +71,7 @@ class BranchTraining(pl.LightningModule):
     @property
     def progress(self) -> float:
         """The share of the trial that is done."""
-        if self.compute is not None:
-            return min(1.0, self.meter.spent / self.compute)
-        return self._steps / self.total_steps
+        return self.length.progress
 
     @property
     def alpha(self) -> float:
@@ -123,8 +114,7 @@ class BranchTraining(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         passes = 2 if self._hears_zero() else 1
         macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
-        self.meter.spend(macs, len(batch[0]))
-        self._steps += 1
+        self.length.step(macs, len(batch[0]))
         if self.progress >= 1:
             self._finish()
             self.trainer.should_stop = True
@@ -201,7 +191,7 @@ class BranchTraining(pl.LightningModule):
 
     def _macs_of(self, network: nn.Module) -> int:
         if network not in self._macs:
-            self._macs[network] = self.meter.macs(network)
+            self._macs[network] = self.length.meter.macs(network)
         return self._macs[network]
 
 

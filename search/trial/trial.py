@@ -20,7 +20,7 @@ from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
 from ..training.classifier import fit
-from ..training.compute import Meter
+from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from .baseline import describe
 from .measurement import accuracy_of, evaluating, latency_of, loss_of
@@ -110,9 +110,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
         start.train(),
         recipe,
         fold=check,
-        meter=meter,
-        total_steps=0 if table.epochs is None else table.epochs * len(batches),
-        compute=table.compute,
+        length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
         teacher=baseline,
         validation_loss=lambda network: loss_of(network, task.glance),
         after_step=milestones.passed,

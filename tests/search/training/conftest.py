@@ -13,7 +13,7 @@ from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training
 from branchfold.search.training.classifier import fit
-from branchfold.search.training.compute import Meter
+from branchfold.search.training.compute import Length, Meter
 from branchfold.search.training.fading import BranchTraining
 
 BATCHES_AN_EPOCH = 4
@@ -114,9 +114,7 @@ def _trained(
         _branched_network(groups) if branched is None else branched,
         _recipe(groups=groups, **rest),
         fold=fold_with,
-        meter=Meter.of(24, FULL_MACS, INPUT),
-        total_steps=0 if compute else epochs * BATCHES_AN_EPOCH,
-        compute=compute,
+        length=Length(Meter.of(24, FULL_MACS, INPUT), 0 if compute else epochs * BATCHES_AN_EPOCH, compute),
         **(options or {}),
     )
     fit(module, Batches(), epochs=-1 if compute else epochs, callbacks=[], clip=clip, precision=precision)

@@ -15,7 +15,7 @@ def spent(trained):
 
     def run(**rest):
         steps = []
-        module = trained(options={"after_step": lambda m: steps.append(m.meter.spent)}, **rest)
+        module = trained(options={"after_step": lambda m: steps.append(m.length.meter.spent)}, **rest)
         return module, [b - a for a, b in pairwise([0.0, *steps])]
 
     return run
@@ -41,7 +41,7 @@ class TestSpending:
             fade=2 / 8,
             zero_loss=0.5,
             training={"distillation": 0.5},
-            options={"teacher": make_network(), "after_step": lambda m: told.append(m.meter.spent)},
+            options={"teacher": make_network(), "after_step": lambda m: told.append(m.length.meter.spent)},
         )
         steps = [b - a for a, b in pairwise([0.0, *told])]
         branched = full_macs + 2 * 3 * 6 * 20
@@ -52,7 +52,7 @@ class TestSpending:
     @pytest.mark.parametrize("compute", [0.3, 1.0, 2.7])
     def test_a_budget_ends_the_trial_within_one_step(self, compute, spent):
         module, steps = spent(compute=compute, fade=0.5)
-        assert compute <= module.meter.spent < compute + steps[-1]
+        assert compute <= module.length.meter.spent < compute + steps[-1]
         assert len(steps) == len(module.seen)
         assert isinstance(module.network, nn.Sequential)
         # Progress is the share of the compute: α is 0 from half of the budget on.

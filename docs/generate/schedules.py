@@ -1,7 +1,4 @@
-"""Prints the README's table of α schedules: each shape's formula, its default curve, and its parameters.
-
-python benchmarks/schedules.py
-"""
+"""The table of α schedules: each shape's formula, its default curve, and its parameters."""
 
 from branchfold.search.schedules import SHAPES, make_schedule
 
@@ -35,12 +32,11 @@ def summary(shape: str) -> str:
     return " ".join(text.split()).removeprefix("Return ").rstrip(".")
 
 
-def main() -> None:
-    """Prints the table."""
-    print("| shape | α from t = 0 to 1 | α(t) | own parameters (default, searched) |\n| --- | --- | --- | --- |")
-    for shape in SHAPES:
-        print(f"| `{shape}` | `{curve(shape)}` | {summary(shape)} | {parameters(shape)} |")
-
-
-if __name__ == "__main__":
-    main()
+def schedules() -> list[str]:
+    """A row for each shape."""
+    rows = [f"| `{shape}` | `{curve(shape)}` | {summary(shape)} | {parameters(shape)} |" for shape in SHAPES]
+    return [
+        "| shape | α from t = 0 to 1 | α(t) | own parameters (default, searched) |",
+        "| --- | --- | --- | --- |",
+        *rows,
+    ]

@@ -1,0 +1,129 @@
+"""Tables of measurements, from the JSON files that the scripts in benchmarks/ wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+_RESULTS = Path(__file__).resolve().parents[2] / "benchmarks"
+# The rows of recipes-*.json as a reader knows them, worst first.
+RECIPES = {
+    "report": "the report's: random branches, α = 0.9 … 0",
+    "scratch": "the small network from scratch",
+    "probability": "least squares, blended by probability over 30 % of the compute",
+    "fold-at-once": "least squares, folded at once, fine-tuned",
+    "torch-pruning-group-norm": "Torch-Pruning, group norm, fine-tuned",
+    "torch-pruning-l1": "Torch-Pruning, L1, fine-tuned",
+    "searched": "best of the study",
+}
+SETTINGS = ("channels34", "macs50")
+_ENGINES = ("engine-vgg16", "engine-vgg16-quarter")
+
+
+def read(name: str) -> dict[str, Any]:
+    """The result `benchmarks/NAME.json`."""
+    result: dict[str, Any] = json.loads((_RESULTS / f"{name}.json").read_text("utf-8"))
+    return result
+
+
+def setting(name: str) -> dict[str, Any]:
+    """The measurements of `benchmarks/recipes-NAME.json`."""
+    found: dict[str, Any] = read(f"recipes-{name}")["settings"][name]
+    return found
+
+
+def found() -> list[str]:
+    """What the search found beside what a person does by hand, in five rows."""
+    rows = setting("channels34")["rows"]
+    chosen = ("report", "scratch", "torch-pruning-l1", "fold-at-once", "searched")
+    lines = [f"| {RECIPES[name]} | {_mean(rows[name])} | {_parameters(rows[name])} |" for name in chosen]
+    return ["| recipe | test accuracy | parameters |", "| --- | --- | --- |", *lines]
+
+
+def recipes() -> list[str]:
+    """All recipes at both budgets."""
+    columns = [setting(name)["rows"] for name in SETTINGS]
+    heads = [f"{setting(name)['macs_share']:.1%} of the MACs".replace("%", " %") for name in SETTINGS]
+    lines = [
+        f"| {label} | " + " | ".join(f"{_mean(rows[name])} | {_parameters(rows[name])}" for rows in columns) + " |"
+        for name, label in RECIPES.items()
+    ]
+    head = " | ".join(f"{head} | parameters" for head in heads)
+    return [f"| recipe | {head} |", "| --- |" + " --- |" * (2 * len(heads)), *lines]
+
+
+def engine() -> list[str]:
+    """What branches cost beside a plain network, at full width and at a quarter of it."""
+    results = [read(name) for name in _ENGINES]
+    rows = {
+        "branches added at random / fitted to data": lambda r: (
+            f"{r['add_branches_random_s']:.2f} s / {r['add_branches_least_squares_s']:.1f} s"
+        ),
+        "folded": lambda r: f"{r['fold_s']:.2f} s",
+        "branched step over plain step at α = 0.5 (quartiles)": lambda r: _quartiles(r["step"]),
+        "the same in MACs": lambda r: f"{r['step_macs_ratio']:.3f}",
+        "overhead over MACs ratio; target at most 1.25": lambda r: f"{r['step_overhead_per_macs']:.2f}",
+        "folded latency over a directly built network's, batch 1 / 64": lambda r: _latency(r, "folded_over_direct", 3),
+        "original latency over folded latency, batch 1 / 64": lambda r: _latency(r, "original_over_folded", 1),
+    }
+    lines = [f"| {label} | " + " | ".join(cell(result) for result in results) + " |" for label, cell in rows.items()]
+    return ["| | full width | a quarter of it |", "| --- | --- | --- |", *lines]
+
+
+def architectures() -> list[str]:
+    """Seconds and memory beside Torch-Pruning, a row for each network."""
+    lines = []
+    for name, found in read("architectures")["networks"].items():
+        ours, drawn, theirs = found["branchfold_selection"], found["branchfold"], found["torch_pruning"]
+        chosen, random = found["ratios"]["branchfold_selection"], found["ratios"]["branchfold"]
+        lines.append(
+            f"| {name} | {drawn['graph_s']:.2f} ({theirs['graph_s']:.2f}) | {ours['branch_s']:.2f} + "
+            f"{ours['fold_s']:.2f} | {drawn['branch_s']:.2f} + {drawn['fold_s']:.2f} | {theirs['graph_s']:.2f} + "
+            f"{theirs['prune_s']:.2f} | {chosen['total_s']:.2f} / {random['total_s']:.2f} | "
+            f"{chosen['peak_mb']:.2f} / {random['peak_mb']:.2f} |"
+        )
+    head = (
+        "| network | groups found, s (Torch-Pruning's graph) | selection: branched + folded, s | random: branched + "
+        "folded, s | Torch-Pruning: graph + pruned, s | ratio of totals, selection / random | peak memory, likewise |"
+    )
+    return [head, "| --- |" + " --- |" * 6, *lines]
+
+
+def depth() -> list[str]:
+    """Milliseconds a block of residual chains, by how many blocks they have."""
+    found = read("architectures")["milliseconds_a_block"]
+    ours, theirs = found["branchfold"], found["torch_pruning"]
+    blocks = list(ours)
+    rows = {
+        "groups found (Torch-Pruning's graph)": [f"{ours[n]['graph']:.1f} ({theirs[n]['graph']:.1f})" for n in blocks],
+        "branched at random": [f"{ours[n]['branch']:.1f}" for n in blocks],
+        "folded (pruned)": [f"{ours[n]['fold']:.1f} ({theirs[n]['prune']:.1f})" for n in blocks],
+    }
+    lines = [f"| {label} | {' | '.join(cells)} |" for label, cells in rows.items()]
+    return [f"| | {' | '.join(blocks)} |", "| --- |" + " --- |" * len(blocks), *lines]
+
+
+def service() -> list[str]:
+    """Seconds of a trial that trains nothing, beside Optuna alone."""
+    lines = [
+        f"| {int(count):,} | {found['service_s']:.3f} s | {found['optuna_s']:.3f} s | {found['ratio']:.2f} | "
+        f"{found['share_of_a_minute']:.2%} |".replace("%", " %")
+        for count, found in read("search")["finished_trials"].items()
+    ]
+    head = "| finished trials | service | Optuna alone | ratio; target at most 1.2 | of a one-minute trial |"
+    return [head, "| --- |" + " --- |" * 4, *lines]
+
+
+def _mean(row: dict[str, Any]) -> str:
+    return f"{100 * row['mean']:.1f} ± {100 * row['stdev']:.1f} %"
+
+
+def _parameters(row: dict[str, Any]) -> str:
+    return f"{row['runs'][0]['parameters']:,}"
+
+
+def _quartiles(found: dict[str, float]) -> str:
+    return f"{found['ratio']:.2f} ({found['lower_quartile']:.2f} to {found['upper_quartile']:.2f})"
+
+
+def _latency(result: dict[str, Any], key: str, digits: int) -> str:
+    return " / ".join(f"{result[f'latency_batch_{batch}'][key]['ratio']:.{digits}f}" for batch in (1, 64))
