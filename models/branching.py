@@ -6,18 +6,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import NetworkError
+from ..errors import NetworkError, one_line
 from .branches.keep import Keep, fitting_widths, kept_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
 from .fitting.activations import input_batches
-from .fitting.choice import CHOICES, choose_channels
-from .fitting.least_squares import initialise_from_data
-from .fitting.unfitted import initialise_at_random, initialise_by_selection
+from .fitting.choice import CHOICES
+from .fitting.initialisations import INITIALISATIONS
 from .layers.copying import deep_copy
 from .tracing.inputs import ExampleInputs, as_inputs
-
-INITIALISATIONS = ("least-squares", "selection", "kaiming")
 
 
 @torch.inference_mode(False)  # branches are to be trained
@@ -95,7 +92,7 @@ class _Method(NamedTuple):
     def of(init: str, channels: str | None) -> "_Method":
         if init not in INITIALISATIONS:
             raise NetworkError(f"init must be one of {', '.join(INITIALISATIONS)}, but got init={init!r}")
-        choice = channels or ("greedy" if init == "least-squares" else "l1")
+        choice = channels or INITIALISATIONS[init].channels or "l1"
         if choice not in CHOICES:
             raise NetworkError(f"channels must be one of {', '.join(CHOICES)}, but got channels={channels!r}")
         return _Method(init, choice)
@@ -115,21 +112,16 @@ def _initialised(
     analysis: Analysis, widths: dict[str, int], method: _Method, model: nn.Module, data: Tensor | Iterable[Any]
 ) -> BranchedNetwork:
     branched = BranchedNetwork.at(analysis, widths)
-    if method.init == "kaiming":
-        initialise_at_random(branched)
+    initialisation = INITIALISATIONS[method.init]
+    if initialisation.channels is None:
+        initialisation.fit(branched, analysis, [], method.choice)
     elif widths:
         batches = input_batches(analysis, data)
         try:
-            if method.init == "selection":
-                initialise_by_selection(
-                    branched, choose_channels(analysis, branched.plan.widths, batches, method.choice)
-                )
-            else:
-                initialise_from_data(branched, analysis, batches, choice=method.choice)
+            initialisation.fit(branched, analysis, batches, method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
-            reason = str(error).strip().splitlines()[0]
-            raise NetworkError(f"the network does not accept data of shape {shapes}: {reason:.200}") from error
+            raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
     _follow_modes(branched, model)
     return branched
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from ..errors import NetworkError
+from ..errors import NetworkError, one_line
 from .branches.folding import fold
 from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
@@ -26,6 +26,19 @@ from .networks.factories import TORCHVISION_PREFIX, build_network
 FORMAT = 2
 _KEY = "branchfold"
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
+
+
+class UntrustedFactoryError(NetworkError):
+    """A checkpoint whose network was built by the user's own code, which a file cannot make run.
+
+    Args:
+        message: the line.
+        factory: that the file names.
+    """
+
+    def __init__(self, message: str, factory: str = "") -> None:
+        super().__init__(message)
+        self.factory = factory
 
 
 @dataclass(frozen=True)
@@ -128,7 +141,8 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
             torchvision's are found by themselves; other code is never run because a file names it.
 
     Raises:
-        NetworkError: if the file is damaged, or the factory is missing or builds another network.
+        UntrustedFactoryError: if the file names a factory of the user's own that is not given.
+        NetworkError: if the file is damaged, or the factory builds another network.
     """
     description = read_description(path)
     try:
@@ -139,10 +153,12 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
         network = at_widths(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
         load_model(network, path, strict=True)
+    except UntrustedFactoryError:
+        raise
     except NetworkError as error:
         raise NetworkError(f"{path} cannot be rebuilt: {error}") from error
     except (AttributeError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error, whole=True)
         raise NetworkError(
             f"{path} does not fit the network that {_name_of(factory, description)} builds: {reason:.300}"
         ) from error
@@ -193,7 +209,9 @@ def _trusted(description: NetworkDescription, factory: str | None, path: str | P
     name = description.factory
     if name in REFERENCE_NETWORKS or name.startswith(TORCHVISION_PREFIX):
         return name
-    raise NetworkError(f"{path} was built by {name}, which is not run unasked: name the factory (--factory {name})")
+    raise UntrustedFactoryError(
+        f"{path} was built by {name}, which is not run unasked: give it as load_network(path, factory=…)", name
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -8,7 +8,6 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,7 +15,7 @@ from ..errors import NetworkError
 from .channels.groups import Analysis, ChannelGroup
 from .channels.layouts import Layout
 from .layers.kinds import channel_tensors, has_channel_parameters, kernel_size, kind_of
-from .layers.modes import preserving_modes
+from .layers.modes import evaluating
 from .tracing.graph import shape_of
 from .tracing.inputs import ExampleInputs, copied
 
@@ -112,8 +111,7 @@ class CostModel:
 
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
-    with preserving_modes(model), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()
+    with evaluating(model), FlopCounterMode(display=False) as counter:
         model(*copied(inputs))
     return round(counter.get_total_flops() / 2 / batch_size(inputs))
 

@@ -4,7 +4,7 @@ import signal
 import socket
 import sys
 
-from ..errors import StudyError
+from ..errors import StudyError, one_line
 from .database.artifacts import artifact_store
 from .database.storage import open_storage
 
@@ -35,5 +35,5 @@ def _check_free(host: str, port: int) -> None:
         with socket.create_server((host, port)):
             pass
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or one_line(error)
         raise StudyError(f"cannot listen on {host}:{port}: {reason}; choose another --port or --host") from error

@@ -7,6 +7,7 @@ Half-precision weights are folded in float32, others in their own precision. Sha
 import copy
 from collections.abc import Collection
 from typing import overload
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -86,32 +87,37 @@ def _precision(weight: Tensor) -> torch.dtype:
     return torch.promote_types(weight.dtype, torch.float32)
 
 
+# What folding gave: a loop over stages ends with `fold(network)`, whether or not its last stage left a branch.
+_FOLDED: WeakSet[nn.Module] = WeakSet()
+
+
 @overload
-def fold(branched: BranchedNetwork) -> nn.Module: ...
+def fold(branched: nn.Module) -> nn.Module: ...
 @overload
 def fold(branched: BranchedNetwork, groups: Collection[str]) -> nn.Module | BranchedNetwork: ...
 @torch.inference_mode(False)  # what is folded may be trained on
-def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn.Module | BranchedNetwork:
+def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Module | BranchedNetwork:
     """The network at α = 0 as a plain module: the user's own class and module names, narrower weights.
 
     Whatever α is now, what comes back is the network at α = 0. `branched` is not changed.
 
     Args:
-        branched: the network with branches.
+        branched: the network with branches. What an earlier `fold` gave without any is given back as it is.
         groups: fold these groups only; the others keep their branches and their α, and what comes back is branched,
             unless no branch is left. Layers that were not touched keep their parameters' names and values:
             `carry_optimizer_state` takes an optimizer along.
 
     Raises:
-        NetworkError: if `branched` has no branches at all, or a group has none.
+        NetworkError: if `branched` is any other network without branches, or a group has none.
     """
-    if not isinstance(branched, BranchedNetwork):
-        raise NetworkError(f"fold takes what add_branches gave, but got a {type(branched).__name__}")
     if isinstance(groups, str):
         raise NetworkError(f"groups must be a collection of names, but got {groups!r}: write [{groups!r}]")
-    chosen = set(branched.plan.widths if groups is None else groups)
-    for name in chosen - branched.plan.widths.keys():
-        raise NetworkError(f"group {name!r} has no branch; there are {', '.join(branched.plan.widths) or 'none'}")
+    if not isinstance(branched, BranchedNetwork):
+        if not isinstance(branched, nn.Module) or branched not in _FOLDED:
+            raise NetworkError(f"fold takes what add_branches gave, but got a {type(branched).__name__}")
+        _chosen(groups or (), ())
+        return branched
+    chosen = _chosen(groups, branched.plan.widths)
     network = _copied_to_fold(branched, chosen)
     for path in branched.in_place:
         network.get_submodule(path).inplace = True  # type: ignore[assignment]
@@ -123,7 +129,18 @@ def fold(branched: BranchedNetwork, groups: Collection[str] | None = None) -> nn
             owner, _, name = path.rpartition(".")
             network.get_submodule(owner)._parameters[name] = copy.deepcopy(branched.values.at(path))
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
-    return _with_branches_of(branched, network, rest) if rest else network
+    if rest:
+        return _with_branches_of(branched, network, rest)
+    _FOLDED.add(network)
+    return network
+
+
+def _chosen(groups: Collection[str] | None, there: Collection[str]) -> set[str]:
+    """The groups to fold: those named, or all that have a branch."""
+    for name in groups or ():
+        if name not in there:
+            raise NetworkError(f"group {name!r} has no branch; there are {', '.join(there) or 'none'}")
+    return set(there if groups is None else groups)
 
 
 def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:

@@ -1,10 +1,9 @@
 """How many channels of each group stay: a user's `keep` as widths, and widths that fit the groups."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 
-from ...errors import NetworkError
+from ...errors import NetworkError, nearest
 from ..channels.groups import ChannelGroup
 
 Keep = float | Mapping[str, float]
@@ -56,8 +55,8 @@ def fitting_widths(groups: Sequence[ChannelGroup], widths: Mapping[str, int]) ->
 def _named(groups: Sequence[ChannelGroup], name: str) -> ChannelGroup:
     by_name = {group.name: group for group in groups}
     if name not in by_name:
-        near = difflib.get_close_matches(str(name), by_name, n=1) or list(by_name)[:1]
-        raise NetworkError(f"no channel group is called {name!r}; did you mean {', '.join(map(repr, near))}?")
+        known = nearest(str(name), by_name) or f"; there are {', '.join(by_name) or 'none'}"
+        raise NetworkError(f"no channel group is called {name!r}{known}")
     return by_name[name]
 
 

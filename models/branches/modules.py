@@ -1,10 +1,10 @@
 """Branches: the narrow twin beside a group's layers, heard in proportion 1 − α by the group's readers."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-BLENDINGS = ("convex", "probability", "uniform")
 
 _POINTWISE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
@@ -31,6 +31,22 @@ class Compress(nn.Module):
         return f"{self.weight.shape[1]} -> {self.weight.shape[0]}, bias={self.bias is not None}"
 
 
+def _one_or_the_other(alphas: Tensor, draws: Tensor) -> Tensor:
+    return (draws < alphas).to(alphas.dtype)
+
+
+def _share_of(alphas: Tensor, draws: Tensor) -> Tensor:
+    return draws * alphas
+
+
+# Factors (G, N) from α (G, 1) and uniform draws (G, N); None where every example has α itself.
+BLENDINGS: dict[str, Callable[[Tensor, Tensor], Tensor] | None] = {
+    "convex": None,
+    "probability": _one_or_the_other,
+    "uniform": _share_of,
+}
+
+
 class Mixing(nn.Module):
     """What each example hears of the original: the factor that takes α's place while the network trains.
 
@@ -45,12 +61,11 @@ class Mixing(nn.Module):
 
     def forward(self, alphas: Tensor, x: Tensor) -> Tensor:
         """Factors (G,), or (G, N) where they are drawn for each of the N examples in x."""
-        if self.mode == "convex" or not self.training:
+        factors = BLENDINGS[self.mode]
+        if factors is None or not self.training:
             # A copy: gradients of this pass stay right when α is set again before they are taken.
             return alphas.clone()
-        draws = torch.rand(len(alphas), len(x), dtype=alphas.dtype, device=alphas.device)
-        limits = alphas[:, None]
-        return (draws < limits).to(alphas.dtype) if self.mode == "probability" else draws * limits
+        return factors(alphas[:, None], torch.rand(len(alphas), len(x), dtype=alphas.dtype, device=alphas.device))
 
     def extra_repr(self) -> str:
         return self.mode

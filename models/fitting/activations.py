@@ -10,7 +10,7 @@ from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..channels.reuse import blended_alike
 from ..layers.copying import deep_copy
-from ..layers.modes import preserving_modes
+from ..layers.modes import evaluating
 from ..tracing.inputs import ExampleInputs, as_inputs, copied
 from .readers import mean_is_restored, metric, readers_of
 from .subset import by_channel, gram, greedy_subset
@@ -69,8 +69,7 @@ def group_activity(analysis: Analysis, names: Iterable[str], batches: Iterable[t
     centred = {node for node, reading in readers.items() if mean_is_restored(analysis, reading, wanted)}
     sums: dict[fx.Node, list[_Sum | None]] = {}
     network = analysis.graph.traced.network
-    with preserving_modes(network), torch.no_grad():
-        network.eval()
+    with evaluating(network):
         for batch in batches:
             _Recorder(analysis, wanted, centred, sums).run(*copied(batch))
     found: dict[str, Activity] = {}

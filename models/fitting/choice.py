@@ -13,6 +13,7 @@ from .activations import group_activity
 from .subset import greedy_subset
 
 Scores = dict[str, Tensor]
+Choice = Callable[[Analysis, dict[str, int], Iterable[tuple[Any, ...]]], dict[str, Tensor]]
 
 
 def choose_channels(
@@ -32,11 +33,22 @@ def choose_channels(
     Raises:
         NetworkError: if activations are not finite.
     """
-    if choice == "greedy":
-        activity = group_activity(analysis, widths, batches)
-        return {name: greedy_subset(G, widths[name], M).order for name, (G, M) in activity.items()}
-    scores = _SCORES[choice](analysis, widths)
-    return {name: scores[name].topk(width).indices for name, width in widths.items()}
+    return CHOICES[choice](analysis, widths, batches)
+
+
+def _explaining(analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
+    activity = group_activity(analysis, widths, batches)
+    return {name: greedy_subset(G, widths[name], M).order for name, (G, M) in activity.items()}
+
+
+def _highest(scores_of: Callable[[Analysis, dict[str, int]], Scores]) -> Choice:
+    """The channels of the highest scores; no data is looked at."""
+
+    def choose(analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
+        scores = scores_of(analysis, widths)
+        return {name: scores[name].topk(width).indices for name, width in widths.items()}
+
+    return choose
 
 
 def _written(analysis: Analysis, widths: dict[str, int]) -> Scores:
@@ -81,9 +93,9 @@ def _drawn(analysis: Analysis, widths: dict[str, int]) -> Scores:
     return {group.name: torch.rand(group.width) for group in analysis.groups if group.name in widths}
 
 
-_SCORES: dict[str, Callable[[Analysis, dict[str, int]], Scores]] = {
-    "l1": _written,
-    "bn-scale": _scaled,
-    "random": _drawn,
+CHOICES: dict[str, Choice] = {
+    "greedy": _explaining,
+    "l1": _highest(_written),
+    "bn-scale": _highest(_scaled),
+    "random": _highest(_drawn),
 }
-CHOICES = ("greedy", *_SCORES)

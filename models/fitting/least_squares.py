@@ -13,7 +13,7 @@ from ..branches.plan import kept_places
 from ..channels.groups import Analysis
 from ..channels.parameters import values_at
 from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
-from ..layers.modes import preserving_modes
+from ..layers.modes import evaluating
 from ..layers.narrowing import with_channels
 from ..tracing.inputs import copied
 from .activations import input_batches
@@ -53,8 +53,7 @@ def initialise_from_data(
     """
     batches = input_batches(analysis, data)
     chosen = choose_channels(analysis, branched.plan.widths, batches, choice)
-    with preserving_modes(branched), torch.no_grad():
-        branched.eval()
+    with evaluating(branched):
         _Fit(branched, analysis, batches, chosen, ridge).run()
 
 

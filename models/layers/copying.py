@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from ...errors import NetworkError
+from ...errors import NetworkError, one_line
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -33,8 +33,7 @@ def deep_copy(network: _Module, instead: Mapping[Tensor | nn.Module, Tensor | nn
                 _copy_plain(module, memo)
         return copy.deepcopy(network, memo)
     except (RuntimeError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise NetworkError(f"{type(network).__name__} cannot be copied: {reason:.200}") from error
+        raise NetworkError(f"{type(network).__name__} cannot be copied: {one_line(error):.200}") from error
 
 
 def _results(module: nn.Module) -> Iterator[Tensor]:

@@ -1,8 +1,9 @@
-"""Training and evaluation mode, module by module."""
+"""Training and evaluation mode, module by module; evaluation without gradients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -15,3 +16,11 @@ def preserving_modes(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in evaluation mode and without gradients; each module's mode is restored."""
+    with preserving_modes(network), torch.no_grad():
+        network.eval()
+        yield network

@@ -1,14 +1,13 @@
 """From a network's name to the network: reference networks, torchvision's, and the user's own factories."""
 
 import inspect
-from collections.abc import Callable, Collection, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
 from torch import nn
 
-from ...errors import NetworkError
+from ...errors import NetworkError, nearest, typed_line
 from . import REFERENCE_NETWORKS
 from .imports import importable, load_file, load_module
 
@@ -39,8 +38,8 @@ def resolve_factory(spec: str) -> Factory:
     if not colon and spec.endswith(".py"):
         raise NetworkError(f"network {spec!r} names a file but no factory in it: write {spec}:FACTORY")
     if not source or not name:
-        hint = _nearest(spec.strip(":"), REFERENCE_NETWORKS)
-        raise NetworkError(f"unknown network {spec!r}{hint}; accepted: {ACCEPTED_FORMS}")
+        hint = nearest(spec.strip(":"), REFERENCE_NETWORKS)
+        raise NetworkError(f"unknown network {spec!r}{hint} (accepted: {ACCEPTED_FORMS})")
     return _own_factory(spec, source, name)
 
 
@@ -62,7 +61,7 @@ def build_network(spec: str, arguments: Mapping[str, Any]) -> nn.Module:
         raise
     except Exception as error:
         given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        raise NetworkError(f"network {spec!r} cannot be built with ({given}): {one_line(error)}") from error
+        raise NetworkError(f"network {spec!r} cannot be built with ({given}): {typed_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise NetworkError(f"network {spec!r} must return a torch.nn.Module, but returned {type(network).__name__}")
     return network
@@ -92,12 +91,6 @@ def default_input_shape(spec: str, arguments: Mapping[str, Any]) -> tuple[int, i
     return (3, size, size) if isinstance(size, int) else None
 
 
-def one_line(error: BaseException) -> str:
-    """Return an exception's type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _torchvision_factory(name: str) -> Factory:
     # torchvision takes a second to import: only where it is asked for.
     from torchvision.models import get_model_builder, list_models
@@ -105,8 +98,8 @@ def _torchvision_factory(name: str) -> Factory:
     try:
         builder = get_model_builder(name)
     except ValueError as error:
-        hint = _nearest(name, list_models())
-        raise NetworkError(f"torchvision has no network {name!r}{hint}; accepted: {ACCEPTED_FORMS}") from error
+        hint = nearest(name, list_models())
+        raise NetworkError(f"torchvision has no network {name!r}{hint} (accepted: {ACCEPTED_FORMS})") from error
     signature = inspect.signature(builder)
     # Detection and segmentation builders download a backbone's weights unless told not to.
     without_weights = {key: None for key in ("weights", "weights_backbone") if key in signature.parameters}
@@ -130,7 +123,7 @@ def _own_factory(spec: str, source: str, name: str) -> Factory:
     factory = getattr(module, name, None)
     if factory is None:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise NetworkError(f"network {spec!r}: {source} has no {name!r}{_nearest(name, known)}")
+        raise NetworkError(f"network {spec!r}: {source} has no {name!r}{nearest(name, known)}")
     if not callable(factory):
         raise NetworkError(f"network {spec!r}: {name!r} must be a function or class, but is {type(factory).__name__}")
 
@@ -155,13 +148,8 @@ def _check_arguments(spec: str, factory: Factory, arguments: Mapping[str, Any]) 
     for name in arguments:
         if name not in named and not takes_any:
             raise NetworkError(
-                f"network {spec!r} has no argument {name!r}{_nearest(name, named)}; accepted: {accepted}"
+                f"network {spec!r} has no argument {name!r}{nearest(name, named)} (accepted: {accepted})"
             )
     for name in named:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             raise NetworkError(f"network {spec!r} needs the argument {name!r}; accepted: {accepted}")
-
-
-def _nearest(name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    return f" (did you mean {' or '.join(repr(match) for match in near)}?)" if near else ""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
-from ...errors import NetworkError
+from ...errors import NetworkError, typed_line
 
 _STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 _OWN_NAME = __name__.partition(".")[0]
@@ -116,5 +116,4 @@ def _failure(shown: str, file: Path | None, error: BaseException) -> str:
         if isinstance(error, SyntaxError) and error.filename == str(file):
             lines = [error.lineno]
         line = f", line {lines[-1]}" if lines else ""
-    message = " ".join(str(error).split()) or "no message"
-    return f"cannot import {shown}{line}: {type(error).__name__}: {message}"
+    return f"cannot import {shown}{line}: {typed_line(error)}"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ...errors import NetworkError
+from ...errors import NetworkError, one_line
 from ..layers.kinds import is_known_whole
 from ..layers.modes import preserving_modes
 from .inputs import ExampleInputs, as_inputs
@@ -100,7 +100,7 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
                 traced, given = run_both(network, graph, inputs)
         except Exception as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-            raise NetworkError(f"the network does not accept inputs of shape {shapes}: {_first_line(error)}") from error
+            raise NetworkError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}") from error
     if evaluation is None and not alike(traced, given):
         raise NetworkError(
             f"{type(network).__name__} cannot be traced: its graph gives other outputs than the network itself for the "
@@ -158,7 +158,7 @@ def _trace_mode(network: nn.Module, inputs: Sequence[Any]) -> fx.Graph:
         return graph
     except Exception as error:
         place = _user_line(error)
-        reason = _first_line(error)
+        reason = one_line(error)
         raise NetworkError(f"{type(network).__name__} cannot be traced{place}: {reason}") from error
 
 
@@ -166,11 +166,6 @@ def _left_out(network: nn.Module, given: int) -> dict[str, Any]:
     """Arguments of `forward` that no input is given for and whose default decides its way; the graph insists on it."""
     parameters = list(inspect.signature(network.forward).parameters.values())[given:]
     return {p.name: p.default for p in parameters if p.default is None or isinstance(p.default, bool | str)}
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
 
 
 def _user_line(error: BaseException) -> str:

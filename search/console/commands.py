@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError
-from .options import as_arguments, as_changes, as_shape, data_root_option, json_option, set_option, storage_option
+from .options import as_arguments, as_definition, as_shape, data_root_option, json_option, set_option, storage_option
 from .terminal import make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
 
@@ -47,9 +47,7 @@ def run(
 
     Example: branchfold run vgg16-cifar10 --data-root ../data --set model.width=0.25
     """
-    from ...studies.definition.reading import load_definition
-
-    definition = load_definition(study, as_changes(overrides, trials, data_root))
+    definition = as_definition(study, overrides, trials, data_root)
     console = make_console()
     from ..run.processes import run_study
     from ..run.worker import Interrupted

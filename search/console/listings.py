@@ -13,10 +13,10 @@ from ...models.branches.keep import rounded_width
 from ...models.cost import CostModel
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import build_network, default_input_shape
+from ...models.weights import fill, read_weights
 from ...studies.database.companions import is_screening
 from ...studies.database.trials import trial_rows
 from ..run.screening import WIDTHS, ranked
-from ..trial.baseline import fill, read_weights
 from .progress import percent
 
 

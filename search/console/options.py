@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...errors import NetworkError
+
+if TYPE_CHECKING:
+    from ...studies.definition.reading import Definition
 
 DEFAULT_STORAGE = "sqlite:///studies/branchfold.db"
 
@@ -19,7 +21,7 @@ set_option = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Another value for a key, for example model.width=0.25.",
+    help="Another value for a key, for example model.width=0.25; without a value the key is removed.",
 )
 data_root_option = click.option(
     "--data-root", default=None, metavar="FOLDER", help="Folder of the data sets (default: the definition's, 'data')."
@@ -30,14 +32,19 @@ best_trial_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def as_changes(overrides: tuple[str, ...], trials: int | None, data_root: str | None) -> list[str]:
-    """A definition's changes as `key=value` strings: those of `--set`, then those that have an option of their own."""
-    changes = list(overrides)
-    if trials is not None:
-        changes.append(f"study.trials={trials}")
-    if data_root is not None:
-        changes.append(f"data.root={json.dumps(data_root)}")
-    return changes
+def as_definition(study: str, overrides: tuple[str, ...], trials: int | None, data_root: str | None) -> Definition:
+    """The definition of a study with `--set`, and then the options of their own, in it; checked as far as it can be.
+
+    Raises:
+        StudyError: if a key or value is not allowed, also where an option takes its place.
+    """
+    from ...studies.definition.reading import load_definition
+    from ..schedules.checks import check_schedules
+
+    definition = load_definition(study, overrides)
+    check_schedules(definition)
+    definition = definition if trials is None else definition.with_trials(trials)
+    return definition if data_root is None else definition.with_data_root(data_root)
 
 
 def as_study_name(study: str) -> str:
@@ -58,8 +65,8 @@ def as_arguments(overrides: tuple[str, ...]) -> dict[str, Any]:
     from ...studies.definition.reading import parse_override
 
     for override in overrides:
-        name, equals, _ = override.partition("=")
-        if not equals or not name.strip().isidentifier():
+        name, _, value = override.partition("=")
+        if not value.strip() or not name.strip().isidentifier():
             raise NetworkError(f"--set {override}: must be an argument of the factory and its value, e.g. width=0.25")
     return {path[-1]: value for path, value in (parse_override(f"model.{override}") for override in overrides)}
 

@@ -14,9 +14,17 @@ from ...models.checkpoints import load_network, read_description
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.storage import load_study, open_storage
-from ...studies.database.trials import best_trial, finished_trials, measurement_of, meets_budget, shape_of, trial_of
+from ...studies.database.trials import (
+    best_trial,
+    finished_trials,
+    measurement_of,
+    meets_budget,
+    schedule_name,
+    trial_of,
+)
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Evaluation, accuracy_on_test, export_trial
+from ..exports.formats import format_of
 from ..run.repetition import Again
 from .progress import percent
 
@@ -69,7 +77,7 @@ def finish(study: optuna.Study, definition: Definition, url: str, output: Path |
     evaluation = export_trial(study, definition, url, best, path)
     record, baseline = _baseline_on_test(study, definition, url)
     lines = [
-        f"best trial {best.number} ({shape_of(best)}): {percent(best.user_attrs['accuracy'])} "
+        f"best trial {best.number} ({schedule_name(best)}): {percent(best.user_attrs['accuracy'])} "
         f"on {record['examples']} validation examples",
         *_front(study, definition),
         evaluation_lines(definition.data.name, evaluation),
@@ -89,8 +97,7 @@ def export(
         BranchfoldError: if the network cannot be exported.
     """
     trial = best_trial(study, definition) if number is None else trial_of(study, number)
-    suffix = "safetensors" if form == "safetensors" else "pt"
-    path = output or Path(f"{study.study_name}-trial-{trial.number}.{suffix}")
+    path = output or Path(f"{study.study_name}-trial-{trial.number}.{format_of(form).suffix}")
     check_output(path)
     evaluation = export_trial(study, definition, url, trial, path, form)
     return f"{evaluation_lines(definition.data.name, evaluation)}\nexported trial {trial.number} to {path}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ...errors import StudyError
+from ...names import EXPORT_FORMATS
 from .options import as_study_name, best_trial_option, data_root_option, json_option, storage_option
 from .terminal import make_console, print_line, watching
 
@@ -37,9 +39,7 @@ def show(study: str, storage: str, as_json: bool) -> None:
 @click.command()
 @click.argument("study")
 @best_trial_option
-@click.option(
-    "--format", "form", type=click.Choice(["safetensors", "state-dict"]), default="safetensors", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(list(EXPORT_FORMATS)), default="safetensors", show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File to write (default: NAME-trial-N.safetensors or .pt)."
 )
@@ -140,10 +140,15 @@ def evaluate(file: Path, data_root: str | None, factory: str | None, as_json: bo
 
     Example: branchfold evaluate digits.safetensors
     """
+    from ...models.checkpoints import UntrustedFactoryError
     from ..exports.delivery import evaluate_file
     from .outcome import evaluation_lines
 
-    description, evaluation = evaluate_file(file, data_root or "data", factory)
+    try:
+        description, evaluation = evaluate_file(file, data_root or "data", factory)
+    except UntrustedFactoryError as error:
+        option = f"--factory {shlex.quote(error.factory)}"
+        raise StudyError(f"{file} was built by code of your own, which is not run unasked: name it, {option}") from None
     if as_json:
         click.echo(json.dumps({"data": description.data["name"], **evaluation.to_dict()}, indent=2))
     else:

@@ -2,22 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import DataError
+from ...errors import DataError, nearest
 from .batches import Batches, Split
-from .sources import SOURCES, read_digits, read_images
+from .source import Source
+from .sources import SOURCES
+from .stratification import stratified_order
 
 __all__ = ["Batches", "ImageData", "Split", "load_data", "load_test", "stratified_order"]
-
-# scikit-learn's digits have no published test part: these are taken, whatever a study's seed.
-DIGITS_TEST_SHARE = 0.2
-DIGITS_TEST_SEED = 0
 
 # With a limit on the training examples, as few for validation make accuracies too coarse to compare (1 / 500 = 0.2 %).
 LEAST_VALIDATION = 500
@@ -58,7 +54,7 @@ def load_data(
     Both are stratified: each class has the same share of either, and of any beginning of either.
 
     Args:
-        name: ``digits``, ``mnist``, ``fashion-mnist``, ``cifar10`` or ``cifar100``.
+        name: A name in ``names.DATA_SETS``.
         root: The folder of the files, or of the download.
         validation: Share of the published training images that become the validation split, between 0 and 1.
         seed: What the split depends on.
@@ -68,10 +64,10 @@ def load_data(
     Raises:
         DataError: If the data set is unknown or cannot be had, or cannot be split as asked.
     """
-    source = SOURCES[_known(name)]
+    source = source_of(name)
     if not 0 < validation < 1:
         raise DataError(f"validation must be between 0 and 1, but got validation={validation!r}")
-    images, labels = _train_part(name, root)
+    images, labels = source.read(Path(root), "train")
     order = stratified_order(labels, seed=seed)
     held_out = round(len(order) * validation)
     chosen = {"validation": order[:held_out], "train": order[held_out:]}
@@ -82,13 +78,10 @@ def load_data(
                 f"fewer than its {source.num_classes} classes"
             )
     if limit is not None:
-        _check_limit(name, limit, available=len(chosen["train"]))
+        _check_limit(source, limit, available=len(chosen["train"]))
         chosen["train"] = chosen["train"][:limit]
         chosen["validation"] = chosen["validation"][: max(limit // 2, LEAST_VALIDATION)]
-    splits = {
-        split: Split(_pad(images[indices], source.padding), labels[indices], split, source.flips)
-        for split, indices in chosen.items()
-    }
+    splits = {split: Split(images[indices], labels[indices], split, source.flips) for split, indices in chosen.items()}
     mean, std = _pixel_statistics(splits["train"].images)
     return ImageData(name, source.num_classes, mean, std, **splits)
 
@@ -119,66 +112,30 @@ def load_test(name: str, root: str | Path = "data") -> Split:
     Raises:
         DataError: If the data set is unknown or cannot be had.
     """
-    source = SOURCES[_known(name)]
-    if name == "digits":
-        images, labels = read_digits()
-        chosen = _digits_order(labels)[0]
-        images, labels = images[chosen], labels[chosen]
-    else:
-        images, labels = read_images(name, Path(root).expanduser(), train=False)
-    return Split(_pad(images, source.padding), labels, "test", source.flips)
+    source = source_of(name)
+    images, labels = source.read(Path(root), "test")
+    return Split(images, labels, "test", source.flips)
 
 
-def stratified_order(labels: Tensor, *, seed: int) -> Tensor:
-    """Return a random order (N,) of the examples, any beginning of which holds each class in its share.
+def source_of(name: str) -> Source:
+    """Return a data set as it is published.
 
     Args:
-        labels: (N,) class of each example.
-        seed: What the order depends on.
+        name: As in ``load_data``.
+
+    Raises:
+        DataError: If it is unknown.
     """
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    classes = labels[shuffled]
-    # The i-th of a class's n examples belongs at (i + 1/2) / n of the way.
-    place = torch.empty(len(labels), dtype=torch.float64)
-    for label in classes.unique():
-        members = classes == label
-        count = int(members.sum())
-        place[members] = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    return shuffled[place.argsort(stable=True)]
-
-
-def _train_part(name: str, root: str | Path) -> tuple[Tensor, Tensor]:
-    if name != "digits":
-        return read_images(name, Path(root).expanduser(), train=True)
-    images, labels = read_digits()
-    chosen = _digits_order(labels)[1]
-    return images[chosen], labels[chosen]
-
-
-def _digits_order(labels: Tensor) -> tuple[Tensor, Tensor]:
-    order = stratified_order(labels, seed=DIGITS_TEST_SEED)
-    held_out = round(len(order) * DIGITS_TEST_SHARE)
-    return order[:held_out], order[held_out:]
-
-
-def _known(name: str) -> str:
     if name not in SOURCES:
-        near = get_close_matches(str(name), SOURCES, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise DataError(f"unknown data set {name!r}{hint}; known: {', '.join(SOURCES)}")
-    return name
+        raise DataError(f"unknown data set {name!r}{nearest(str(name), SOURCES)} (known: {', '.join(SOURCES)})")
+    return SOURCES[name]
 
 
-def _check_limit(name: str, limit: int, *, available: int) -> None:
-    classes = SOURCES[name].num_classes
-    if limit < classes:
-        raise DataError(f"limit={limit} is too small: {name} has {classes} classes")
+def _check_limit(source: Source, limit: int, *, available: int) -> None:
+    if limit < source.num_classes:
+        raise DataError(f"limit={limit} is too small: {source.name} has {source.num_classes} classes")
     if limit > available:
-        raise DataError(f"limit={limit} is too large: {name}'s train split has {available} examples")
-
-
-def _pad(images: Tensor, padding: int) -> Tensor:
-    return F.pad(images, (padding,) * 4) if padding else images
+        raise DataError(f"limit={limit} is too large: {source.name}'s train split has {available} examples")
 
 
 def _pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

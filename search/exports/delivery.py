@@ -11,8 +11,8 @@ import torch
 from optuna.trial import FrozenTrial
 from torch import nn
 
-from ...errors import DataError, StudyError
-from ...models.checkpoints import NetworkDescription, load_network, read_description, save_network
+from ...errors import DataError
+from ...models.checkpoints import NetworkDescription, load_network, read_description
 from ...models.cost import CostModel, count_macs
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, fetch_network
@@ -20,6 +20,7 @@ from ...studies.definition.reading import Definition
 from ..data.batches import Batches, Split
 from ..data.splits import load_test
 from ..trial.measurement import accuracy_of, latency_of
+from .formats import format_of
 
 _BATCH = 500
 
@@ -66,7 +67,7 @@ def export_trial(
         url: of the study's database; its artifacts lie beside it.
         trial: a finished trial.
         path: where to; a file there is replaced.
-        form: "safetensors" holds all that rebuilding needs, "state-dict" the plain tensors for `torch.load`.
+        form: a name in `names.EXPORT_FORMATS`.
 
     Raises:
         StudyError: if the trial kept no network.
@@ -80,10 +81,7 @@ def export_trial(
     evaluation = _evaluate(network, description, factory, definition.data.root)
     tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
     accuracies = [*description.accuracies, {**tested, "seed": evaluation.seed}]
-    if form == "state-dict":
-        _save_state_dict(network, path)
-    else:
-        save_network(network, path, replace(description, accuracies=accuracies))
+    format_of(form).write(network, path, replace(description, accuracies=accuracies))
     return evaluation
 
 
@@ -151,15 +149,3 @@ def _accuracy_on(split: Split, network: nn.Module, data: dict[str, Any]) -> floa
     batches = Batches(split, _BATCH, mean=data["mean"], std=data["std"], shuffle=False, augment=False, seed=0)
     dtype = next(network.parameters()).dtype
     return accuracy_of(network, ((images.to(dtype), labels) for images, labels in batches))
-
-
-def _save_state_dict(network: nn.Module, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-            partial = Path(folder) / path.name
-            torch.save(network.state_dict(), partial)
-            partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise StudyError(f"cannot write {path}: {reason}") from error

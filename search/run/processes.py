@@ -21,6 +21,7 @@ from ...studies.database.storage import GRACE_PERIOD, open_storage, open_study
 from ...studies.database.trials import end_abandoned, finished_trials
 from ...studies.definition.reading import Definition, parse_definition
 from ..events import BaselineReady, Event, Listener, Notice
+from ..space import SearchSpace, check_budgeted
 from ..trial.baseline import from_checkpoint
 from ..trial.task import Task
 from .worker import Interrupted, Worker, is_exhausted
@@ -47,6 +48,7 @@ def run_study(definition: Definition, url: str, *, workers: int, tell: Listener)
         if not _has_study(url, definition.study.name):
             # A mistake that only the data, the network or a checkpoint shows must leave no study or database behind.
             task = Task.of(definition)
+            check_budgeted(SearchSpace(definition, task.costs, errors=dict))
             if definition.baseline.checkpoint is not None:
                 from_checkpoint(definition, definition.baseline.checkpoint)
         storage = open_storage(url, create=True)

@@ -71,20 +71,10 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
     Raises:
         StudyError: if the sampler needs a package that is not installed, or a grid a range that has no steps.
     """
-    startup = definition.search.startup_trials
-    makers: dict[str, Callable[[], BaseSampler]] = {
-        "tpe": lambda: TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True),
-        "gp": lambda: GPSampler(seed=seed, n_startup_trials=startup),
-        "cma-es": lambda: _cma_es(seed, startup),
-        "nsga2": lambda: NSGAIISampler(seed=seed, population_size=_population(definition)),
-        "nsga3": lambda: NSGAIIISampler(seed=seed, population_size=_population(definition)),
-        "random": lambda: RandomSampler(seed=seed),
-        "grid": lambda: _grid(dimensions, seed),
-    }
     name = definition.search.sampler
     try:
         with _without_experimental_warnings():
-            return makers[name]()
+            return SAMPLERS[name](definition, dimensions, seed)
     except ImportError as error:
         raise StudyError(
             f'search.sampler = "{name}" needs a package that is not installed: {error}; '
@@ -94,16 +84,8 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
 
 def make_pruner(definition: Definition) -> BasePruner:
     """Optuna's pruner of the definition's name; reports are numbered from 0, the initialised network."""
-    reports = definition.trial.reports
-    match definition.search.pruner:
-        case "median":
-            return UntrainedOrMedianPruner(warm_up=max(1, reports // 3))
-        case "hyperband":
-            return HyperbandPruner(min_resource=1, max_resource=reports)
-        case "wilcoxon":
-            with _without_experimental_warnings():
-                return WilcoxonPruner(n_startup_steps=max(2, reports // 3))
-    return NopPruner()
+    with _without_experimental_warnings():
+        return PRUNERS[definition.search.pruner](definition.trial.reports)
 
 
 @contextmanager
@@ -113,9 +95,30 @@ def _without_experimental_warnings() -> Iterator[None]:
         yield
 
 
-def _cma_es(seed: int, startup: int) -> BaseSampler:
+def _tpe(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    return TPESampler(seed=seed, n_startup_trials=definition.search.startup_trials, constant_liar=True)
+
+
+def _gp(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    return GPSampler(seed=seed, n_startup_trials=definition.search.startup_trials)
+
+
+def _cma_es(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
     import_module("cmaes")  # Optuna imports it only when the first trial after the random ones is proposed
+    startup = definition.search.startup_trials
     return CmaEsSampler(seed=seed, n_startup_trials=startup, warn_independent_sampling=False)
+
+
+def _nsga2(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    return NSGAIISampler(seed=seed, population_size=_population(definition))
+
+
+def _nsga3(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    return NSGAIIISampler(seed=seed, population_size=_population(definition))
+
+
+def _random(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+    return RandomSampler(seed=seed)
 
 
 def _population(definition: Definition) -> int:
@@ -123,7 +126,7 @@ def _population(definition: Definition) -> int:
     return max(4, min(50, definition.study.trials // 5))
 
 
-def _grid(dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
+def _grid(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
     """Each combination once, of the parameters that are proposed together: most depend on others."""
     for name, dimension in dimensions.items():
         if isinstance(dimension, Range) and not _is_finite(dimension):
@@ -136,3 +139,21 @@ def _grid(dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:
 
 def _is_finite(dimension: Range) -> bool:
     return dimension.step is not None or dimension.is_integer or dimension.low == dimension.high
+
+
+# By name: samplers from the study, all parameters of its space and a seed; pruners from the number of reports.
+SAMPLERS: dict[str, Callable[[Definition, Mapping[str, Dimension], int], BaseSampler]] = {
+    "tpe": _tpe,
+    "gp": _gp,
+    "cma-es": _cma_es,
+    "nsga2": _nsga2,
+    "nsga3": _nsga3,
+    "random": _random,
+    "grid": _grid,
+}
+PRUNERS: dict[str, Callable[[int], BasePruner]] = {
+    "median": lambda reports: UntrainedOrMedianPruner(warm_up=max(1, reports // 3)),
+    "hyperband": lambda reports: HyperbandPruner(min_resource=1, max_resource=reports),
+    "wilcoxon": lambda reports: WilcoxonPruner(n_startup_steps=max(2, reports // 3)),
+    "none": lambda reports: NopPruner(),
+}

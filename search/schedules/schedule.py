@@ -3,10 +3,9 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import TypeVar
 
-from ...errors import ScheduleError
+from ...errors import ScheduleError, nearest
 from .shapes import SHAPES, Parameter
 
 T = TypeVar("T")
@@ -66,9 +65,8 @@ def make_schedule(shape: str, **parameters: float | int) -> Schedule:
 def _lookup(name: str, table: Mapping[str, T], kind: str) -> T:
     if name in table:
         return table[name]
-    near = get_close_matches(str(name), table, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ScheduleError(f"unknown {kind}: {name!r}; {hint}known: {', '.join(table) or 'none, it has no parameters'}")
+    known = ", ".join(table) or "none, it has no parameters"
+    raise ScheduleError(f"unknown {kind}: {name!r}{nearest(str(name), table)} (known: {known})")
 
 
 def _check(label: str, value: object, parameter: Parameter) -> None:

@@ -5,13 +5,12 @@ from typing import Any
 
 import optuna
 
-from ...errors import StudyError
 from ...models.channels.groups import ChannelGroup
 from ...models.cost import CostModel
+from ...models.fitting.initialisations import INITIALISATIONS
 from ...studies.definition.dimensions import Choices, Dimension, Fixed, Range, extremes
-from ...studies.definition.mistakes import nearest
 from ...studies.definition.reading import Definition
-from ..schedules import SHAPES, make_schedule, ordered
+from ..schedules import SHAPES, ordered
 from .budget import widths_for
 from .recipe import Recipe, Stages, Training, narrowed
 
@@ -61,7 +60,7 @@ class SearchSpace:
         widths = self.propose_widths(trial)
         initialisation = self.table.initialisation
         method = str(suggest(trial, "initialisation.method", initialisation.method))
-        chooses = method != "kaiming"
+        chooses = INITIALISATIONS[method].channels is not None
         return Recipe(
             shape=shape,
             parameters=parameters,
@@ -85,7 +84,9 @@ class SearchSpace:
         if self.table.keep.per == "sensitivity":
             keep = self._by_sensitivity(values)
         else:
-            keep = {group.name: values[name] for group in self._free() if (name := self._keep_name(group)) in values}
+            keep = {
+                group.name: values[name] for group in self.free_groups() if (name := self._keep_name(group)) in values
+            }
         return self.widths(keep)
 
     def widths(self, keep: Mapping[str, float]) -> dict[str, int]:
@@ -101,7 +102,7 @@ class SearchSpace:
 
     def shares_of(self, widths: Mapping[str, int]) -> dict[str, float]:
         """Widths as the values of the parameters that propose them, where each group has its own."""
-        return {self._keep_name(g): widths[g.name] / g.width for g in self._free()}
+        return {self._keep_name(g): widths[g.name] / g.width for g in self.free_groups()}
 
     @property
     def searches_widths(self) -> bool:
@@ -118,7 +119,7 @@ class SearchSpace:
                 "keep.tilt": keep.tilt,
             }
         else:
-            named = {self._keep_name(group): self._share_dimension(group) for group in self._free()}
+            named = {self._keep_name(group): self._share_dimension(group) for group in self.free_groups()}
         return {**named, **{name: self.shares[name] for name in named if name in self.shares}}
 
     def shape_dimensions(self, shape: str) -> dict[str, Dimension]:
@@ -144,7 +145,8 @@ class SearchSpace:
             found |= {f"stages.score.{name}": _SCORE for name in self.full}
         return found
 
-    def _free(self) -> list[ChannelGroup]:
+    def free_groups(self) -> list[ChannelGroup]:
+        """The groups whose widths are proposed: those that can be narrowed and have no single share."""
         bounds = self.table.keep.layers
         groups = [group for group in self.costs.groups if group.prunable]
         return [g for g in groups if g.name not in bounds or bounds[g.name][0] < bounds[g.name][1]]
@@ -165,7 +167,7 @@ class SearchSpace:
 
     def _by_sensitivity(self, values: Mapping[str, float]) -> dict[str, float]:
         """Shares from error curves: (least share whose error is at most the threshold)^strength, tilted by depth."""
-        names = [group.name for group in self._free()]
+        names = [group.name for group in self.free_groups()]
         errors = self.errors()
         keep = {}
         for i, name in enumerate(names):
@@ -217,41 +219,6 @@ class SearchSpace:
             if key not in left_out:
                 values[key] = suggest(trial, f"training.{key}", getattr(table, key))
         return Training(**values)
-
-
-def check_space(space: SearchSpace) -> None:
-    """Checks, before a study starts, what only the schedules and the network can tell.
-
-    Raises:
-        StudyError: if a shape or a group is unknown, no group can be narrowed, or no widths meet the budget.
-        ScheduleError: if a shape or one of its parameters is unknown or out of range.
-    """
-    schedule = space.table.schedule
-    for name in schedule.parameters:
-        if name not in SHAPES:
-            raise StudyError(f"space.schedule.{name}: there is no such shape or key; shapes: {', '.join(SHAPES)}")
-    for name in map(str, extremes(schedule.shape)):
-        if name not in SHAPES:
-            known = ", ".join(SHAPES)
-            raise StudyError(
-                f"space.schedule.shape: there is no shape {name!r}{nearest(name, SHAPES)} (known: {known})"
-            )
-    for name in [*map(str, extremes(schedule.shape)), *schedule.parameters]:
-        for parameter, dimension in schedule.parameters.get(name, {}).items():
-            for value in extremes(dimension):
-                make_schedule(name, **{parameter: value})
-        make_schedule(name)
-    if not space.full:
-        reasons = "; ".join(f"{group.name}: {group.reason}" for group in space.costs.groups[:3])
-        raise StudyError(f"no channel group of {space.definition.model.factory} can be narrowed ({reasons})")
-    for name in space.table.keep.layers:
-        if name not in space.full:
-            known = ", ".join(space.full)
-            raise StudyError(
-                f'space.keep.layers."{name}": no group that can be narrowed is called so'
-                f"{nearest(name, space.full)} (known: {known})"
-            )
-    space.widths(dict.fromkeys((group.name for group in space._free()), 1.0))
 
 
 def suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:

@@ -5,11 +5,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
-from ...errors import NetworkError
-from ...models.checkpoints import NetworkDescription, read_description, save_network
+from ...models.checkpoints import NetworkDescription, save_network
+from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
 from ..events import BaselineEpoch, Listener
 from ..training.classifier import Classifier, fit
@@ -80,55 +79,6 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
         ],
         origin={"study": task.definition.study.name, **origin},
     )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file or of a `torch.save`d state dict; no code is unpickled.
-
-    Raises:
-        NetworkError: if the file is missing, damaged, or holds anything but tensors by name.
-    """
-    if not path.is_file():
-        raise NetworkError(f"there is no checkpoint {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's unpickler raises whatever a damaged byte leads to
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise NetworkError(f"{path} is neither a safetensors file nor a plain state dict: {reason:.200}") from error
-    if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
-        weights = weights["state_dict"]
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise NetworkError(f"{path} holds no state dict: save the network's state_dict() itself")
-    return weights
-
-
-def fill(network: nn.Module, weights: dict[str, Tensor], path: str, factory: str) -> None:
-    """Puts a checkpoint's tensors into the network.
-
-    Raises:
-        NetworkError: if they are those of another network.
-    """
-    if Path(path).suffix == ".safetensors":
-        _refuse_narrowed(Path(path))
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        reasons = [line.strip() for line in str(error).splitlines()[1:]]
-        raise NetworkError(
-            f"checkpoint {path!r} is of another network than {factory} builds: "
-            f"{' '.join(reasons)[:200]}; check the network's factory and its arguments"
-        ) from error
-
-
-def _refuse_narrowed(path: Path) -> None:
-    try:
-        widths = read_description(path).widths
-    except NetworkError:
-        return
-    if widths:
-        raise NetworkError(f"checkpoint {str(path)!r} is narrowed already; give the full network's")
 
 
 class _Report(pl.Callback):

@@ -1,22 +1,12 @@
 """How good and how costly a network is: accuracy over batches, latency of a forward pass."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...models.layers.modes import preserving_modes
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode and without gradients; each module's mode is restored."""
-    with preserving_modes(network), torch.no_grad():
-        network.eval()
-        yield network
+from ...models.layers.modes import evaluating
 
 
 def accuracy_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:

@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from ...errors import StudyError
 from ...models.cost import CostModel
+from ...models.layers.modes import evaluating
 from ...models.networks.factories import build_network
 from ...studies.definition.reading import Definition
 from ..data.batches import Batches, Split
-from ..data.splits import ImageData, load_data
+from ..data.splits import ImageData, load_data, source_of
 from ..space import SearchSpace, check_space
 from ..training.compute import Meter
-from .measurement import evaluating
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
@@ -36,7 +36,7 @@ class Task:
 
     @staticmethod
     def of(definition: Definition) -> "Task":
-        """Loads the data and checks that the network fits it and can be narrowed.
+        """Loads the data, once the network is known to fit it and to be one that can be narrowed as asked.
 
         Raises:
             StudyError: if the network does not fit the data, or the space the network.
@@ -45,20 +45,21 @@ class Task:
         """
         network = new_network(definition)
         table = definition.data
-        data = load_data(
-            table.name, table.root, validation=table.validation, seed=definition.study.seed, limit=table.limit
-        )
-        example = torch.zeros(2, *data.input_shape)
+        source = source_of(table.name)
+        example = torch.zeros(2, *source.shape)
         costs = CostModel(network, example)
         with evaluating(network):
             logits = network(example)
-        if not isinstance(logits, Tensor) or logits.shape != (2, data.num_classes):
+        if not isinstance(logits, Tensor) or logits.shape != (2, source.num_classes):
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise StudyError(
                 f"model.factory = {definition.model.factory!r} gives {shape} for two images of {table.name}, "
-                f"which has {data.num_classes} classes: set model.num_classes = {data.num_classes}"
+                f"which has {source.num_classes} classes: set model.num_classes = {source.num_classes}"
             )
         check_space(SearchSpace(definition, costs, errors=dict))
+        data = load_data(
+            table.name, table.root, validation=table.validation, seed=definition.study.seed, limit=table.limit
+        )
         return Task(definition, data, costs)
 
     def training_batches(self, batch_size: int, *, seed: int, augment: bool = True) -> Batches:

@@ -16,6 +16,7 @@ from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
 from ...models.layers.copying import deep_copy
+from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
@@ -23,7 +24,7 @@ from ..training.classifier import fit
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from .baseline import describe
-from .measurement import accuracy_of, evaluating, latency_of, loss_of
+from .measurement import accuracy_of, latency_of, loss_of
 from .task import Task
 
 # Folded and branched at α = 0 differ by rounding alone, in float64.
@@ -184,7 +185,7 @@ class _FoldCheck:
         device = next(branched.parameters()).device
         exact = copy.deepcopy(branched).double()
         images = self.images.to(device).double()
-        with evaluating(exact), torch.no_grad():
+        with evaluating(exact):
             expected, actual = exact(images), fold(exact, groups).eval()(images)
         error = float((expected - actual).abs().max() / expected.abs().max())
         if math.isfinite(error):  # a diverged network is ended by the next report

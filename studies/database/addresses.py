@@ -9,7 +9,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from ...errors import StudyError
+from ...errors import StudyError, one_line
 
 # Everything that opening a database raises, from the driver up to Optuna's schema check (RuntimeError).
 FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, OSError)
@@ -63,7 +63,7 @@ def failure(address: URL, error: BaseException) -> StudyError:
         return StudyError(
             f"the driver of {shown_url(address)} needs the Python module {cause.name}; install it with pip"
         )
-    reason = (getattr(cause, "strerror", None) or str(cause) or type(cause).__name__).strip().splitlines()[0]
+    reason = getattr(cause, "strerror", None) or one_line(cause)
     for secret in (address.password, *(str(v) for k, v in address.query.items() if "pass" in k.lower())):
         reason = reason.replace(str(secret), "***") if secret else reason
     hint = "close the program that holds it and try again" if "locked" in reason else "check --storage"

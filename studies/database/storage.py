@@ -19,8 +19,7 @@ from optuna.study import StudyDirection
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL, make_url
 
-from ...errors import StudyError
-from ..definition.mistakes import nearest
+from ...errors import StudyError, nearest
 from ..definition.reading import Definition, describe_difference, parse_definition
 from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
 

@@ -83,7 +83,7 @@ def measurement_of(trial: FrozenTrial) -> Measurement | None:
     return Measurement(**{field: trial.user_attrs[field] for field in Measurement._fields})
 
 
-def shape_of(trial: FrozenTrial) -> str | None:
+def schedule_name(trial: FrozenTrial) -> str | None:
     """Returns the name of the trial's schedule; None if it proposed nothing yet."""
     shape = trial.user_attrs.get(RECIPE, {}).get("shape", trial.params.get("schedule.shape"))
     return None if shape is None else str(shape)
@@ -204,7 +204,7 @@ def _row(trial: FrozenTrial) -> TrialRow:
         macs_share=attributes.get("macs_share"),
         parameters_share=attributes.get("parameters_share"),
         latency_share=attributes.get("latency_share"),
-        shape=shape_of(trial),
+        shape=schedule_name(trial),
         reports=last.get("number", trial.last_step) or 0,
         compute=last.get("compute"),
         seconds=trial.duration.total_seconds() if trial.duration is not None else None,

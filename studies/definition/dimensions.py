@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
@@ -26,6 +26,21 @@ class UnknownKeyError(ValueError):
     def __init__(self, key: str, known: Sequence[str]) -> None:
         super().__init__(f"unknown key {key!r}")
         self.key = key
+        self.known = tuple(known)
+
+
+class UnknownNameError(ValueError):
+    """A value that is none of those allowed.
+
+    Args:
+        text: What is allowed.
+        value: What stands there instead.
+        known: The names that are allowed.
+    """
+
+    def __init__(self, text: str, value: str, known: Collection[str]) -> None:
+        super().__init__(text)
+        self.value = value
         self.known = tuple(known)
 
 
@@ -121,15 +136,27 @@ def within(
     return check
 
 
-def one_of(*allowed: Scalar) -> Callable[[Dimension], Dimension]:
-    """Returns a check that a dimension is fixed to, or chooses among, the given values."""
-    identities = {(type(value), value) for value in allowed}
-    text = ", ".join(json.dumps(value) for value in allowed)
+def one_of(allowed: Collection[Scalar]) -> Callable[[Dimension], Dimension]:
+    """Returns a check that a dimension is fixed to, or chooses among, the values that are allowed when it is made."""
 
     def check(dimension: Dimension) -> Dimension:
-        if isinstance(dimension, Range) or any((type(v), v) not in identities for v in extremes(dimension)):
-            raise ValueError(f"must be one or a list of {text}")
+        identities = {(type(value), value) for value in allowed}
+        wrong = [value for value in extremes(dimension) if (type(value), value) not in identities]
+        if isinstance(dimension, Range) or wrong:
+            text = f"must be one or a list of {_listed(allowed)}"
+            raise UnknownNameError(text, str(wrong[0] if wrong else ""), [v for v in allowed if isinstance(v, str)])
         return dimension
+
+    return check
+
+
+def named(allowed: Collection[str]) -> Callable[[str], str]:
+    """Returns a check that a name is one of those that are allowed when it is made."""
+
+    def check(name: str) -> str:
+        if name not in allowed:
+            raise UnknownNameError(f"must be one of {_listed(allowed)}", name, allowed)
+        return name
 
     return check
 
@@ -146,13 +173,6 @@ def whole(dimension: Dimension) -> Dimension:
     integers = dimension.is_integer if isinstance(dimension, Range) else True
     if not integers or not all(isinstance(x, int) and not isinstance(x, bool) for x in extremes(dimension)):
         raise ValueError("must be a whole number, a list or a range of them")
-    return dimension
-
-
-def names(dimension: Dimension) -> Dimension:
-    """Returns the dimension if it is a name or a list of names."""
-    if not all(isinstance(value, str) for value in extremes(dimension)):
-        raise ValueError("must be a name or a list of names")
     return dimension
 
 
@@ -206,6 +226,10 @@ def extremes(dimension: Dimension) -> tuple[Any, ...]:
     if isinstance(dimension, Range):
         return dimension.low, dimension.high
     return (dimension.value,) if isinstance(dimension, Fixed) else dimension.values
+
+
+def _listed(allowed: Collection[Scalar]) -> str:
+    return ", ".join(json.dumps(value) for value in allowed)
 
 
 def _is_number(value: Any) -> bool:

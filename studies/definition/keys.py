@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-Objective = Literal["accuracy", "macs", "parameters", "latency"]
+from ...names import DATA_SETS, NETWORKS, OBJECTIVES, PRUNERS, RECIPES, SAMPLERS
+from .dimensions import UnknownNameError, named
+from .places import DATA_ROOT
+
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 # BatchNorm needs two examples to train on.
@@ -54,7 +57,7 @@ class StudyTable(Table):
 
     name: Annotated[str, AfterValidator(_study_name)]
     objectives: Annotated[
-        tuple[Objective, ...],
+        tuple[Annotated[str, AfterValidator(named(OBJECTIVES))], ...],
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
         AfterValidator(_objectives),
     ] = ("accuracy",)
@@ -63,12 +66,20 @@ class StudyTable(Table):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
+def _factory(factory: str) -> str:
+    if ":" not in factory and factory not in NETWORKS:
+        names = ", ".join(NETWORKS)
+        forms = "torchvision:NAME, path/to/file.py:FACTORY or package.module:FACTORY"
+        raise UnknownNameError(f"must be a network's name ({names}), {forms}", factory, NETWORKS)
+    return factory
+
+
 class ModelTable(Table):
     """`[model]`: the network's factory; every other key is an argument of that factory."""
 
     model_config = ConfigDict(extra="allow")
 
-    factory: Annotated[str, Field(min_length=1)]
+    factory: Annotated[str, AfterValidator(_factory)]
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -79,8 +90,8 @@ class ModelTable(Table):
 class DataTable(Table):
     """`[data]`: the examples; `limit` counts training examples, `validation` is the share held out of them."""
 
-    name: Annotated[str, Field(min_length=1)]
-    root: Annotated[str, Field(min_length=1)] = "data"
+    name: Annotated[str, AfterValidator(named(DATA_SETS))]
+    root: Annotated[str, Field(min_length=1)] = DATA_ROOT
     limit: Annotated[int, Field(ge=2)] | None = None
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     augment: bool = True
@@ -161,10 +172,10 @@ class SearchTable(Table):
     `recipes` names the known recipes that are tried first, as far as the space has room for them.
     """
 
-    sampler: Literal["tpe", "gp", "cma-es", "nsga2", "nsga3", "random", "grid"] = "tpe"
-    pruner: Literal["median", "hyperband", "wilcoxon", "none"] = "median"
+    sampler: Annotated[str, AfterValidator(named(SAMPLERS))] = "tpe"
+    pruner: Annotated[str, AfterValidator(named(PRUNERS))] = "median"
     startup_trials: Count = 10
     recipes: Annotated[
-        tuple[Literal["fold-at-once", "probability", "report"], ...],
+        tuple[Annotated[str, AfterValidator(named(RECIPES))], ...],
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
-    ] = ("fold-at-once", "probability", "report")
+    ] = tuple(RECIPES)

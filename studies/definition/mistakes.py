@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from .dimensions import UnknownKeyError
+from ...errors import nearest
+from .dimensions import UnknownKeyError, UnknownNameError
 
 LONGEST_VALUE = 80
 
@@ -31,12 +31,6 @@ def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, str]:
         line = str(first["ctx"]["error"])
         key = line.split()[0]
     return key, line if len(details) == 1 else f"{line} (and {len(details) - 1} more)"
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean …?" with the most similar known word, or "" if none is similar."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {matches[0]}?" if matches else ""
 
 
 def dotted(parts: Sequence[str | int]) -> str:
@@ -65,7 +59,8 @@ def _describe(detail: Any, key: str, root: type[BaseModel]) -> str:
     if kind in ("model_type", "model_attributes_type"):
         return f"{key} must be a table, but got {shown(detail['input'])}"
     allowed = str(cause) if cause is not None else detail["msg"].replace("Input should be", "must be")
-    return f"{key} {allowed}, but got {shown(detail['input'])}"
+    hint = nearest(cause.value, cause.known) if isinstance(cause, UnknownNameError) else ""
+    return f"{key} {allowed}, but got {shown(detail['input'])}{hint}"
 
 
 def _unknown(loc: Sequence[str | int], known: Sequence[str]) -> str:

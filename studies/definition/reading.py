@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import PrivateAttr, ValidationError, model_validator
 
-from ...errors import StudyError
+from ...errors import StudyError, nearest
 from .keys import (
     BaselineTable,
     DataTable,
@@ -21,7 +23,8 @@ from .keys import (
     Table,
     TrialTable,
 )
-from .mistakes import explain, nearest, shown
+from .mistakes import explain, shown
+from .places import DATA_ROOT, placed, with_places
 from .spaces import Space
 
 # The package of the built-in definitions.
@@ -30,6 +33,27 @@ _BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
 FREE_KEYS = (("study", "trials"), ("data", "root"))
 # A baseline is trained or read, a trial's length is in epochs or in compute.
 ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a definition was read; no part of what it says.
+
+    Attributes:
+        label: What the lines about its mistakes begin with.
+        sources: For dotted keys that come from elsewhere, what to say in place of `label`.
+    """
+
+    label: str = field(default="study definition", compare=False)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def of(self, key: str) -> str:
+        """Returns where a dotted key comes from."""
+        found = self.label
+        for dotted, source in self.sources.items():
+            if key == dotted or key.startswith((f"{dotted}.", f"{dotted}[")) or dotted.startswith(f"{key}."):
+                found = source
+        return found
 
 
 class Definition(Table):
@@ -43,6 +67,7 @@ class Definition(Table):
     space: Space = Space()
     screening: ScreeningTable = ScreeningTable()
     search: SearchTable
+    _origin: Origin = PrivateAttr(default_factory=Origin)
 
     @model_validator(mode="before")
     @classmethod
@@ -64,13 +89,22 @@ class Definition(Table):
             raise ValueError(f'search.pruner must be "none" with several objectives, but got {shown(pruner)}')
         return self
 
+    def mistake(self, key: str, line: str) -> StudyError:
+        """Returns the error about a key: where it was written, and one line that begins with the key."""
+        return StudyError(f"{self._origin.of(key)}: {line}")
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the whole definition in JSON types; `parse_definition` reads it back."""
         return self.model_dump(mode="json")
 
     def with_data_root(self, root: str) -> Definition:
-        """Returns the same study with its data in another folder."""
+        """Returns the same study with its data in another folder, relative to the working directory."""
+        root = placed(("data", "root"), root or ".", Path.cwd())
         return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
+
+    def with_trials(self, trials: int) -> Definition:
+        """Returns the same study with another number of trials."""
+        return self.model_copy(update={"study": self.study.model_copy(update={"trials": trials})})
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns, in JSON types, everything that decides the study's results: all but `FREE_KEYS`."""
@@ -85,21 +119,27 @@ def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
 
     Args:
         study: A built-in study's name, or the path of a `.toml` file.
-        overrides: `section.key=value` each, as given to `--set`; a value that is not TOML is taken as text.
+        overrides: `section.key=value` each, as given to `--set`; a value that is not TOML is taken as text, none at
+            all removes the key.
 
     Raises:
         StudyError: If there is no such study or file, or a key or value in it is not allowed.
     """
-    label, text = _read(study)
+    label, text, folder = _read(study)
     try:
-        tables = tomllib.loads(text)
+        tables = with_places(tomllib.loads(text), folder)
     except tomllib.TOMLDecodeError as error:
         raise StudyError(f"{label}: not valid TOML: {error}") from None
     sources = {}
     for override in overrides:
         path, value = parse_override(override)
-        _replace(tables, path, value)
+        if value is None:
+            _remove(tables, path, override)
+        else:
+            _replace(tables, path, placed(tuple(path), value, Path.cwd()))
         sources[".".join(path)] = f"--set {override}"
+    if isinstance(data := tables.get("data"), dict):
+        data.setdefault("root", placed(("data", "root"), DATA_ROOT, Path.cwd()))
     return parse_definition(tables, label, sources)
 
 
@@ -116,14 +156,14 @@ def parse_definition(
     Raises:
         StudyError: If a key or value is not allowed; one line about the first mistake.
     """
+    origin = Origin(label, sources or {})
     try:
-        return Definition.model_validate(tables)
+        definition = Definition.model_validate(tables)
     except ValidationError as error:
         key, line = explain(error, Definition)
-        for dotted, source in (sources or {}).items():
-            if key == dotted or key.startswith((f"{dotted}.", f"{dotted}[")) or dotted.startswith(f"{key}."):
-                label = source
-        raise StudyError(f"{label}: {line}") from None
+        raise StudyError(f"{origin.of(key)}: {line}") from None
+    definition._origin = origin
+    return definition
 
 
 def builtin_studies() -> list[str]:
@@ -133,7 +173,11 @@ def builtin_studies() -> list[str]:
 
 
 def describe_difference(before: dict[str, Any], after: dict[str, Any]) -> str | None:
-    """Returns which keys differ between two fingerprints, with both values, or None if they are equal."""
+    """Returns which keys differ between two fingerprints, with both values, or None if they are equal.
+
+    A fingerprint of an earlier version may hold paths as they were written, relative to the working directory.
+    """
+    before, after = with_places(before, Path.cwd()), with_places(after, Path.cwd())
     lines = [f"{key} was {old} and is now {new}" for key, old, new in _differences(before, after)]
     if not lines:
         return None
@@ -141,19 +185,24 @@ def describe_difference(before: dict[str, Any], after: dict[str, Any]) -> str | 
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:
-    """Returns the key's parts and the value of one `section.key=value`; parts may be quoted as in TOML."""
+    """Returns the key's parts and the value of one `section.key=value`, None where nothing follows the sign.
+
+    Parts may be quoted as in TOML.
+    """
     at = override.find("=")
     while at != -1:
         path = _key_path(override[:at])
         if path is not None and len(path) > 1:
-            return path, _value(override[at + 1 :].strip())
+            text = override[at + 1 :].strip()
+            return path, _value(text) if text else None
         at = override.find("=", at + 1)
     raise StudyError(f"--set {override}: must be section.key=value, for example --set study.trials=20")
 
 
-def _read(study: str) -> tuple[str, str]:
+def _read(study: str) -> tuple[str, str, Path]:
+    """Returns what to call a definition, its text, and the folder that paths in it are relative to."""
     if study in builtin_studies():
-        return f"built-in study {study}", (files(_BUILTIN) / f"{study}.toml").read_text("utf-8")
+        return f"built-in study {study}", (files(_BUILTIN) / f"{study}.toml").read_text("utf-8"), Path.cwd()
     path = Path(study)
     if path.suffix != ".toml" and not path.is_file():
         known = builtin_studies()
@@ -162,7 +211,7 @@ def _read(study: str) -> tuple[str, str]:
             f"(built in: {', '.join(known)}; or give the path of a .toml file)"
         )
     try:
-        return str(path), path.read_text("utf-8")
+        return str(path), path.read_text("utf-8"), path.absolute().parent
     except FileNotFoundError:
         raise StudyError(f"no study definition at {path}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -204,6 +253,17 @@ def _replace(tables: dict[str, Any], path: Sequence[str], value: Any) -> None:
             node.pop(other, None)
 
 
+def _remove(tables: dict[str, Any], path: Sequence[str], override: str) -> None:
+    node: Any = tables
+    for part in path[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+    if not isinstance(node, dict) or path[-1] not in node:
+        there = list(node) if isinstance(node, dict) else []
+        known = f" (set there: {', '.join(there)})" if there else ""
+        raise StudyError(f"--set {override}: there is no such key to remove{nearest(path[-1], there)}{known}")
+    del node[path[-1]]
+
+
 def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str, str]]:
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key), after.get(key)
@@ -214,4 +274,5 @@ def _differences(before: dict[str, Any], after: dict[str, Any], prefix: str = ""
 
 
 def _or_not_set(value: Any) -> str:
-    return "not set" if value is None else shown(value)
+    # A path is told whole: two long ones may differ at their ends.
+    return "not set" if value is None else json.dumps(value) if isinstance(value, str) else shown(value)

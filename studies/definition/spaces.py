@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
-from .dimensions import Choices, Dimension, DimensionField, Fixed, Range, names, not_listed, one_of, whole, within
-from .keys import Count, Table
-
-SHAPES = (
-    "instant",
-    "step",
-    "linear",
-    "multiplicative",
-    "exponential",
-    "cosine",
-    "polynomial",
-    "sigmoid",
-    "knee",
-    "knots",
-    "plateau",
+from ...names import (
+    BLENDINGS,
+    CHOICES,
+    DISTANCES,
+    INITIALISATIONS,
+    KEEP_PER,
+    ORDERS,
+    PRECISIONS,
+    RATES,
+    RESTARTS,
+    SHAPES,
+    WINDOWS,
 )
-INITIALISATIONS = ("least-squares", "selection", "kaiming")
-ORDERS = ("forward", "backward", "sensitivity", "cost", "scores")
+from .dimensions import (
+    Choices,
+    Dimension,
+    DimensionField,
+    Fixed,
+    Range,
+    UnknownKeyError,
+    named,
+    not_listed,
+    one_of,
+    whole,
+    within,
+)
+from .keys import Count, Table
 
 
 class ScheduleSpace(Table):
@@ -37,7 +46,7 @@ class ScheduleSpace(Table):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, dict[str, DimensionField]] = Field(init=False)
 
-    shape: Annotated[DimensionField, AfterValidator(names)] = Choices(SHAPES)
+    shape: Annotated[DimensionField, AfterValidator(one_of(SHAPES))] = Choices(tuple(SHAPES))
     fade: Annotated[DimensionField, AfterValidator(within(above=0, maximum=1))] = Range(0.2, 0.8)
     defaults: bool = False
 
@@ -45,6 +54,13 @@ class ScheduleSpace(Table):
     @classmethod
     def _name_alone(cls, table: Any) -> Any:
         return {"shape": table, "fade": 0.5, "defaults": True} if isinstance(table, str) else table
+
+    @model_validator(mode="after")
+    def _known_shapes(self) -> Self:
+        for name in self.parameters:
+            if name not in SHAPES:
+                raise UnknownKeyError(name, [*type(self).model_fields, *SHAPES])
+        return self
 
     @property
     def parameters(self) -> dict[str, dict[str, Dimension]]:
@@ -61,9 +77,11 @@ class StagesSpace(Table):
     """
 
     count: Annotated[DimensionField, AfterValidator(whole), AfterValidator(within(minimum=1))] = Fixed(1)
-    order: Annotated[DimensionField, AfterValidator(one_of(*ORDERS))] = Choices(ORDERS[:-1])
+    order: Annotated[DimensionField, AfterValidator(one_of(ORDERS))] = Choices(
+        tuple(order for order in ORDERS if order != "scores")
+    )
     overlap: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=1))] = Fixed(0.0)
-    windows: Annotated[DimensionField, AfterValidator(one_of("shared", "own"))] = Fixed("shared")
+    windows: Annotated[DimensionField, AfterValidator(one_of(WINDOWS))] = Fixed("shared")
     hold: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=1))] = Fixed(0.0)
 
 
@@ -85,7 +103,7 @@ class KeepSpace(Table):
     that share everywhere.
     """
 
-    per: Literal["network", "resolution", "layer", "sensitivity"] = "layer"
+    per: Annotated[str, AfterValidator(named(KEEP_PER))] = "layer"
     range: Annotated[DimensionField, AfterValidator(not_listed), AfterValidator(within(above=0, maximum=1))] = Range(
         0.1, 1.0
     )
@@ -105,18 +123,14 @@ class KeepSpace(Table):
 class InitialisationSpace(Table):
     """`[space.initialisation]`: how new branches get their weights, and how the channels that stay are chosen."""
 
-    method: Annotated[DimensionField, AfterValidator(one_of("least-squares", "selection", "kaiming"))] = Fixed(
-        "least-squares"
-    )
-    channels: Annotated[DimensionField, AfterValidator(one_of("greedy", "bn-scale", "l1", "random"))] = Fixed("greedy")
+    method: Annotated[DimensionField, AfterValidator(one_of(INITIALISATIONS))] = Fixed("least-squares")
+    channels: Annotated[DimensionField, AfterValidator(one_of(CHOICES))] = Fixed("greedy")
 
 
 class BlendingSpace(Table):
     """`[space.blending]`: what is heard while α falls; `zero_loss` is the weight of the loss at α = 0 in training."""
 
-    mode: Annotated[DimensionField, AfterValidator(one_of("convex", "probability", "uniform"))] = Choices(
-        ("convex", "probability", "uniform")
-    )
+    mode: Annotated[DimensionField, AfterValidator(one_of(BLENDINGS))] = Choices(tuple(BLENDINGS))
     zero_loss: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=1))] = Fixed(0.0)
 
 
@@ -130,17 +144,17 @@ class TrainingSpace(Table):
     """
 
     lr: Annotated[DimensionField, AfterValidator(within(above=0))] = Range(0.005, 0.1, log=True)
-    rates: Annotated[DimensionField, AfterValidator(one_of("one-cycle", "cosine", "linear"))] = Fixed("one-cycle")
-    restarts: Annotated[DimensionField, AfterValidator(one_of("none", "stages", "alpha"))] = Choices(("none", "stages"))
+    rates: Annotated[DimensionField, AfterValidator(one_of(RATES))] = Fixed("one-cycle")
+    restarts: Annotated[DimensionField, AfterValidator(one_of(RESTARTS))] = Choices(("none", "stages"))
     weight_decay: Annotated[DimensionField, AfterValidator(within(minimum=0))] = Fixed(5e-4)
-    train_original: Annotated[DimensionField, AfterValidator(one_of(True, False))] = Fixed(True)
+    train_original: Annotated[DimensionField, AfterValidator(one_of((True, False)))] = Fixed(True)
     distillation: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=1))] = Fixed(0.0)
-    distillation_loss: Annotated[DimensionField, AfterValidator(one_of("divergence", "squares"))] = Fixed("divergence")
+    distillation_loss: Annotated[DimensionField, AfterValidator(one_of(DISTANCES))] = Fixed("divergence")
     temperature: Annotated[DimensionField, AfterValidator(within(above=0))] = Fixed(2.0)
     label_smoothing: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=0.9))] = Fixed(0.0)
     clip: Annotated[DimensionField, AfterValidator(within(minimum=0))] = Fixed(0.0)
-    precision: Annotated[DimensionField, AfterValidator(one_of("float32", "bfloat16"))] = Fixed("float32")
-    augment: Annotated[DimensionField, AfterValidator(one_of(True, False))] = Fixed(True)
+    precision: Annotated[DimensionField, AfterValidator(one_of(PRECISIONS))] = Fixed("float32")
+    augment: Annotated[DimensionField, AfterValidator(one_of((True, False)))] = Fixed(True)
 
 
 class Space(Table):

@@ -275,7 +275,10 @@ def test_the_users_own_factory_must_be_given(tmp_path):
     path = tmp_path / "own.safetensors"
     save_network(fold(add_branches(network, torch.randn(2, 3, 7, 8), keep=0.5)), path,
                  NetworkDescription(spec, {"channels": 6}, [3, 7, 8], {"0": 3}))  # fmt: skip
-    assert f"--factory {spec}" in message_of(load_network, path)
+    refused = message_of(load_network, path)
+    assert f"was built by {spec}" in refused
+    assert "load_network(path, factory=" in refused
+    assert "--" not in refused  # the command line's option is told by the command line
     code = (
         "import sys\nfrom branchfold.errors import NetworkError\n"
         "from branchfold.models.checkpoints import load_network\n"

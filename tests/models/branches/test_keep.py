@@ -53,7 +53,7 @@ def test_the_share_or_the_count_that_stays(groups, keep, expected):
         ({"b2": 0}, "keep=0 for group 'b2'"),
         ({"b2": "6"}, "must be a number"),
         ({"b2": 5.0}, "keep=5.0"),
-        ({"steem": 0.5}, "no channel group is called 'steem'; did you mean 'stem'"),
+        ({"steem": 0.5}, "no channel group is called 'steem'; did you mean stem"),
         ({"fc": 0.5}, "group 'fc' cannot be narrowed: it is the network's output"),
     ],
 )

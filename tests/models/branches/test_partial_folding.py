@@ -132,6 +132,29 @@ def test_no_group_folds_nothing_and_all_groups_fold_to_a_plain_network(make_exam
     assert_same_state(whole, fold(branched))
 
 
+def test_what_folding_gave_without_branches_folds_to_itself(make_example, fading):
+    """So that a loop over stages may end with `fold(network)`."""
+    _, network, inputs = make_example("residual")
+    branched = fading(network, inputs)
+    stage = branched
+    for name in branched.alpha:
+        stage = fold(stage, groups=[name])
+    assert not isinstance(stage, BranchedNetwork)
+    assert fold(stage) is stage
+    assert fold(stage, groups=[]) is stage
+    whole = fold(branched)
+    assert fold(whole) is whole
+    with pytest.raises(NetworkError, match="group '0' has no branch; there are none"):
+        fold(stage, groups=["0"])
+
+
+def test_any_other_network_without_branches_is_refused(make_example, fading):
+    _, network, inputs = make_example("residual")
+    for plain in (network, copy.deepcopy(fold(fading(network, inputs))), None):
+        with pytest.raises(NetworkError, match="fold takes what add_branches gave, but got a"):
+            fold(plain)
+
+
 def test_an_unknown_group_is_refused(make_example, fading):
     _, network, inputs = make_example("linear")
     branched = fading(network, inputs, {"0": 0.5})

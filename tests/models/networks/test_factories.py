@@ -172,14 +172,14 @@ def test_an_unknown_name_is_one_line_with_the_accepted_forms(spec):
 
 
 def test_an_unknown_name_comes_with_the_nearest():
-    assert "'vgg16'" in message_of("vgg61").partition("accepted")[0]
-    assert "'resnet18'" in message_of("torchvision:resnet81")
+    assert "'vgg61'; did you mean vgg16? (accepted: " in message_of("vgg61")
+    assert "; did you mean resnet18? (accepted: " in message_of("torchvision:resnet81")
 
 
 def test_bad_arguments_are_named_with_what_is_accepted(tmp_path):
     message = message_of("vgg16", widht=0.5)
     assert "'widht'" in message
-    assert "did you mean 'width'" in message
+    assert "did you mean width?" in message
     assert "accepted: width, in_channels, num_classes" in message
     assert "width=-1" in message_of("vgg16", width=-1)
     assert "'widht'" in message_of("torchvision:resnet18", widht=1)
@@ -191,7 +191,7 @@ def test_what_a_users_file_does_wrong_is_told(tmp_path):
     assert "must return a torch.nn.Module, but returned dict" in message_of(f"{path}:not_a_network")
     assert "RuntimeError: no such width" in message_of(f"{path}:fails", width=4)
     assert "'number' must be a function or class, but is int" in message_of(f"{path}:number")
-    assert "has no 'tinny' (did you mean 'tiny'?)" in message_of(f"{path}:tinny")
+    assert "has no 'tinny'; did you mean tiny?" in message_of(f"{path}:tinny")
     assert "no such file" in message_of(f"{tmp_path}/missing.py:build")
 
 

@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from branchfold.models.checkpoints import load_network, read_description, save_network
 from branchfold.search.console import commands
+from branchfold.search.trial import task
 from branchfold.studies.database.companions import SCREENING, open_companion
 from branchfold.studies.database.storage import load_study, open_storage
 
@@ -45,7 +48,25 @@ class TestMistakes:
             (["run", "tiny.toml", "--set", "trial.epochs=0"], ["trial.epochs", "but got 0"]),
             (["run", "tiny.toml", "--set", "study.budget.macs=1.5"], ["study.budget.macs", "but got 1.5"]),
             (["run", "tiny.toml", "--set", "trials"], ["--set trials", "section.key=value"]),
-            (["run", "tiny.toml", "--set", "data.name=cifar"], ["unknown data set 'cifar'", "cifar10"]),
+            (
+                ["run", "tiny.toml", "--set", "data.name=cifar"],
+                ["data.name must be one of", '"cifar"; did you mean cifar10?'],
+            ),
+            (
+                ["run", "tiny.toml", "--set", "model.factory=vgg61"],
+                ["--set model.factory=vgg61: ", "did you mean vgg16?"],
+            ),
+            (["run", "tiny.toml", "--trials", "2", "--set", "study.trials=x"], ["--set study.trials=x: study.trials"]),
+            (["run", "tiny.toml", "--set", "model.widht="], ["--set model.widht=: ", "did you mean width?"]),
+            (["run", "tiny.toml", "--set", "study.name="], ["--set study.name=: study.name is missing"]),
+            (
+                ["run", "tiny.toml", "--set", "space.keep.multiple=1000"],
+                ["--set space.keep.multiple=1000: ", "such as 8"],
+            ),
+            (
+                ["run", "tiny.toml", "--set", "space.keep.range={low=0.9,high=1.0}"],
+                ["allows no network within", "lower"],
+            ),
             (["run", "tiny.toml", "--set", "model.widht=1"], ["no argument 'widht'", "width"]),
             (["run", "tiny.toml", "--set", "model.width=-1"], ["width", "-1"]),
             (["run", "tiny.toml", "--set", "data.limit=5"], ["limit=5 is too small"]),
@@ -171,6 +192,38 @@ class TestMistakes:
     @pytest.mark.parametrize("arguments", [["run"], ["nope"], ["run", "digits", "--trials", "0"], ["show", "x", "--y"]])
     def test_usage_is_one_line_too(self, here, refused, arguments):
         assert refused(*arguments)
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            ("space.schedule.shape=cosin", "did you mean cosine?"),
+            ("space.schedule.knee.treshold=0.1", "did you mean space.schedule.knee.threshold?"),
+            ("space.schedule.knee.threshold=1.5", "knee's threshold must be a finite number above 0 and below 1"),
+            ("data.name=digts", "did you mean digits?"),
+            ("model.factory=vgg_digit", "did you mean vgg_digits?"),
+        ],
+    )
+    def test_names_that_are_known_without_torch_are_checked_before_it_is_imported(self, here, change, expected):
+        code = (
+            "import sys; from branchfold.search.console.commands import main\n"
+            "try:\n    main()\nfinally:\n    print(sorted({'torch', 'optuna', 'numpy'} & set(sys.modules)))"
+        )
+        command = [sys.executable, "-c", code, "run", "tiny.toml", "--set", change]
+        result = subprocess.run(command, capture_output=True, text=True)
+        assert (result.returncode, result.stdout) == (2, "[]\n")
+        assert result.stderr.startswith(f"error: --set {change}: ")
+        assert expected in result.stderr
+
+    def test_a_misspelt_group_is_told_before_data_is_read(self, here, refused, toml, monkeypatch):
+        monkeypatch.setattr(task, "load_data", lambda *args, **kwargs: pytest.fail("data was read"))
+        (here / "tiny.toml").write_text(toml + '[space.keep]\nlayers."features.2" = 0.5\n')
+        assert refused("run", "tiny.toml").startswith('tiny.toml: space.keep.layers."features.2": no group')
+
+    def test_a_network_by_code_of_ones_own_is_told_with_the_commands_option(self, copy, refused):
+        description, network = read_description("tiny.safetensors"), load_network("tiny.safetensors")
+        save_network(network, "own.safetensors", replace(description, factory="my nets/net.py:make"))
+        message = refused("evaluate", "own.safetensors")
+        assert message.endswith("not run unasked: name it, --factory 'my nets/net.py:make'")
 
     def test_a_mistake_in_the_definition_leaves_no_database(self, here, refused):
         for change in ("study.budget={macs=1e-4}", "model.factory='none'", "data.name='none'", "model.num_classes=3"):

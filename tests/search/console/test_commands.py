@@ -171,7 +171,7 @@ class TestRun:
         assert f"{100 * found['accuracy']:.1f} % on digits's test" in done.out
         unasked = branchfold("evaluate", "tiny.safetensors")
         assert unasked.status == 2
-        assert "name the factory (--factory user/net.py:make)" in unasked.err
+        assert f"--factory {here.resolve()}/user/net.py:make" in unasked.err
         assert branchfold("evaluate", "tiny.safetensors", "--factory", "user/net.py:none").status == 2
         assert branchfold("inspect", "user/net.py:make", "--input", "1x8x8", "--set", "width=4").status == 0
 
@@ -189,7 +189,7 @@ class TestRun:
         torch.save(build_network("vgg_digits", {"width": 0.25}).state_dict(), "full.pt")
         done = branchfold("run", "tiny.toml", "--trials", "1", "--set", "baseline.checkpoint=full.pt")
         assert done.status == 0
-        assert "baseline (full.pt): " in done.out
+        assert f"baseline ({here.resolve()}/full.pt): " in done.out
         assert "baseline  epoch" not in done.out
 
 

@@ -1,6 +1,7 @@
 import gzip
 import socket
 import struct
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import URLError
 
@@ -11,8 +12,8 @@ from sklearn.datasets import load_digits
 from torchvision.transforms.functional import normalize, to_tensor
 
 from branchfold.errors import BranchfoldError, DataError
-from branchfold.search.data import sources
 from branchfold.search.data.augmentation import augment, shift_and_mirror
+from branchfold.search.data.sources import SOURCES
 from branchfold.search.data.splits import Batches, Split, load_data, load_test, stratified_order
 
 REAL_DATA = Path(__file__).parents[3] / ".." / "shared" / "data"
@@ -22,13 +23,18 @@ def rows(images):
     return {image.numpy().tobytes() for image in images}
 
 
+def _package_fashion(monkeypatch, folder):
+    packaged = replace(SOURCES["fashion-mnist"], packaged=folder)
+    monkeypatch.setitem(SOURCES, "fashion-mnist", packaged)
+
+
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise URLError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", refuse)
-    monkeypatch.setattr(sources, "DEBIAN_FASHION_MNIST", Path("/nonexistent"))
+    _package_fashion(monkeypatch, None)
 
 
 def write_idx(path, array):
@@ -136,7 +142,7 @@ def test_mnist_files_are_read_and_padded_to_32_pixels(tmp_path, ending):
 
 def test_fashion_mnist_is_found_in_debians_package(tmp_path, monkeypatch):
     write_mnist(tmp_path / "debian", ending=".gz")
-    monkeypatch.setattr(sources, "DEBIAN_FASHION_MNIST", tmp_path / "debian")
+    _package_fashion(monkeypatch, tmp_path / "debian")
     data = load_data("fashion-mnist", tmp_path / "absent")
     assert (len(data.train), len(data.validation)) == (540, 60)
     assert data.train.flips
@@ -238,7 +244,7 @@ def test_splits_that_cannot_be_are_refused(options, message):
 
 @pytest.mark.parametrize("load", [load_data, load_test])
 def test_an_unknown_name_comes_with_the_nearest_and_all(load):
-    with pytest.raises(DataError, match=r"'cifar-10' \(did you mean 'cifar10'\?\); known: digits, mnist"):
+    with pytest.raises(DataError, match=r"'cifar-10'; did you mean cifar10\? \(known: digits, mnist"):
         load("cifar-10")
 
 

@@ -14,8 +14,8 @@ import torch
 from optuna.trial import TrialState
 
 from branchfold.errors import DataError, StudyError
-from branchfold.search.data import sources
 from branchfold.search.data import splits as data
+from branchfold.search.data.source import Source
 from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
 from branchfold.search.exports import delivery
 from branchfold.search.run import processes as workers
@@ -129,9 +129,9 @@ class TestOneProcess:
 
         monkeypatch.setattr(data, "load_test", refuse)
         monkeypatch.setattr(delivery, "load_test", refuse)
-        read = sources.read_images
+        read = Source.read
         monkeypatch.setattr(
-            data, "read_images", lambda *args, train, **rest: read(*args, train=train, **rest) if train else refuse()
+            Source, "read", lambda self, root, part: read(self, root, part) if part == "train" else refuse()
         )
         study, _, _ = study_run(study={"trials": 1})
         assert states(study) == {"COMPLETE": 1}

@@ -13,7 +13,7 @@ from branchfold.search.run.recording import same_trial
 from branchfold.search.space import Recipe
 from branchfold.search.trial import trial
 from branchfold.studies.database.artifacts import artifact_folder
-from branchfold.studies.database.trials import shape_of
+from branchfold.studies.database.trials import schedule_name
 
 # Four recipes in all: two shapes, two rates; everything else is fixed.
 FEW = {
@@ -140,6 +140,6 @@ def test_everything_that_decides_a_trial_is_kept(study_run):
     assert attributes["seed"] == 7
     assert {*attributes["versions"]} == {"python", "branchfold", "torch", "pytorch-lightning", "optuna"}
     recipe = Recipe.from_dict(json.loads(json.dumps(attributes["recipe"])))
-    assert shape_of(study.trials[0]) == recipe.shape
+    assert schedule_name(study.trials[0]) == recipe.shape
     assert [entry["number"] for entry in attributes["history"]] == [0, 1]
     assert attributes["history"][-1]["folded_accuracy"] == attributes["accuracy"] == study.trials[0].value

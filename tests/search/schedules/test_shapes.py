@@ -224,14 +224,14 @@ def test_progress_below_zero_is_refused(progress):
 @pytest.mark.parametrize(
     ("shape", "parameters", "message"),
     [
-        ("liner", {}, "'liner'; did you mean 'linear'"),
+        ("liner", {}, "'liner'; did you mean linear?"),
         (
             "zzz",
             {},
             f"known: {', '.join(SHAPES)}",
         ),
-        ("linear", {"rate": 2}, "'rate'; known: none"),
-        ("knee", {"treshold": 0.2}, "'treshold'; did you mean 'threshold'"),
+        ("linear", {"rate": 2}, "'rate' (known: none"),
+        ("knee", {"treshold": 0.2}, "'treshold'; did you mean threshold?"),
         ("knee", {"threshold": 0.0}, "knee's threshold must be a finite number above 0 and below 1, but got 0.0"),
         ("knee", {"threshold": 1}, "but got 1 "),
         ("knee", {"position": 1.0}, "from 0.05 to 0.45"),

@@ -1,15 +1,11 @@
-import json
-
 import optuna
 import pytest
 import torch
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from torch import nn
 
-from branchfold.errors import BranchfoldError, ScheduleError, StudyError
 from branchfold.models.cost import CostModel
 from branchfold.models.networks.factories import build_network
-from branchfold.search.space import SearchSpace, check_space
+from branchfold.search.space import SearchSpace
 from branchfold.studies.definition.dimensions import Range
 
 
@@ -316,52 +312,3 @@ def test_narrowed_shares_take_the_place_of_the_definitions(space_of):
     assert trial.distributions["keep.features.0"] == FloatDistribution(0.3, 0.4)
     assert trial.distributions["keep.features.3"] == FloatDistribution(0.1, 1.0)
     assert "keep.none" not in space.dimensions()
-
-
-class TestCheck:
-    @pytest.mark.parametrize(
-        ("schedule", "reason"),
-        [
-            ({"knee": {"threshold": {"low": 0.1, "high": 1.5}}}, "knee's threshold.*1.5"),
-            ({"step": {"steps": [5, 2.5]}}, "step's steps must be a whole number.*2.5"),
-            ({"exponential": {"rate": -1.0}}, "exponential's rate.*-1"),
-            ({"linear": {"speed": 2}}, "unknown parameter of the schedule 'linear': 'speed'"),
-        ],
-    )
-    def test_refuses_what_a_schedule_cannot_take(self, space_of, schedule, reason):
-        with pytest.raises(ScheduleError, match=reason):
-            check_space(space_of(space__schedule=schedule))
-
-    def test_refuses_an_unknown_shapes_table(self, space_of):
-        with pytest.raises(BranchfoldError, match="sigmod"):
-            check_space(space_of(space__schedule={"sigmod": {"rate": 3}}))
-
-    @pytest.mark.parametrize("schedule", ["cosin", {"shape": ["linear", "cosin"]}], ids=str)
-    def test_refuses_an_unknown_shape(self, define, task, schedule):
-        with pytest.raises(StudyError, match=r"there is no shape 'cosin'; did you mean cosine\?"):
-            check_space(SearchSpace(define(space={"schedule": schedule}), task.costs, not_asked))
-
-    def test_refuses_a_budget_that_no_widths_meet(self, space_of):
-        with pytest.raises(StudyError, match="cannot be met"):
-            check_space(space_of(study={"budget": {"macs": 1e-4}}))
-
-    def test_refuses_bounds_that_no_budget_meets(self, space_of, task):
-        layers = {group.name: 1.0 for group in task.costs.groups if group.prunable}
-        with pytest.raises(StudyError, match="cannot be met: with the least channels"):
-            check_space(space_of(space__keep={"layers": layers}))
-
-    @pytest.mark.parametrize(("name", "hint"), [("features.1", "did you mean"), ("classifier", "known: features.0")])
-    def test_refuses_bounds_of_what_is_no_group(self, space_of, name, hint):
-        with pytest.raises(StudyError, match=f'space.keep.layers."{name}": no group.*{hint}'):
-            check_space(space_of(space__keep={"layers": {name: 0.5}}))
-
-    def test_refuses_a_network_without_anything_to_narrow(self, space_of):
-        costs = CostModel(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), torch.zeros(1, 1, 8, 8))
-        with pytest.raises(StudyError, match="no channel group of vgg_digits can be narrowed"):
-            check_space(space_of(costs))
-
-    def test_accepts_the_defaults(self, define, task):
-        assert define().space.schedule.fade == Range(0.2, 0.8)
-        definition = define(space__schedule={"knee": {"threshold": {"low": 0.1, "high": 0.4}}})
-        check_space(SearchSpace(definition, task.costs, not_asked))
-        json.dumps(definition.to_dict())

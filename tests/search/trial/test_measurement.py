@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from branchfold.search.trial.measurement import accuracy_of, evaluating, latency_of
+from branchfold.models.layers.modes import evaluating
+from branchfold.search.trial.measurement import accuracy_of, latency_of
 
 
 class Known(nn.Module):

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -123,7 +124,7 @@ class TestDefaults:
 
     def test_a_checkpoint_replaces_the_training(self):
         baseline = load_definition("digits", ["baseline.checkpoint=vgg.safetensors"]).baseline
-        assert (baseline.epochs, baseline.checkpoint) == (None, "vgg.safetensors")
+        assert (baseline.epochs, baseline.checkpoint) == (None, str(Path("vgg.safetensors").resolve()))
 
     def test_several_objectives_have_no_pruner_unless_one_is_written(self):
         both = 'study.objectives=["accuracy", "macs"]'
@@ -162,11 +163,34 @@ class TestOverrides:
             ('study.objectives=["accuracy","macs"]', ["study", "objectives"], ["accuracy", "macs"]),
             ("space.keep.range={low=0.1,high=0.5}", ["space", "keep", "range"], {"low": 0.1, "high": 0.5}),
             ('model."a.b=c"=x=y', ["model", "a.b=c"], "x=y"),
-            ("data.root=", ["data", "root"], ""),
+            ("data.root=", ["data", "root"], None),
+            ('data.root=""', ["data", "root"], ""),
         ],
     )
     def test_parse(self, override, path, value):
         assert parse_override(override) == (path, value)
+
+    def test_without_a_value_remove_the_key(self, tmp_path):
+        path = write(tmp_path, SHORT + "[space]\nkeep = 0.5\n")
+        definition = load_definition(path, ["model.width=", "space.keep="])
+        assert definition.model.arguments == {}
+        assert definition.space.keep.range == Range(0.1, 1.0)
+
+    def test_give_a_built_in_study_another_network(self):
+        model = load_definition("vgg16-cifar10", ["model.width=", "model.factory=torchvision:resnet18"]).model
+        assert model.factory == "torchvision:resnet18"
+        assert model.arguments == {"in_channels": 3, "num_classes": 10}
+
+    @pytest.mark.parametrize(
+        ("override", "line"),
+        [
+            ("model.widht=", "there is no such key to remove; did you mean width? (set there: factory, width)"),
+            ("space.keep.range=", "there is no such key to remove"),
+            ("study.name=", "study.name is missing"),
+        ],
+    )
+    def test_remove_nothing_that_is_not_there(self, tmp_path, override, line):
+        assert refused(override, study=write(tmp_path, SHORT)) == f"--set {override}: {line}"
 
     @pytest.mark.parametrize("override", ["study", "trials=3", "=3", "study.=3", "study trials=3"])
     def test_malformed(self, override):
@@ -200,7 +224,8 @@ class TestErrors:
             ('study.objectives=["accuracy", "accuracy"]', "each once"),
             (
                 'study.objectives=["accuracy", "mac"]',
-                "study.objectives[1] must be 'accuracy', 'macs', 'parameters' or 'latency'",
+                'study.objectives[1] must be one of "accuracy", "macs", "parameters", "latency", but got "mac"; '
+                "did you mean macs?",
             ),
             ("study.budget=0.5", "study.budget must be a table, but got 0.5"),
             ("study.budget.macs=1.2", "study.budget.macs must be less than or equal to 1, but got 1.2"),
@@ -209,13 +234,14 @@ class TestErrors:
             ("baseline={epochs=1}", "must be section.key=value"),
             (
                 "space.keep.per=layr",
-                "space.keep.per must be 'network', 'resolution', 'layer' or 'sensitivity', but got \"layr\"",
+                'space.keep.per must be one of "network", "resolution", "layer", "sensitivity", but got "layr"; '
+                "did you mean layer?",
             ),
             ("space.keep.range=[0.1, 0.2]", "space.keep.range must be a number or a range {low, high}"),
             ("space.keep.range=1.5", "space.keep.range must be > 0 and <= 1, but got 1.5"),
             ("space.keep.range={low=0, high=1}", "space.keep.range must be > 0 and <= 1"),
             ("space.schedule.fade=[0.5, 0]", "space.schedule.fade must be > 0 and <= 1, but got [0.5, 0]"),
-            ("space.schedule.shape=3", "space.schedule.shape must be a name or a list of names, but got 3"),
+            ("space.schedule.shape=3", 'space.schedule.shape must be one or a list of "instant", "step"'),
             ("space.schedule.knee.threshold=[]", "space.schedule.knee.threshold must list at least one choice"),
             (
                 "space.initialisation.method=lsq",
@@ -226,7 +252,8 @@ class TestErrors:
             ("space.training.lr.low=5", "space.training.lr must have low <= high"),
             (
                 "search.pruner=medium",
-                "search.pruner must be 'median', 'hyperband', 'wilcoxon' or 'none', but got \"medium\"",
+                'search.pruner must be one of "median", "hyperband", "wilcoxon", "none", but got "medium"; '
+                "did you mean median?",
             ),
         ],
     )
