@@ -51,7 +51,7 @@ class Plan:
 
 
 def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Places (n,) of a tensor's channel dimension that stay: of each group the first channels, or those `chosen` (k,)."""
+    """Places (n,) of a channel dimension that stay: of each group the first channels, or those `chosen` (k,)."""
     places, start = [], 0
     for part in parts:
         channels = torch.arange(part.kept)
