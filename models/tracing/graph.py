@@ -3,6 +3,7 @@
 import inspect
 import operator
 import os
+import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -132,7 +133,24 @@ for _function in IN_PLACE_FUNCTIONS:
 
 
 class _Tracer(fx.Tracer):
-    """Keeps whole what a rule speaks of by its type."""
+    """Keeps whole what a rule speaks of by its type; networks that other threads run meanwhile are none of its affair.
+
+    torch patches `nn.Module` for the whole process while it traces.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def call_module(
+        self, m: nn.Module, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        foreign = threading.get_ident() != self.thread
+        return forward(*args, **kwargs) if foreign else super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        foreign = threading.get_ident() != self.thread
+        return attr_val if foreign else super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return is_known_whole(m) or super().is_leaf_module(m, module_qualified_name)
