@@ -32,6 +32,7 @@ from branchfold.models.checkpoints import load_network
 from branchfold.models.networks.factories import build_network
 from branchfold.search.data.batches import Batches
 from branchfold.search.data.splits import load_test
+from branchfold.search.run.finalists import compute_of, select
 from branchfold.search.run.processes import run_study
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.recipe import Stages, Training, narrowed
@@ -43,7 +44,6 @@ from branchfold.search.trial.measurement import accuracy_of
 from branchfold.search.trial.task import Task
 from branchfold.search.trial.trial import delivered, run_trial
 from branchfold.studies.database.storage import load_study, open_storage
-from branchfold.studies.database.trials import best_trial
 from branchfold.studies.definition.reading import Definition, load_definition
 
 CHANNELS = 0.34
@@ -153,8 +153,9 @@ def recipe_of(row: str, bench: Bench, tried: Try) -> Recipe:
     if row == "probability":
         return replace(once, shape="linear", fade=0.3, blending="probability")
     if row == "searched":
-        study = load_study(open_storage(bench.storage, create=False), bench.setting)
-        return Recipe.from_dict(best_trial(study, bench.definition).user_attrs["recipe"])
+        storage = open_storage(bench.storage, create=False)
+        found = select(load_study(storage, bench.setting), storage, bench.definition)
+        return Recipe.from_dict(found.source.user_attrs["recipe"])
     return once
 
 
@@ -227,7 +228,7 @@ def network_of(row: str, bench: Bench, seed: int, tried: Try) -> nn.Module:
     if row in makers:
         return fine_tuned(makers[row](), bench, seed, tried)
     recipe = recipe_of(row, bench, tried)
-    return run_trial(recipe, bench.baseline(), bench.plain, seed=seed, hear=lambda report: None).network
+    return run_trial(recipe, bench.baseline(), bench.plain, seed=seed, on_report=lambda report: None).network
 
 
 def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, tried: Try) -> dict[str, Any]:
@@ -276,12 +277,14 @@ def search_cost(bench: Bench) -> dict[str, Any]:
     storage = open_storage(bench.storage, create=False)
     study = load_study(storage, bench.setting)
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    best = best_trial(study, bench.definition)
-    compute = sum(t.user_attrs["history"][-1]["compute"] for t in trials if t.user_attrs.get("history"))
+    found = select(study, storage, bench.definition)
+    best, again = found.source, [run for finalist in found.finalists for run in finalist.runs]
     return {
         "trials": len(trials),
         "stopped_early": sum(trial.state.name == "PRUNED" for trial in trials),
-        "compute": compute,
+        "compute": compute_of(trials),
+        "finalists": len(found.finalists),
+        "finalists_compute": compute_of(again),
         "candidates_screened": bench.definition.screening.candidates,
         "best_trial": best.number,
         "validation_accuracy": best.user_attrs["accuracy"],
@@ -294,7 +297,7 @@ def run_setting(options: argparse.Namespace, setting: str) -> dict[str, Any]:
     bench = Bench(options, setting)
     baseline = bench.baseline()
     context = multiprocessing.get_context("spawn")
-    run_study(bench.definition, bench.storage, workers=options.workers, tell=lambda event: print(event, flush=True))
+    run_study(bench.definition, bench.storage, workers=options.workers, notify=lambda event: print(event, flush=True))
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
         best = {row: best_try(pool, options, setting, row) for row in ROWS}
         seeds = range(_FIRST_SEED, _FIRST_SEED + options.seeds)

@@ -25,14 +25,14 @@ from torch import nn
 
 from branchfold.benchmarks.results import publish, surroundings
 from branchfold.search.events import TrialEnded
-from branchfold.search.run.processes import quiet_optuna
+from branchfold.search.run.quiet import quiet_optuna
 from branchfold.search.run.recording import SEED
 from branchfold.search.run.samplers import make_pruner, make_sampler
 from branchfold.search.run.worker import Worker
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.proposal import suggest
 from branchfold.search.trial.task import Task, new_network
-from branchfold.search.trial.trial import Hear, Report, TrialResult
+from branchfold.search.trial.trial import OnReport, Report, TrialResult
 from branchfold.studies.database.storage import open_storage
 from branchfold.studies.database.trials import HISTORY, RECIPE, Measurement
 from branchfold.studies.definition.reading import load_definition
@@ -89,16 +89,18 @@ class Subject:
     def serve(self, trials: int) -> list[float]:
         """Seconds of each of so many trials by the service."""
         ends: list[float] = []
-        self.worker.tell = lambda event: ends.append(time.perf_counter()) if isinstance(event, TrialEnded) else None
+        self.worker.notify = lambda event: ends.append(time.perf_counter()) if isinstance(event, TrialEnded) else None
         done = len(self.worker.study.get_trials(deepcopy=False))
         with patch("branchfold.search.run.worker.run_trial", self._untrained):
             self.worker.run(done + trials + 1, self.network)
         return [b - a for a, b in pairwise(ends)]
 
-    def _untrained(self, recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hear: Hear) -> TrialResult:
+    def _untrained(
+        self, recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_report: OnReport
+    ) -> TrialResult:
         for number in range(task.definition.trial.reports + 1):
-            hear(report_of(number))
-        return TrialResult(self.network, measurement(), compute=1.0)
+            on_report(report_of(number))
+        return TrialResult(self.network, measurement(), torch.ones(288, dtype=torch.bool), compute=1.0)
 
     def optimize(self, trials: int) -> list[float]:
         """Seconds of each of so many trials by Optuna alone."""

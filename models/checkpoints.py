@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from ..errors import NetworkError, one_line
+from ..files import whole_file
 from .branches.folding import fold
 from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
@@ -51,7 +51,8 @@ class NetworkDescription:
         input_shape: (C, H, W) of an example.
         widths: group name → channels, for the groups that are narrower than the factory makes them.
         data: the data set's `name`, and the `mean` and `std` that its images were normalised with.
-        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`.
+        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`; and with its 95 % `interval` or,
+            where those examples chose the network among others, with their number, `selected_among`.
         origin: the study and trial that it comes from.
         versions: of what it was made with.
         dtype: of its parameters.
@@ -80,22 +81,21 @@ def save_network(network: nn.Module, path: str | Path, description: NetworkDescr
         NetworkError: if the file cannot be written.
     """
     path = Path(path)
+    described = replace(description, digest=digest_of(network, description))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-        os.close(handle)
-        try:
-            described = replace(description, digest=digest_of(network, description))
-            save_model(network, partial, metadata={_KEY: json.dumps(asdict(described))})
-            # mkstemp makes files private: give this one the mode that any new file has.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(partial, 0o666 & ~umask)
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
-    except OSError as error:
-        raise NetworkError(f"cannot write {path}: {error.strerror or error}") from error
+        with whole_file(path) as draft:
+            save_model(network, str(draft), metadata={_KEY: json.dumps(asdict(described))})
+    except (OSError, SafetensorError) as error:  # a full disk is the latter
+        raise NetworkError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is one that `save_network` wrote, in this format or an earlier one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def read_description(path: str | Path) -> NetworkDescription:

@@ -6,6 +6,13 @@ from typing import NamedTuple
 
 
 @dataclass(frozen=True)
+class BaselineStarted:
+    """The baseline's training begins."""
+
+    epochs: int
+
+
+@dataclass(frozen=True)
 class BaselineEpoch:
     """An epoch of the baseline's training ended."""
 
@@ -36,8 +43,16 @@ class TrialStarted:
 
 
 @dataclass(frozen=True)
+class ScreeningStarted:
+    """Candidates of widths are judged from here on; `judged` are already."""
+
+    judged: int
+    candidates: int
+
+
+@dataclass(frozen=True)
 class Screened:
-    """A candidate of widths was judged; `best` is the least validation loss so far, in nats."""
+    """The candidates of widths that were judged, by any process; `best` is the least validation loss, in nats."""
 
     candidate: int
     candidates: int
@@ -62,10 +77,18 @@ class TrialReport:
     folded_accuracy: float
 
 
+class Best(NamedTuple):
+    """The best trial of a study, and its validation accuracy."""
+
+    trial: int
+    accuracy: float
+
+
 class TrialEnded(NamedTuple):
     """A trial ended; `accuracy` is None where it failed, `state` is "complete", "pruned" or "fail".
 
-    `within` is whether the network meets the study's budget.
+    `within` is whether the network meets the study's budget. `finished` counts the study's trials that had finished
+    when this one ended, itself among them, and `best` is the best of the study: of all processes that run it.
     """
 
     trial: int
@@ -77,6 +100,24 @@ class TrialEnded(NamedTuple):
     seconds: float
     note: str = ""
     within: bool = True
+    finished: int = 0
+    best: Best | None = None
+
+
+@dataclass(frozen=True)
+class FinalistEnded:
+    """A finalist, the recipe of a trial, was trained on another seed; `accuracy` is None where that diverged.
+
+    `run` counts them, 1 … `runs`; `accuracy` is on the `examples` of the validation split.
+    """
+
+    trial: int
+    seed: int
+    run: int
+    runs: int
+    accuracy: float | None
+    examples: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -86,5 +127,16 @@ class Notice:
     text: str
 
 
-Event = BaselineEpoch | BaselineReady | Screened | TrialStarted | TrialReport | TrialEnded | Notice
+Event = (
+    BaselineStarted
+    | BaselineEpoch
+    | BaselineReady
+    | ScreeningStarted
+    | Screened
+    | TrialStarted
+    | TrialReport
+    | TrialEnded
+    | FinalistEnded
+    | Notice
+)
 Listener = Callable[[Event], None]

@@ -10,8 +10,19 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError
-from .options import as_arguments, as_definition, as_shape, data_root_option, json_option, set_option, storage_option
-from .terminal import make_console, print_line
+from .options import (
+    as_arguments,
+    as_definition,
+    as_shape,
+    data_root_option,
+    detail_option,
+    force_option,
+    json_option,
+    set_option,
+    storage_option,
+)
+from .study_commands import delete, list_studies
+from .terminal import Detail, announce, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
 
 
@@ -34,6 +45,8 @@ def cli() -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File for the best network (default: NAME.safetensors)."
 )
+@detail_option
+@force_option
 def run(
     study: str,
     trials: int | None,
@@ -42,6 +55,8 @@ def run(
     data_root: str | None,
     overrides: tuple[str, ...],
     output: Path | None,
+    detail: Detail,
+    force: bool,
 ) -> None:
     """Create or resume STUDY, a built-in study's name or a TOML file, and export its best network.
 
@@ -49,25 +64,25 @@ def run(
     """
     definition = as_definition(study, overrides, trials, data_root)
     console = make_console()
+    announce(console, definition.study.name, detail)
+    from ..exports.places import check_output, sources_of
     from ..run.processes import run_study
-    from ..run.worker import Interrupted
-    from .outcome import check_output, finish, output_file, resume_point
+    from .handover import write_selected
+    from .outcome import output_file, resume_point
     from .progress import Progress
 
-    check_output(output_file(definition, output))
-    finished, best = resume_point(storage, definition)
-    try:
-        with Progress(console, definition.study.trials, finished, best) as progress:
-            optuna_study = run_study(definition, storage, workers=workers, tell=progress)
-    except Interrupted:
-        finished, best = resume_point(storage, definition)
-        print_line(
-            console,
-            f"stopped: {finished} of {definition.study.trials} trials are finished and kept; "
-            f"the same command goes on from here",
-        )
-        sys.exit(130)
-    print_line(console, finish(optuna_study, definition, storage, output))
+    check_output(output_file(definition, output), url=storage, sources=sources_of(definition, study), force=force)
+    _, best = resume_point(storage, definition)
+    total, goes_on = definition.study.trials, "the same command goes on from here"
+
+    def hint() -> str:
+        finished, _ = resume_point(storage, definition)
+        return f"stopped: {finished} of {total} trials are finished and kept; {goes_on}"
+
+    at_once = f"stopped: finished trials are kept; {goes_on}"
+    with ending_on_signals(console, hint, at_once=at_once), Progress(console, total, best, detail) as progress:
+        optuna_study = run_study(definition, storage, workers=workers, notify=progress)
+    print_line(console, write_selected(optuna_study, definition, storage, output))
 
 
 @cli.command()
@@ -129,7 +144,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (show, export, rerun, refine, evaluate):
+for command in (show, export, rerun, refine, evaluate, list_studies, delete):
     cli.add_command(command)
 
 

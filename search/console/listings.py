@@ -14,35 +14,58 @@ from ...models.cost import CostModel
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import build_network, default_input_shape
 from ...models.weights import fill, read_weights
+from ...studies.database.answers import Comparison, compare_with_best
 from ...studies.database.companions import is_screening
-from ...studies.database.trials import trial_rows
+from ...studies.database.rows import TrialRow, trial_rows
+from ...studies.statistics import SIGNIFICANCE
 from ..run.screening import WIDTHS, ranked
-from .progress import percent
+from .numbers import percent, with_interval
+
+# Marks in the table of trials.
+LIKE_BEST = "≈"
+UNSURE = "?"
 
 
 def trials_values(study: optuna.Study) -> list[dict[str, Any]]:
-    """One dictionary a trial; of a screening, its candidates with the best first."""
+    """One dictionary a trial; of a screening, its candidates with the best first.
+
+    `best` marks the best trial, `like_best` those that the validation examples cannot tell from it, by their
+    corrected `p_value`; both are None where that was not compared.
+    """
     if is_screening(study):
         return [{"number": t.number, "loss": t.value, "widths": t.user_attrs[WIDTHS]} for t in ranked(study)]
-    return [row._asdict() for row in trial_rows(study)]
+    comparison = compare_with_best(study)
+    return [{**row._asdict(), **_compared(row.number, comparison)} for row in trial_rows(study)]
+
+
+def _compared(number: int, comparison: Comparison | None) -> dict[str, Any]:
+    if comparison is None:
+        return {"best": None, "like_best": None, "p_value": None}
+    return {
+        "best": number == comparison.best,
+        "like_best": comparison.is_like_the_best(number),
+        "p_value": comparison.p_values.get(number),
+    }
 
 
 def trials_table(study: optuna.Study) -> Table:
     """A study's trials; accuracies are those on the validation split, at α = 0."""
     if is_screening(study):
         return _candidates_table(study)
-    baseline = study.user_attrs.get("baseline")
-    table = Table(title=f"study {study.study_name}", caption=_caption(study, baseline), title_justify="left")
-    for column in ("trial", "state", "accuracy", "MACs", "parameters", "latency", "schedule", "compute", "seconds"):
-        table.add_column(column, justify="left" if column in ("state", "schedule") else "right")
-    for row in trial_rows(study):
+    comparison, rows = compare_with_best(study), trial_rows(study)
+    caption = _caption(study.user_attrs.get("baseline"), comparison, rows)
+    table = Table(title=f"study {study.study_name}", caption=caption, title_justify="left", caption_justify="left")
+    for column in ("trial", "state", "accuracy", "", "MACs", "parameters", "latency", "schedule", "compute", "seconds"):
+        table.add_column(column, justify="left" if column in ("state", "", "schedule") else "right")
+    for row in rows:
         table.add_row(
             str(row.number),
             row.state,
             _or_dash(row.accuracy),
+            _mark(row.number, comparison),
             _or_dash(row.macs_share),
             _or_dash(row.parameters_share),
-            _or_dash(row.latency_share),
+            _latency(row),
             row.shape or "-",
             "-" if row.compute is None else f"{row.compute:.2f}",
             "-" if row.seconds is None else f"{row.seconds:.1f}",
@@ -163,11 +186,33 @@ def _or_dash(share: float | None) -> str:
     return "-" if share is None else percent(share)
 
 
-def _caption(study: optuna.Study, baseline: dict[str, Any] | None) -> str:
+def _mark(number: int, comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    return "best" if number == comparison.best else LIKE_BEST * bool(comparison.is_like_the_best(number))
+
+
+def _latency(row: TrialRow) -> str:
+    spread = "" if row.latency_spread is None else f" ({100 * row.latency_spread:.1f})"
+    return f"{_or_dash(row.latency_share)}{spread}{f' {UNSURE}' * bool(row.latency_unsure)}"
+
+
+def _caption(baseline: dict[str, Any] | None, comparison: Comparison | None, rows: list[TrialRow]) -> str:
     if baseline is None:
         return "accuracy at α = 0 on the validation split; no baseline yet"
-    return (
-        f"accuracy at α = 0 on the {baseline['examples']} validation examples; compute in epochs of the baseline's "
-        f"training; "
-        f"baseline {percent(baseline['accuracy'])}, {baseline['macs']:,} MACs, {baseline['parameters']:,} parameters"
-    )
+    accuracy, examples = baseline["accuracy"], baseline["examples"]
+    lines = [
+        f"accuracy at α = 0 on the {examples} validation examples; compute in epochs of the baseline's training; "
+        f"baseline {with_interval(accuracy, examples)}, {baseline['macs']:,} MACs, "
+        f"{baseline['parameters']:,} parameters"
+    ]
+    if comparison is not None and comparison.p_values:
+        lines.append(
+            f"{LIKE_BEST}: these examples cannot tell it from the best, trial {comparison.best} (McNemar's exact test, "
+            f"p ≥ {SIGNIFICANCE:.2f} by Holm's correction for {len(comparison.p_values)} trials)"
+        )
+    if any(row.latency_spread is not None for row in rows):
+        text = "latency: median share of the baseline's (interquartile range in points), one example on one thread"
+        unsure = f"; {UNSURE}: unsure, it spreads more than it differs from what it is compared with"
+        lines.append(text + unsure * any(row.latency_unsure for row in rows))
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,19 @@ data_root_option = click.option(
 best_trial_option = click.option(
     "--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one)."
 )
+force_option = click.option("--force", is_flag=True, help="Replace a file that is there and not branchfold's own.")
+
+
+def detail_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How much is printed while a command runs, as its argument `detail`."""
+    quiet = click.option("-q", "--quiet", "detail", flag_value="quiet", help="Print the result alone.")
+    normal = click.option(
+        "--normal", "detail", flag_value="normal", default=True, help="Print a line for every trial (the default)."
+    )
+    verbose = click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print a line for every epoch.")
+    return quiet(normal(verbose(command)))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

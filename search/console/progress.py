@@ -1,43 +1,64 @@
-"""Progress for people: a status line on a terminal, plain lines elsewhere."""
+"""Progress for people: a status line on a terminal, a line a trial elsewhere; more or less of it on request."""
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.status import Status
 
-from ..events import BaselineEpoch, BaselineReady, Event, Notice, Screened, TrialEnded, TrialReport, TrialStarted
+from ..events import (
+    BaselineEpoch,
+    BaselineReady,
+    BaselineStarted,
+    Best,
+    Event,
+    FinalistEnded,
+    Notice,
+    Screened,
+    ScreeningStarted,
+    TrialEnded,
+    TrialReport,
+    TrialStarted,
+)
+from .numbers import percent, with_interval
+from .terminal import Detail
 
 
 class Progress:
     """Shows a run's events; the best trial so far stands beside every line about a trial.
 
+    What passes, such as an epoch, is shown in the status line of a terminal, and elsewhere not unless it is asked for.
+
     Args:
-        console: where to; its `is_terminal` decides between a status line and plain lines.
+        console: where to; its `is_terminal` decides whether there is a status line.
         trials: how many the study is to have.
-        finished: how many it has already.
-        best: (trial, accuracy, share of the MACs) of the best one so far: of equal ones, that of fewest MACs.
+        best: of the study so far.
+        detail: "quiet" for nothing, "normal", or "verbose" for a line for whatever passes.
     """
 
-    def __init__(
-        self, console: Console, trials: int, finished: int = 0, best: tuple[int, float, float] | None = None
-    ) -> None:
-        self.console, self.trials, self.finished, self.best = console, trials, finished, best
+    def __init__(self, console: Console, trials: int, best: Best | None = None, detail: Detail = "normal") -> None:
+        self.console, self.trials, self.best, self.detail = console, trials, best, detail
         self.status: Status | None = None
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
+        if self.console.is_terminal and self.detail == "normal":
             self.status = self.console.status("starting")
             self.status.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.status is not None:
-            self.status.stop()
+            with suppress(OSError):  # the terminal is gone
+                self.status.stop()
 
     def __call__(self, event: Event) -> None:
         """Shows one event."""
+        if self.detail == "quiet":
+            return
         match event:
+            case BaselineStarted():
+                self._lasting(f"baseline  training for {_count(event.epochs, 'epoch')}")
             case BaselineEpoch():
                 self._passing(
                     f"baseline  epoch {event.epoch}/{event.epochs}  loss {event.loss:.3f}  "
@@ -45,11 +66,15 @@ class Progress:
                 )
             case BaselineReady():
                 self._lasting(
-                    f"baseline ({event.source}): {percent(event.accuracy)} on {event.examples} validation examples, "
+                    f"baseline ({event.source}): {with_interval(event.accuracy, event.examples)} "
+                    f"on {event.examples} validation examples, "
                     f"{event.macs:,} MACs, {event.parameters:,} parameters"
                 )
             case TrialStarted():
                 self._passing(f"trial {event.trial}  {event.shape}, {percent(event.macs_share)} of the MACs")
+            case ScreeningStarted():
+                done = f", {event.judged} are judged already" if event.judged else ""
+                self._lasting(f"widths  judging {_count(event.candidates, 'candidate')}, untrained{done}")
             case Screened():
                 line = f"widths {event.candidate}/{event.candidates}  least validation loss {event.best:.4f}, untrained"
                 (self._lasting if event.candidate == event.candidates else self._passing)(line)
@@ -60,24 +85,32 @@ class Progress:
                 )
             case TrialEnded():
                 self._ended(event)
+            case FinalistEnded():
+                outcome = "diverged"
+                if event.accuracy is not None:
+                    outcome = f"{percent(event.accuracy)} on {event.examples} validation examples"
+                self._lasting(
+                    f"finalists {event.run}/{event.runs}  trial {event.trial} again, seed {event.seed}: {outcome}  "
+                    f"({event.seconds:.1f} s)"
+                )
             case Notice():
                 self._lasting(event.text)
 
+    def line(self, text: str) -> None:
+        """Shows a line that stays."""
+        self(Notice(text))
+
     def _ended(self, event: TrialEnded) -> None:
-        if event.state != "fail":
-            self.finished += 1
-        count = f"[{self.finished}/{self.trials}]"
+        self.best = event.best
+        count = f"[{event.finished}/{self.trials}]"
         if event.accuracy is None:
             outcome = "stopped early" if event.state == "pruned" else "failed"
             note = f": {event.note}" if event.note else ""
             self._lasting(f"{count} trial {event.trial}  {outcome}{note}  ({event.shape}, {event.seconds:.1f} s)")
             return
-        share = event.macs_share or 0.0
         notes = [event.note] if event.note else []
         if not event.within:
             notes.append("over the budget")
-        elif self.best is None or (event.accuracy, -share) > (self.best[1], -self.best[2]):
-            self.best = (event.trial, event.accuracy, share)
         self._lasting(
             f"{count} trial {event.trial}  {percent(event.accuracy)} at {percent(event.macs_share or 0)} of the MACs, "
             f"{percent(event.parameters_share or 0)} of the parameters  "
@@ -85,18 +118,17 @@ class Progress:
         )
 
     def _best(self) -> str:
-        return "" if self.best is None else f"  best: {percent(self.best[1])} (trial {self.best[0]})"
+        return "" if self.best is None else f"  best: {percent(self.best.accuracy)} (trial {self.best.trial})"
 
     def _passing(self, line: str) -> None:
-        if self.status is None:
-            self._lasting(line)
-        else:
+        if self.status is not None:
             self.status.update(line)
+        elif self.detail == "verbose":
+            self._lasting(line)
 
     def _lasting(self, line: str) -> None:
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def percent(share: float) -> str:
-    """A share of 1 as a percentage with one digit, "97.3 %"."""
-    return f"{100 * share:.1f} %"
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,16 +1,20 @@
-"""How commands reach the terminal: the console, lines printed as they are, progress that Ctrl-C ends."""
+"""How commands reach the terminal: the console, lines printed as they are, progress that a signal ends."""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .progress import Progress
+
+# How much is printed while something runs.
+Detail = Literal["quiet", "normal", "verbose"]
 
 
 def make_console() -> Console:
@@ -28,16 +32,58 @@ def print_line(console: Console, text: str) -> None:
     console.print(text, markup=False, soft_wrap=True)
 
 
+def announce(console: Console, study: str, detail: Detail) -> None:
+    """Says at once what begins: importing torch takes seconds."""
+    if detail != "quiet":
+        print_line(console, f"study {study}: loading torch …")
+
+
 @contextmanager
-def watching(console: Console) -> Iterator[Progress]:
-    """Progress of trials that belong to no run; Ctrl-C ends them with one line."""
-    from ..run.processes import quiet_optuna, stopping_on_signals
-    from ..run.worker import Interrupted
-    from .progress import Progress
+def ending_on_signals(console: Console, hint: Callable[[], str], *, at_once: str) -> Iterator[None]:
+    """Prints a hint where a signal ends what runs inside, and exits with the status that names the signal.
+
+    Args:
+        console: where to.
+        hint: the line, made when it is needed.
+        at_once: the line where a second signal leaves no time for that.
+    """
+    from ..run.signals import Interrupted, last_words
+
+    def shout() -> None:
+        console.show_cursor(True)  # a status line hides it
+        print_line(console, at_once)
 
     try:
-        with quiet_optuna(), stopping_on_signals(), Progress(console, 1) as progress:
-            yield progress
-    except Interrupted:
-        print_line(console, "stopped; the same command goes on from what is finished")
-        sys.exit(130)
+        with last_words(shout):
+            yield
+    except Interrupted as stopped:
+        try:
+            print_line(console, hint())
+        except OSError:  # the terminal is gone; Python would stumble on it again when it flushes at its end
+            _mute()
+        sys.exit(stopped.status)
+
+
+@contextmanager
+def watching(console: Console, detail: Detail, *, hint: str) -> Iterator[Progress]:
+    """Progress of trials that belong to no run; a signal ends them with one line, the hint."""
+    from ..run.quiet import quiet_optuna
+    from ..run.signals import stopping_on_signals
+    from ..training.device import device_line
+    from .progress import Progress
+
+    with (
+        ending_on_signals(console, lambda: hint, at_once=hint),
+        quiet_optuna(),
+        stopping_on_signals(),
+        Progress(console, 1, detail=detail) as progress,
+    ):
+        progress.line(device_line())
+        yield progress
+
+
+def _mute() -> None:
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -11,8 +11,16 @@ import click
 
 from ...errors import StudyError
 from ...names import EXPORT_FORMATS
-from .options import as_study_name, best_trial_option, data_root_option, json_option, storage_option
-from .terminal import make_console, print_line, watching
+from .options import (
+    as_study_name,
+    best_trial_option,
+    data_root_option,
+    detail_option,
+    force_option,
+    json_option,
+    storage_option,
+)
+from .terminal import Detail, announce, make_console, print_line, watching
 
 if TYPE_CHECKING:
     import optuna
@@ -43,21 +51,27 @@ def show(study: str, storage: str, as_json: bool) -> None:
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File to write (default: NAME-trial-N.safetensors or .pt)."
 )
+@force_option
 @storage_option
 @data_root_option
-def export(study: str, trial: int | None, form: str, output: Path | None, storage: str, data_root: str | None) -> None:
-    """Export the network of STUDY's best trial, or of a given one, and measure it on the test split.
+def export(
+    study: str, trial: int | None, form: str, output: Path | None, force: bool, storage: str, data_root: str | None
+) -> None:
+    """Export the network that STUDY selected, or a given trial's, and measure it on the test split.
 
     Example: branchfold export digits --output digits.safetensors
     """
     from ...studies.database.storage import stored_definition
-    from .outcome import export
+    from ..exports.places import sources_of
+    from .handover import write_trial
 
     loaded = _load(study, storage)
     definition = stored_definition(loaded)
     if data_root is not None:
         definition = definition.with_data_root(data_root)
-    print_line(make_console(), export(loaded, definition, storage, trial, form, output))
+    sources = sources_of(definition, study)
+    console = make_console()
+    print_line(console, write_trial(loaded, definition, storage, trial, form, output, sources=sources, force=force))
 
 
 @click.command()
@@ -65,18 +79,22 @@ def export(study: str, trial: int | None, form: str, output: Path | None, storag
 @click.option("--trial", type=click.IntRange(min=0), required=True, help="Number of the trial.")
 @storage_option
 @data_root_option
-def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
+@detail_option
+def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: Detail) -> None:
     """Repeat a trial of STUDY with its recipe and seed, and say how close it comes.
 
     Example: branchfold rerun digits --trial 3
     """
+    console = make_console()
+    announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage
-    from ..run.repetition import rerun
+    from ..run.repetition import repeat_trial
     from .outcome import rerun_lines
 
-    loaded, console = _load(study, storage), make_console()
-    with watching(console) as progress:
-        again = rerun(loaded, open_storage(storage, create=False), trial, data_root=data_root, tell=progress)
+    loaded = _load(study, storage)
+    with watching(console, detail, hint="stopped; the same command begins the trial again") as progress:
+        progress.line(f"trial {trial} again, with its recipe and seed")
+        again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, notify=progress)
     print_line(console, rerun_lines(trial, again))
 
 
@@ -87,8 +105,10 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None) -> None:
 @click.option("--compute", type=click.FloatRange(min=0, min_open=True), help="Or: in epochs of the baseline's MACs.")
 @click.option("--seed", "seeds", type=click.IntRange(min=0), multiple=True, help="One run each (default: the trial's).")
 @click.option("--output", type=click.Path(path_type=Path), help="File of the best (default: NAME-refined.safetensors).")
+@force_option
 @storage_option
 @data_root_option
+@detail_option
 def refine(
     study: str,
     trial: int | None,
@@ -96,38 +116,40 @@ def refine(
     compute: float | None,
     seeds: tuple[int, ...],
     output: Path | None,
+    force: bool,
     storage: str,
     data_root: str | None,
+    detail: Detail,
 ) -> None:
-    """Train a trial's recipe longer, once for each seed, and export the best network; kept as study STUDY-refined.
+    """Train a trial's recipe longer, once for each seed, and export the best network if that was worth it.
+
+    The runs are kept as study STUDY-refined. Nothing is written if their mean is not better than the trial was.
 
     Example: branchfold refine digits --trial 3 --epochs 60 --seed 1 --seed 2
     """
     if (epochs is None) == (compute is None):
         raise StudyError("give --epochs or --compute, and not both: how long the recipe is to train")
+    console = make_console()
+    announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage, stored_definition
-    from ...studies.database.trials import best_trial
-    from ..run.repetition import refine
-    from .outcome import check_output, refined_lines
+    from ..exports.places import check_output, sources_of
+    from ..run.finalists import select
+    from ..run.repetition import refine_trial
+    from .handover import write_refined
 
-    loaded, console = _load(study, storage), make_console()
-    path = output or Path(f"{loaded.study_name}-refined.safetensors")
-    check_output(path)
-    number = best_trial(loaded, stored_definition(loaded)).number if trial is None else trial
+    loaded = _load(study, storage)
+    path, database = output or Path(f"{loaded.study_name}-refined.safetensors"), open_storage(storage, create=False)
+    definition = stored_definition(loaded)
+    check_output(path, url=storage, sources=sources_of(definition, study), force=force)
+    number = select(loaded, database, definition).source.number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
-    with watching(console) as progress:
-        refined, found = refine(
-            loaded,
-            open_storage(storage, create=False),
-            number,
-            length=length,
-            seeds=seeds,
-            data_root=data_root,
-            tell=progress,
+    with watching(console, detail, hint="stopped; the same command goes on from what is finished") as progress:
+        refined, refinement = refine_trial(
+            loaded, database, number, length=length, seeds=seeds, data_root=data_root, notify=progress
         )
     definition = stored_definition(refined)
     definition = definition if data_root is None else definition.with_data_root(data_root)
-    print_line(console, refined_lines(loaded, refined, found, number, definition, storage, path))
+    print_line(console, write_refined(refined, refinement, definition, storage, path))
 
 
 @click.command()

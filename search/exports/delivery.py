@@ -16,13 +16,18 @@ from ...models.checkpoints import NetworkDescription, load_network, read_descrip
 from ...models.cost import CostModel, count_macs
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, fetch_network
+from ...studies.database.trials import finished_trials
 from ...studies.definition.reading import Definition
+from ...studies.statistics import Interval, wilson
 from ..data.batches import Batches, Split
 from ..data.splits import load_test
-from ..trial.measurement import accuracy_of, latency_of
+from ..trial.latency import Latency, compare_latency
+from ..trial.measurement import accuracy_of
 from .formats import format_of
 
 _BATCH = 500
+# Of a measurement of latency: an export may take longer than a trial's.
+_LATENCY_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Evaluation:
         parameters: their number.
         full_macs: the network's before it was narrowed.
         full_parameters: likewise.
-        milliseconds: median latency of one example's forward pass on one thread.
+        latency: of one example's forward pass, in turn with the network's before it was narrowed.
     """
 
     accuracy: float
@@ -49,15 +54,29 @@ class Evaluation:
     parameters: int
     full_macs: int
     full_parameters: int
-    milliseconds: float
+    latency: Latency
+
+    @property
+    def interval(self) -> Interval:
+        """The accuracy's 95 % confidence interval: nothing was chosen by the test split."""
+        return wilson(self.accuracy, self.examples)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON types."""
-        return asdict(self)
+        latency = self.latency._asdict()
+        milliseconds = latency.pop("milliseconds")
+        return {**asdict(self), "interval": list(self.interval), "milliseconds": milliseconds, "latency": latency}
 
 
 def export_trial(
-    study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial, path: Path, form: str = "safetensors"
+    study: optuna.Study,
+    definition: Definition,
+    url: str,
+    trial: FrozenTrial,
+    path: Path,
+    form: str = "safetensors",
+    *,
+    among: int | None = None,
 ) -> Evaluation:
     """Writes a trial's network with its test accuracy to `path`, and returns what was measured.
 
@@ -68,21 +87,30 @@ def export_trial(
         trial: a finished trial.
         path: where to; a file there is replaced.
         form: a name in `names.EXPORT_FORMATS`.
+        among: how many the trial was selected from; all finished ones of the study if not given.
 
     Raises:
         StudyError: if the trial kept no network.
         NetworkError: if its file is damaged or `path` cannot be written.
         DataError: if the test split cannot be had.
     """
-    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-        kept = fetch_network(study, trial, artifact_store(url), Path(folder) / "network.safetensors")
-        factory = resolve_factory(definition.model.factory)
-        description, network = read_description(kept), load_network(kept, factory)
-    evaluation = _evaluate(network, description, factory, definition.data.root)
+    network, description = _fetched(study, definition, url, trial)
+    evaluation = _evaluate(network, description, resolve_factory(definition.model.factory), definition.data.root)
+    # Nothing is said of its spread: the accuracy of the best of many is too high.
+    selected = {"selected_among": len(finished_trials(study)) if among is None else among}
+    accuracies = [
+        {**entry, **selected} if entry.get("split") == "validation" else entry for entry in description.accuracies
+    ]
     tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
-    accuracies = [*description.accuracies, {**tested, "seed": evaluation.seed}]
+    accuracies.append({**tested, "interval": list(evaluation.interval), "seed": evaluation.seed})
     format_of(form).write(network, path, replace(description, accuracies=accuracies))
     return evaluation
+
+
+def trial_on_test(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> float:
+    """The accuracy of a trial's network on the test split; arguments and errors as for `export_trial`."""
+    network, description = _fetched(study, definition, url, trial)
+    return accuracy_on_test(network, description, definition.data.root)
 
 
 def evaluate_file(path: Path, data_root: str, factory: str | None) -> tuple[NetworkDescription, Evaluation]:
@@ -103,6 +131,14 @@ def evaluate_file(path: Path, data_root: str, factory: str | None) -> tuple[Netw
     return description, _evaluate(network, description, build, data_root)
 
 
+def _fetched(
+    study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial
+) -> tuple[nn.Module, NetworkDescription]:
+    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
+        kept = fetch_network(study, trial, artifact_store(url), Path(folder) / "network.safetensors")
+        return load_network(kept, resolve_factory(definition.model.factory)), read_description(kept)
+
+
 def _evaluate(
     network: nn.Module, description: NetworkDescription, factory: Callable[..., nn.Module], data_root: str
 ) -> Evaluation:
@@ -111,7 +147,9 @@ def _evaluate(
     split = load_test(str(data["name"]), data_root)
     example = torch.zeros(1, *description.input_shape)
     dtype = next(network.parameters()).dtype
-    full = CostModel(factory(**description.arguments), example).full
+    whole = factory(**description.arguments)
+    full = CostModel(whole, example).full
+    latency = compare_latency(network, whole.to(dtype), example.to(dtype), seconds=_LATENCY_SECONDS)
     return Evaluation(
         accuracy=_accuracy_on(split, network, data),
         split=split.name,
@@ -121,7 +159,7 @@ def _evaluate(
         parameters=sum(p.numel() for p in network.parameters()),
         full_macs=full.macs,
         full_parameters=full.parameters,
-        milliseconds=1000 * latency_of(network, example.to(dtype)),
+        latency=latency,
     )
 
 

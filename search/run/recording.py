@@ -3,6 +3,8 @@
 import json
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,25 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from ...errors import StudyError
+from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, attach_network
-from ...studies.database.storage import set_user_attrs
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials, measurement_of, set_constraints
+from ...studies.database.optuna_internals import set_user_attrs
+from ...studies.database.trials import (
+    HISTORY,
+    RECIPE,
+    best_trial,
+    finished_trials,
+    measurement_of,
+    release_interrupted,
+    set_constraints,
+)
 from ...studies.definition.reading import Definition
-from ..events import Listener, TrialReport
+from ..events import Best, Listener, TrialEnded, TrialReport
 from ..space import Recipe
 from ..trial.task import Task
 from ..trial.trial import Report, TrialResult, save_result
+from .signals import last_words
 
 SEED = "seed"
 REPEATED = "same_as"
@@ -47,7 +60,7 @@ def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: 
     set_constraints(trial, result.measurement, task.definition)
     history = [report.to_dict() for report in result.reports]
     about = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
-    set_user_attrs(trial, {**about, **result.measurement._asdict()})
+    set_user_attrs(trial, {**about, ANSWERS: packed(result.right.numpy()), **result.measurement._asdict()})
 
 
 def as_event(number: int, definition: Definition, report: Report) -> TrialReport:
@@ -73,22 +86,54 @@ class Recorder:
     Args:
         trial: Optuna's.
         definition: of the study.
-        tell: receives the progress.
+        notify: receives the progress.
     """
 
-    def __init__(self, trial: optuna.Trial, definition: Definition, tell: Listener) -> None:
-        self.trial, self.definition, self.tell = trial, definition, tell
+    def __init__(self, trial: optuna.Trial, definition: Definition, notify: Listener) -> None:
+        self.trial, self.definition, self.notify = trial, definition, notify
         self.history: list[dict[str, Any]] = []
 
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
-        self.tell(as_event(self.trial.number, self.definition, report))
+        self.notify(as_event(self.trial.number, self.definition, report))
         if len(self.definition.study.objectives) > 1:
             self.trial.set_user_attr(HISTORY, self.history)
         else:
             self.trial.report(report.folded_accuracy, report.number)
             if report.number < self.definition.trial.reports and self.trial.should_prune():
                 raise optuna.TrialPruned
+
+
+@contextmanager
+def releasing(study: optuna.Study) -> Iterator[list[int]]:
+    """Ends the trials that are running when something is raised, and queues them again: none stays running.
+
+    Gives a list for the numbers of the trials that begin.
+    """
+    begun: list[int] = []
+
+    def release() -> None:
+        for number in begun:
+            release_interrupted(study, number)
+
+    try:
+        with last_words(release):
+            yield begun
+    except BaseException:
+        release()
+        raise
+
+
+def placed(ended: TrialEnded, study: optuna.Study, definition: Definition) -> TrialEnded:
+    """A trial's end with what the database knows of the study by then, whichever processes run it."""
+    end = study.get_trials(deepcopy=False)[ended.trial].datetime_complete
+    ends = [trial.datetime_complete for trial in finished_trials(study)]
+    ended = ended._replace(finished=sum(when is not None and end is not None and when <= end for when in ends))
+    try:
+        best = best_trial(study, definition)
+    except StudyError:  # none within the budget yet
+        return ended
+    return ended._replace(best=Best(best.number, best.user_attrs["accuracy"]))
 
 
 def same_trial(study: optuna.Study, recipe: Recipe) -> FrozenTrial | None:

@@ -1,35 +1,24 @@
 """A trial's recipe run again: to see how close it comes, or longer, for one good final network."""
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from functools import partial
-from pathlib import Path
+import math
+import statistics
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import ValidationError
-from torch import nn
 
 from ...errors import StudyError
-from ...models.checkpoints import load_network
-from ...models.networks.factories import resolve_factory
-from ...studies.database.artifacts import artifact_store, load_baseline
-from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.storage import stored_definition
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials, trial_of
+from ...studies.database.trials import HISTORY, finished_trials, trial_of
 from ..events import Listener
-from ..space import Recipe
 from ..trial.task import Task
 from ..trial.trial import Report, run_trial
-from .recording import SEED, Recorder, as_event, keep_result, record_recipe, versions
-
-# Attributes of a refined trial: the trial it repeats, and for how long.
-SOURCE = "refines"
-LENGTH = "length"
+from .recording import SEED, as_event, versions
+from .runs import LENGTH, Runs, kept_baseline, open_refined, recipe_of, with_length
 
 
 class Again(NamedTuple):
@@ -40,12 +29,14 @@ class Again(NamedTuple):
         after: the same of the repetition, as far as the trial came.
         versions_before: of the packages then.
         versions_after: and now.
+        examples: of the validation split.
     """
 
     before: list[float]
     after: list[float]
     versions_before: dict[str, str]
     versions_after: dict[str, str]
+    examples: int
 
     @property
     def difference(self) -> float:
@@ -53,11 +44,47 @@ class Again(NamedTuple):
         return max((abs(a - b) for a, b in zip(self.before, self.after, strict=False)), default=0.0)
 
 
+@dataclass(frozen=True)
+class Refinement:
+    """What became of a trial whose recipe was trained longer.
+
+    Attributes:
+        study: name of the study.
+        source: its trial.
+        runs: of the recipe, in the order of their seeds.
+        trials: how many the study has finished.
+        examples: of the validation split.
+    """
+
+    study: str
+    source: FrozenTrial
+    runs: list[FrozenTrial]
+    trials: int
+    examples: int
+
+    @property
+    def complete(self) -> list[FrozenTrial]:
+        """The runs that did not diverge."""
+        return [run for run in self.runs if run.state == TrialState.COMPLETE]
+
+    @property
+    def accuracy(self) -> float:
+        """Mean validation accuracy of the runs; NaN if all diverged."""
+        return statistics.mean(run.user_attrs["accuracy"] for run in self.complete) if self.complete else math.nan
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the runs' mean is above the trial's accuracy; any is, where that was stopped early."""
+        return self.accuracy > self.source.user_attrs.get("accuracy", -math.inf)
+
+
 class _StoppedThere(Exception):  # noqa: N818  not an error: the trial was stopped early, and so is its repetition
     pass
 
 
-def rerun(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, tell: Listener) -> Again:
+def repeat_trial(
+    study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, notify: Listener
+) -> Again:
     """Repeats a trial with its recipe and seed, as far as it came; nothing is recorded.
 
     Raises:
@@ -70,19 +97,21 @@ def rerun(study: optuna.Study, storage: RDBStorage, number: int, *, data_root: s
         raise StudyError(f"trial {number} of {study.study_name!r} reported nothing that could be compared")
     after: list[float] = []
     task = _task(study, data_root)
+    if LENGTH in trial.user_attrs:
+        task = with_length(task, trial.user_attrs[LENGTH])
 
-    def hear(report: Report) -> None:
+    def on_report(report: Report) -> None:
         after.append(report.folded_accuracy)
-        tell(as_event(number, task.definition, report))
+        notify(as_event(number, task.definition, report))
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
-    with _baseline(study, storage, task) as baseline, suppress(_StoppedThere):
-        run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], hear=hear)
-    return Again(before, after, trial.user_attrs.get("versions", {}), versions())
+    with kept_baseline(study, storage, task) as baseline, suppress(_StoppedThere):
+        run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], on_report=on_report)
+    return Again(before, after, trial.user_attrs.get("versions", {}), versions(), len(task.data.validation))
 
 
-def refine(
+def refine_trial(
     study: optuna.Study,
     storage: RDBStorage,
     number: int,
@@ -90,8 +119,8 @@ def refine(
     length: dict[str, Any],
     seeds: Sequence[int],
     data_root: str | None,
-    tell: Listener,
-) -> tuple[optuna.Study, list[FrozenTrial]]:
+    notify: Listener,
+) -> tuple[optuna.Study, Refinement]:
     """Trains a trial's recipe for another length, once for each seed; results lie in the study NAME-refined.
 
     What is there already of this length and seed is not run again.
@@ -103,87 +132,24 @@ def refine(
         length: `{"epochs": E}` or `{"compute": C}`.
         seeds: one run each; none means the trial's own.
         data_root: folder of the data, if it is another than the definition's.
-        tell: receives the progress.
+        notify: receives the progress.
 
     Returns:
-        The companion study, and its trials in the order of the seeds.
+        The companion study, and what became of the trial.
 
     Raises:
         StudyError: if the study has no such trial, or the trial had no recipe yet.
     """
     source = trial_of(study, number)
-    recipe = recipe_of(study, source)
-    metrics = stored_definition(study).study.objectives
-    refined = open_companion(storage, study, REFINED, directions=study.directions, metrics=metrics)
-    task = _with_length(_task(refined, data_root), length)
-    found = []
-    with _baseline(study, storage, task) as baseline:
-        for seed in seeds or [source.user_attrs[SEED]]:
-            wanted = {SOURCE: number, LENGTH: length, SEED: seed}
-            if (known := _known(refined, wanted)) is None:
-                objective = partial(
-                    _objective, recipe=recipe, baseline=baseline, task=task, storage=storage, wanted=wanted, tell=tell
-                )
-                refined.optimize(objective, n_trials=1)
-                known = _known(refined, wanted)
-                assert known is not None
-            found.append(known)
-    return refined, found
-
-
-def recipe_of(study: optuna.Study, trial: FrozenTrial) -> Recipe:
-    """The recipe that a trial ran.
-
-    Raises:
-        StudyError: if it has none, or one of another version of branchfold.
-    """
-    if RECIPE not in trial.user_attrs:
-        state = trial.state.name.lower()
-        raise StudyError(f"trial {trial.number} of {study.study_name!r} ({state}) had no recipe yet")
-    try:
-        return Recipe.from_dict(trial.user_attrs[RECIPE])
-    except ValidationError as error:
-        raise StudyError(
-            f"trial {trial.number} of {study.study_name!r} was made by another version of branchfold: its recipe's "
-            f"{error.errors()[0]['loc'][0]} is not understood"
-        ) from error
-
-
-def _objective(
-    trial: optuna.Trial,
-    recipe: Recipe,
-    baseline: nn.Module,
-    task: Task,
-    storage: RDBStorage,
-    wanted: dict[str, Any],
-    tell: Listener,
-) -> tuple[float, ...]:
-    record_recipe(trial, recipe, wanted[SEED], **{SOURCE: wanted[SOURCE], LENGTH: wanted[LENGTH]})
-    hear = Recorder(trial, task.definition, tell)
-    result = run_trial(recipe, baseline, task, seed=wanted[SEED], hear=hear)
-    keep_result(trial, recipe, result, task, storage)
-    return tuple(float(getattr(result.measurement, name)) for name in task.definition.study.objectives)
-
-
-def _known(refined: optuna.Study, wanted: dict[str, Any]) -> FrozenTrial | None:
-    finished = finished_trials(refined)
-    return next((t for t in finished if all(t.user_attrs.get(key) == value for key, value in wanted.items())), None)
+    recipe_of(study, source)
+    refined = open_refined(storage, study, notify)
+    task = with_length(_task(refined, data_root), length)
+    with kept_baseline(study, storage, task) as baseline:
+        runs = Runs(refined, storage, task, baseline)
+        found = [runs.run(source, seed, notify) for seed in seeds or [source.user_attrs[SEED]]]
+    return refined, Refinement(study.study_name, source, found, len(finished_trials(study)), len(task.data.validation))
 
 
 def _task(study: optuna.Study, data_root: str | None) -> Task:
     definition = stored_definition(study)
     return Task.of(definition if data_root is None else definition.with_data_root(data_root))
-
-
-def _with_length(task: Task, length: dict[str, Any]) -> Task:
-    trial = task.definition.trial.model_copy(update={"epochs": None, "compute": None, **length})
-    return replace(task, definition=task.definition.model_copy(update={"trial": trial}))
-
-
-@contextmanager
-def _baseline(study: optuna.Study, storage: RDBStorage, task: Task) -> Iterator[nn.Module]:
-    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-        file = Path(folder) / "baseline.safetensors"
-        if load_baseline(study, artifact_store(storage.url), file) is None:
-            raise StudyError(f"study {study.study_name!r} has no baseline yet; run it first")
-        yield load_network(file, resolve_factory(task.definition.model.factory))

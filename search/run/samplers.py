@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ...errors import StudyError
 from ...studies.definition.dimensions import Dimension, Range
 from ...studies.definition.reading import Definition
+from ..space import SearchSpace
 
 # Finished trials before their median says something about the next one.
 TRIALS_BEFORE_PRUNING = 5
@@ -58,6 +59,21 @@ class UntrainedOrMedianPruner(BasePruner):
         ]
         enough = len(others) >= TRIALS_BEFORE_PRUNING
         return enough and trial.intermediate_values[0] < HOPEFUL * statistics.median(others)
+
+
+def check_search(definition: Definition, space: SearchSpace) -> None:
+    """Checks, before anything of a study is made, that its sampler and pruner can be had and its widths be screened.
+
+    Raises:
+        StudyError: if not.
+    """
+    make_sampler(definition, space.dimensions(), seed=0)
+    make_pruner(definition)
+    if definition.search.sampler == "grid" and definition.screening.candidates and space.searches_widths:
+        raise StudyError(
+            'search.sampler = "grid" cannot be screened: screening searches widths between the steps; '
+            "set screening.candidates = 0"
+        )
 
 
 def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], seed: int) -> BaseSampler:

@@ -1,29 +1,37 @@
 """Screening: widths judged before any training, by the validation loss of the initialised, folded network alone."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
-from optuna.storages import BaseStorage
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 from ...studies.database.companions import SCREENING, open_companion
+from ...studies.database.optuna_internals import claim
+from ...studies.database.trials import end_abandoned
 from ...studies.definition.dimensions import Dimension, Range
-from ..events import Listener, Screened
+from ..events import Listener, Notice, Screened, ScreeningStarted
 from ..space import Recipe, SearchSpace
 from ..space.known import uniform_shares
 from ..space.recipe import Training
 from ..trial.measurement import loss_of
 from ..trial.task import Task
 from ..trial.trial import delivered, initialised
+from .recording import releasing
 
 # The widths of this share of the candidates, the best ones, span the ranges of the trained search.
 _BEST_SHARE = 0.1
 WIDTHS = "widths"
+# Attribute of the screening's study: the process that began it.
+_BEGUN = "begun"
+# Seconds between looks at what other processes judge.
+_POLL = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,12 @@ class Screening:
 
 
 def screen(
-    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: BaseStorage, tell: Listener
+    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: RDBStorage, notify: Listener
 ) -> Screening:
     """Judges candidates of widths until the definition's number of them is reached; goes on where it was stopped.
 
-    The candidates are the trials of a study of their own beside the study, called NAME-screening.
+    The candidates are the trials of a study of their own beside the study, called NAME-screening; several processes
+    may judge them at once.
 
     Args:
         task: the study's.
@@ -52,31 +61,90 @@ def screen(
         baseline: the trained network.
         of: the study.
         storage: its database.
-        tell: receives the progress.
+        notify: receives the progress.
     """
     table = task.definition.screening
     if not table.candidates or not space.searches_widths:
         return Screening({}, [])
-    study = open_companion(storage, of, SCREENING, directions=[StudyDirection.MINIMIZE], metrics=["loss"])
-    judged = ranked(study)
-    # A resumed screening must not draw its first candidates again.
-    study.sampler = TPESampler(seed=task.definition.study.seed + len(judged), multivariate=True, n_startup_trials=20)
-    if not judged and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+    study = open_companion(
+        storage,
+        of,
+        SCREENING,
+        directions=[StudyDirection.MINIMIZE],
+        metrics=["loss"],
+        told=lambda line: notify(Notice(line)),
+    )
+    first = not study.get_trials(deepcopy=False) and claim(study, _BEGUN)
+    if first:
         study.enqueue_trial(uniform_shares(space))
-    losses = {_key(trial.user_attrs[WIDTHS]): trial.value for trial in judged}
-
-    def loss(trial: optuna.Trial) -> float:
-        widths = space.propose_widths(trial)
-        trial.set_user_attr(WIDTHS, widths)
-        key = _key(widths)
-        if (known := losses.get(key)) is None:
-            known = losses[key] = judge(widths, baseline, task)
-        return known
-
-    while (count := len(ranked(study))) < table.candidates:
-        study.optimize(loss, n_trials=1)
-        tell(Screened(count + 1, table.candidates, study.best_value))
+    # Whoever comes later, after a stop or beside another process, must not draw the first one's candidates again.
+    seed = task.definition.study.seed if first else None
+    study.sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
+    _Candidates(study, table.candidates, notify).judge(lambda trial: _loss_of_proposal(trial, space, baseline, task))
     return summary(space, ranked(study), start=table.start, margin=table.margin)
+
+
+class _Surplus(Exception):  # noqa: N818  not an error: other processes judge the last candidates
+    pass
+
+
+class _Candidates:
+    """The candidates of a screening, which several processes may judge at once: each gets another one.
+
+    Args:
+        study: of the screening.
+        count: how many candidates are wanted.
+        notify: receives the progress.
+    """
+
+    def __init__(self, study: optuna.Study, count: int, notify: Listener) -> None:
+        self.study, self.count, self.notify = study, count, notify
+        self._told = 0
+
+    def judge(self, loss: Callable[[optuna.Trial], float]) -> None:
+        """Judges until there are enough, and waits for those that other processes judge."""
+        self._told = judged = len(ranked(self.study))
+        if judged < self.count:
+            self.notify(ScreeningStarted(judged, self.count))
+        while len(ranked(self.study)) < self.count:
+            if self._taken() < self.count:
+                self._next(loss)
+            else:
+                end_abandoned(self.study)
+                time.sleep(_POLL)
+            self._progress()
+        self._progress()  # the last one may have come from elsewhere since
+
+    def _next(self, loss: Callable[[optuna.Trial], float]) -> None:
+        with releasing(self.study) as begun:
+
+            def objective(trial: optuna.Trial) -> float:
+                begun.append(trial.number)
+                if self._taken(before=trial.number) >= self.count:
+                    raise _Surplus
+                return loss(trial)
+
+            self.study.optimize(objective, n_trials=1, catch=(_Surplus,))
+
+    def _taken(self, before: int | None = None) -> int:
+        """Candidates that are judged or being judged; with `before`, those of lower numbers."""
+        taken = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        return sum(before is None or trial.number < before for trial in taken)
+
+    def _progress(self) -> None:
+        judged = min(len(ranked(self.study)), self.count)
+        if judged > self._told:
+            self._told = judged
+            self.notify(Screened(judged, self.count, self.study.best_value))
+
+
+def _loss_of_proposal(trial: optuna.Trial, space: SearchSpace, baseline: nn.Module, task: Task) -> float:
+    """The loss of the widths that a candidate proposes; known where other parameters gave the same widths."""
+    widths = space.propose_widths(trial)
+    trial.set_user_attr(WIDTHS, widths)
+    known = (other.value for other in ranked(trial.study) if _key(other.user_attrs[WIDTHS]) == _key(widths))
+    found = next(known, None)
+    return judge(widths, baseline, task) if found is None else found
 
 
 def judge(widths: dict[str, int], baseline: nn.Module, task: Task) -> float:
@@ -109,6 +177,15 @@ def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, ma
         if isinstance(dimension := dimensions.get(name), Range):
             shares[name] = _spanned(dimension, [values[name] for values in leading], margin)
     return Screening(shares, best[:start])
+
+
+def including(shares: Mapping[str, Dimension], values: Mapping[str, float]) -> dict[str, Dimension]:
+    """The dimensions, where need be so much wider that they hold these values."""
+    wider = dict(shares)
+    for name, value in values.items():
+        if isinstance(dimension := shares.get(name), Range):
+            wider[name] = replace(dimension, low=min(dimension.low, value), high=max(dimension.high, value))
+    return wider
 
 
 def _spanned(dimension: Range, values: list[float], margin: float) -> Range:

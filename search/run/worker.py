@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
+from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
 from ...errors import BranchfoldError, StudyError
@@ -19,24 +20,28 @@ from ...models.checkpoints import load_network
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
-from ...studies.database.storage import open_study, set_user_attrs
-from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, release_interrupted
+from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
+from ...studies.database.storage import has_study, open_study
+from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget
 from ...studies.definition.dimensions import parse_dimension, plain
-from ..events import BaselineReady, Listener, TrialEnded, TrialStarted
+from ..events import BaselineReady, Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
-from ..space.known import known_recipes
+from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.baseline import make_baseline
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
-from .recording import Recorder, keep_result, record_recipe, repeat_result, same_trial
-from .samplers import make_pruner, make_sampler
-from .screening import Screening, screen
+from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
+from .samplers import check_search, make_pruner, make_sampler
+from .screening import Screening, including, screen
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# A study's attributes: what screening found, set when the first trials are queued; whether a grid has no more to try.
+# A study's attribute: what screening found, set when the first trials are queued.
 PREPARED = "prepared"
-EXHAUSTED = "exhausted"
+# And that a process queues them, which takes it no longer than so many seconds.
+QUEUEING = "queueing"
+_QUEUEING_TIMEOUT = 15.0
 
 
 def is_exhausted(study: optuna.Study) -> bool:
@@ -44,8 +49,10 @@ def is_exhausted(study: optuna.Study) -> bool:
     return EXHAUSTED in study.user_attrs and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
 
 
-class Interrupted(BaseException):
-    """The user or the system asked to stop. Not a KeyboardInterrupt: Lightning would turn that into an exit."""
+def trials_left(study: optuna.Study, target: int) -> int:
+    """How many more trials than are finished or running anywhere a study takes to have `target`; 0 at least."""
+    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return max(0, target - len(study.get_trials(deepcopy=False, states=counted)))
 
 
 class Worker:
@@ -54,33 +61,42 @@ class Worker:
     Args:
         task: the study's data and costs.
         storage: its database.
-        tell: receives the progress.
+        notify: receives the progress.
         number: of this worker among those of the run; their samplers draw differently.
     """
 
-    def __init__(self, task: Task, storage: RDBStorage, tell: Listener, number: int = 0) -> None:
-        self.task, self.storage, self.tell = task, storage, tell
+    def __init__(self, task: Task, storage: RDBStorage, notify: Listener, number: int = 0) -> None:
+        self.task, self.storage, self.notify = task, storage, notify
         self.store = artifact_store(storage.url)
         self.number = number
-        self.study = open_study(storage, task.definition)
-        self.study.pruner = make_pruner(task.definition)
-        make_sampler(task.definition, self._space().dimensions(), seed=0)  # a sampler that cannot be had, told at once
-        self._check_screening()
+        check_search(task.definition, self._space())
         self._failures: list[str] = []
-        self._current: int | None = None
+        self._begun: list[int] = []
+        self._ended: TrialEnded | None = None
+
+    @cached_property
+    def study(self) -> optuna.Study:
+        """The study; created where it is missing."""
+        return open_study(
+            self.storage,
+            self.task.definition,
+            pruner=make_pruner(self.task.definition),
+            told=lambda line: self.notify(Notice(line)),
+        )
 
     def baseline(self) -> nn.Module:
-        """The study's baseline; made now if no run has made it.
+        """The study's baseline; made now if no run has made it, and only then the study.
 
         Raises:
-            StudyError: if the baseline's file is gone.
+            StudyError: if the baseline's file is gone, or the baseline diverged.
             NetworkError: if its checkpoint does not fit.
         """
+        name = self.task.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-            path = Path(folder) / f"{self.study.study_name}-baseline.safetensors"
-            record = load_baseline(self.study, self.store, path)
+            path = Path(folder) / f"{name}-baseline.safetensors"
+            record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
             if record is None:
-                made = make_baseline(self.task, path, self.tell)
+                made = make_baseline(self.task, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
                 # Another process may have been faster; its baseline is the study's then.
                 record = load_baseline(self.study, self.store, path)
@@ -88,11 +104,13 @@ class Worker:
             else:
                 record = {**record, "source": "from an earlier run"}
             network = load_network(path, resolve_factory(self.task.definition.model.factory))
-        self.tell(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
+        self.notify(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
         return network
 
     def prepare(self, baseline: nn.Module) -> None:
         """Screens widths and queues the trials that a study begins with; once for a study, before any worker runs.
+
+        Several processes may do this at once: they share the candidates, and one of them queues.
 
         Args:
             baseline: the trained network.
@@ -100,11 +118,32 @@ class Worker:
         if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
-        found = screen(self.task, space, baseline, self.study, self.storage, self.tell)
-        for values in self._first_trials(space, found):
+        found = screen(self.task, space, baseline, self.study, self.storage, self.notify)
+        if not claim(self.study, QUEUEING) and self._others_queue():
+            return
+        recipes = known_recipes(space, self.task.definition.search.recipes)
+        dimensions = found.shares
+        if (reference := recipes.get(REFERENCE)) is not None:
+            equal = equal_widths(space) if found.starts else {}
+            self.study.enqueue_trial({**reference, **equal}, user_attrs={KNOWN: REFERENCE}, skip_if_exists=True)
+            dimensions = including(found.shares, equal)
+        elif REFERENCE in self.task.definition.search.recipes:
+            self.notify(
+                Notice(f"this space has no room for the known recipe {REFERENCE}: no trial is compared with it")
+            )
+        for values in _first_trials(recipes, found):
             self.study.enqueue_trial(values, skip_if_exists=True)
-        shares = {name: plain(dimension) for name, dimension in found.shares.items()}
+        shares = {name: plain(dimension) for name, dimension in dimensions.items()}
         self.study.set_user_attr(PREPARED, {"shares": shares, "starts": found.starts})
+
+    def _others_queue(self) -> bool:
+        """Waits for the process that queues the first trials; False if it is so late that it must have died."""
+        deadline = time.monotonic() + _QUEUEING_TIMEOUT
+        while PREPARED not in self.study.user_attrs:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
 
     def run(self, target: int, baseline: nn.Module) -> None:
         """Runs trials until `target` are finished or running anywhere.
@@ -118,29 +157,33 @@ class Worker:
         # A resumed study must not draw its first proposals again.
         entropy = [self.task.definition.study.seed, self.number, len(self.study.get_trials(deepcopy=False))]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        self.study.sampler = make_sampler(self.task.definition, space.dimensions(), seed)
-        while self._wanted(target):
-            self._current = None
-            try:
-                self.study.optimize(
-                    lambda trial: self._objective(trial, space, baseline), n_trials=1, catch=(BranchfoldError,)
-                )
-            except BaseException:
-                if self._current is not None:
-                    release_interrupted(self.study, self._current)
-                raise
-            if self.study._stop_flag:  # Optuna's grid asks to stop when it is through, which ends this one call alone
-                self.study.set_user_attr(EXHAUSTED, True)
+        self.study.sampler = self._noting(make_sampler(self.task.definition, space.dimensions(), seed))
+        while not is_exhausted(self.study) and trials_left(self.study, target):
+            self._run_next(space, baseline)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
 
-    def _check_screening(self) -> None:
-        definition = self.task.definition
-        if definition.search.sampler == "grid" and definition.screening.candidates and self._space().searches_widths:
-            raise StudyError(
-                'search.sampler = "grid" cannot be screened: screening searches widths between the steps; '
-                "set screening.candidates = 0"
+    def _run_next(self, space: SearchSpace, baseline: nn.Module) -> None:
+        self._ended = None
+        with releasing(self.study) as self._begun:
+            self.study.optimize(
+                lambda trial: self._objective(trial, space, baseline), n_trials=1, catch=(BranchfoldError,)
             )
+        if was_stopped(self.study):  # Optuna's grid asks to stop when it is through, which ends this one call alone
+            self.study.set_user_attr(EXHAUSTED, True)
+        if self._ended is not None:  # told only now that the database counts the trial
+            self.notify(placed(self._ended, self.study, self.task.definition))
+
+    def _noting(self, sampler: BaseSampler) -> BaseSampler:
+        """The sampler, which notes the number of each trial before it proposes anything: that may take long."""
+        begin = sampler.before_trial
+
+        def before_trial(study: optuna.Study, trial: FrozenTrial) -> None:
+            self._begun.append(trial.number)
+            begin(study, trial)
+
+        sampler.before_trial = before_trial  # type: ignore[method-assign]
+        return sampler
 
     def _space(self, baseline: nn.Module | None = None, shares: Mapping[str, Any] | None = None) -> SearchSpace:
         def errors() -> Mapping[str, Sequence[float]]:
@@ -160,24 +203,10 @@ class Worker:
     def _errors(self) -> dict[str, list[float]]:
         return {}
 
-    def _first_trials(self, space: SearchSpace, found: Screening) -> list[dict[str, Any]]:
-        """Known recipes, with the best widths if there are any, then the other best widths."""
-        best: Mapping[str, Any] = found.starts[0] if found.starts else {}
-        recipes = known_recipes(space, self.task.definition.search.recipes)
-        first = [{**values, **best} for values in recipes.values()]
-        return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]
-
-    def _wanted(self, target: int) -> bool:
-        counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        if is_exhausted(self.study):
-            return False
-        return len(self.study.get_trials(deepcopy=False, states=counted)) < target
-
     def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
-        self._current = trial.number
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
-        hear = Recorder(trial, self.task.definition, self.tell)
+        recorder = Recorder(trial, self.task.definition, self.notify)
         try:
             recipe = space.propose(trial)
             ended = ended._replace(shape=recipe.shape)
@@ -185,46 +214,51 @@ class Worker:
                 ended = ended._replace(note=f"same as trial {other.number}")
                 values, measured = repeat_result(trial, other, self.task.definition), measurement_of(other)
             else:
-                values, measured = self._run(trial, recipe, baseline, hear)
+                values, measured = self._run(trial, recipe, baseline, recorder)
         except (optuna.TrialPruned, Diverged) as stop:
             self._failures.clear()
-            self._end(trial, hear, ended._replace(state="pruned", note=ended.note or str(stop)), started)
+            self._end(trial, recorder, ended._replace(state="pruned", note=ended.note or str(stop)), started)
             raise optuna.TrialPruned(str(stop)) from stop
         except BranchfoldError as error:
             self._failures.append(str(error))
-            self._end(trial, hear, ended._replace(state="fail", note=str(error)), started)
+            self._end(trial, recorder, ended._replace(state="fail", note=str(error)), started)
             raise
         self._failures.clear()
         assert measured is not None
-        self.tell(
-            ended._replace(
-                accuracy=measured.accuracy,
-                macs_share=measured.macs_share,
-                parameters_share=measured.parameters_share,
-                seconds=time.monotonic() - started,
-                within=meets_budget(measured, self.task.definition),
-            )
+        self._ended = ended._replace(
+            accuracy=measured.accuracy,
+            macs_share=measured.macs_share,
+            parameters_share=measured.parameters_share,
+            seconds=time.monotonic() - started,
+            within=meets_budget(measured, self.task.definition),
         )
         return values
 
-    def _end(self, trial: optuna.Trial, hear: Recorder, ended: TrialEnded, started: float) -> None:
-        """Keeps and tells how a trial ended that did not complete."""
-        kept: dict[str, Any] = {HISTORY: hear.history} if hear.history else {}
+    def _end(self, trial: optuna.Trial, recorder: Recorder, ended: TrialEnded, started: float) -> None:
+        """Keeps how a trial ended that did not complete."""
+        kept: dict[str, Any] = {HISTORY: recorder.history} if recorder.history else {}
         if ended.note:
             kept["note"] = ended.note
         if kept:
             set_user_attrs(trial, kept)
-        self.tell(ended._replace(seconds=time.monotonic() - started))
+        self._ended = ended._replace(seconds=time.monotonic() - started)
 
     def _run(
-        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, hear: Recorder
+        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, recorder: Recorder
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.task.definition
         seed = definition.study.seed + trial.number
         record_recipe(trial, recipe, seed)
         share = self.task.costs.cost(recipe.widths).macs / self.task.costs.full.macs
-        self.tell(TrialStarted(trial.number, recipe.shape, share))
-        result = run_trial(recipe, baseline, self.task, seed=seed, hear=hear)
+        self.notify(TrialStarted(trial.number, recipe.shape, share))
+        result = run_trial(recipe, baseline, self.task, seed=seed, on_report=recorder)
         keep_result(trial, recipe, result, self.task, self.storage)
         values = (float(getattr(result.measurement, name)) for name in definition.study.objectives)
         return tuple(values), result.measurement
+
+
+def _first_trials(recipes: Mapping[str, Mapping[str, Any]], found: Screening) -> list[dict[str, Any]]:
+    """Known recipes, with the best widths if there are any, then the other best widths."""
+    best: Mapping[str, Any] = found.starts[0] if found.starts else {}
+    first = [{**values, **best} for values in recipes.values()]
+    return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from optuna.trial import FixedTrial
+
 from ...studies.definition.dimensions import Choices, Dimension, Fixed, Range
 from .proposal import SearchSpace
 
+# The one that a search begins with and must not lose to: at equal shares it is always tried, and always a finalist.
+REFERENCE = "fold-at-once"
 # What a recipe cannot do without; a space without room for it leaves the recipe out.
 _ESSENTIAL = ("schedule.shape", "blending.mode")
 
@@ -62,6 +66,18 @@ def uniform_shares(space: SearchSpace) -> dict[str, Any]:
     alike = dict.fromkeys(dimensions, _middle(keep.range))
     level = {"keep.threshold": _middle(keep.threshold), "keep.strength": 0.0, "keep.tilt": 0.0}
     return _placed({**alike, **level}, dimensions)
+
+
+def equal_widths(space: SearchSpace) -> dict[str, Any]:
+    """`uniform_shares` as they mean the same widths where the shares' ranges are those that screening left.
+
+    With a parameter for each group that is the shares which remain after scaling to the budget, as it is for
+    screening's own starts.
+    """
+    shares = uniform_shares(space)
+    if not shares or space.table.keep.per != "layer":
+        return shares
+    return dict(space.shares_of(space.propose_widths(FixedTrial(shares))))
 
 
 def fits(value: Any, dimension: Dimension) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.trial import BaseTrial
 
 from ...models.channels.groups import ChannelGroup
 from ...models.cost import CostModel
@@ -74,7 +75,7 @@ class SearchSpace:
             zero_loss=float(suggest(trial, "blending.zero_loss", blending.zero_loss)) if fades else 0.0,
         )
 
-    def propose_widths(self, trial: optuna.Trial) -> dict[str, int]:
+    def propose_widths(self, trial: BaseTrial) -> dict[str, int]:
         """The channels that stay in every group that can be narrowed, within the budget.
 
         Raises:
@@ -221,7 +222,7 @@ class SearchSpace:
         return Training(**values)
 
 
-def suggest(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
+def suggest(trial: BaseTrial, name: str, dimension: Dimension) -> Any:
     """One parameter's value; a fixed one is no parameter of Optuna's."""
     if isinstance(dimension, Fixed):
         return dimension.value

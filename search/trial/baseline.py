@@ -1,5 +1,6 @@
 """The network that a study prunes: trained once, or read from a checkpoint."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,19 +8,23 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
+from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, save_network
+from ...models.layers.modes import evaluating
 from ...models.weights import fill, read_weights
 from ...studies.definition.reading import Definition
-from ..events import BaselineEpoch, Listener
+from ...studies.statistics import wilson
+from ..events import BaselineEpoch, BaselineStarted, Listener
 from ..training.classifier import Classifier, fit
 from .measurement import accuracy_of
 from .task import Task, new_network
 
 
-def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
+def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its checkpoint, writes it to `path`, and returns what is to be known of it.
 
     Raises:
+        StudyError: if it diverged, or training left one class for all examples.
         NetworkError: if the checkpoint is missing, damaged, or of another network.
     """
     table = task.definition.baseline
@@ -27,9 +32,12 @@ def make_baseline(task: Task, path: Path, tell: Listener) -> dict[str, Any]:
         network = from_checkpoint(task.definition, table.checkpoint)
     else:
         network = new_network(task.definition)
-        train(network, task, tell)
+        assert table.epochs is not None
+        notify(BaselineStarted(table.epochs))
+        train(network, task, notify)
+    check_alive(network, task)
     accuracy = accuracy_of(network, task.validation_batches())
-    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}))
+    save_network(network, path, describe(task, {}, accuracy, {"baseline": True}, chosen=False))
     return {
         "accuracy": accuracy,
         "examples": len(task.data.validation),
@@ -50,18 +58,59 @@ def from_checkpoint(definition: Definition, path: str) -> nn.Module:
     return network
 
 
-def train(network: nn.Module, task: Task, tell: Listener) -> None:
+def check_alive(network: nn.Module, task: Task) -> None:
+    """Checks that there is something to prune: without it every trial is worthless, and that shows long after.
+
+    A network of low accuracy passes: where classes are of unequal size it may be below always the same answer. So does
+    a checkpoint that gives one, since it may be what the user means to begin with.
+
+    Raises:
+        StudyError: if outputs on the validation split are not finite, or training left one class for all examples.
+    """
+    table, classes = task.definition.baseline, set()
+    trained = table.checkpoint is None
+    device = next(network.parameters()).device
+    with evaluating(network):
+        for images, _ in task.validation_batches():
+            outputs = network(images.to(device))
+            if not bool(outputs.isfinite().all()):
+                raise StudyError(
+                    f"the trained baseline's outputs are not finite; lower baseline.lr = {table.lr:g}"
+                    if trained
+                    else f"the outputs of checkpoint {table.checkpoint!r} are not finite; give another one"
+                )
+            classes.update(outputs.argmax(1).tolist())
+    if trained and len(classes) == 1 and len(task.data.validation.labels.unique()) > 1:
+        raise StudyError(
+            f"the trained baseline gives all {len(task.data.validation)} validation examples the same class; "
+            f"lower baseline.lr = {table.lr:g} or raise baseline.epochs"
+        )
+
+
+def train(network: nn.Module, task: Task, notify: Listener) -> None:
     """Trains the full network as the definition's `[baseline]` says."""
     table, seed = task.definition.baseline, task.definition.study.seed
     assert table.epochs is not None
     torch.manual_seed(seed)
     batches = task.training_batches(table.batch_size, seed=seed)
     module = Classifier(network, lr=table.lr, weight_decay=table.weight_decay, total_steps=table.epochs * len(batches))
-    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, tell)])
+    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, notify)])
 
 
-def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any]) -> NetworkDescription:
-    """The description of a network of this study, with its validation accuracy."""
+def describe(
+    task: Task, widths: dict[str, int], accuracy: float, origin: dict[str, Any], *, chosen: bool = True
+) -> NetworkDescription:
+    """The description of a network of this study, with its validation accuracy.
+
+    Args:
+        task: the study's.
+        widths: group → channels.
+        accuracy: on the validation split.
+        origin: where in the study it comes from.
+        chosen: whether the validation split chooses among such networks: without, the accuracy has its interval.
+    """
+    examples = len(task.data.validation)
+    interval = {} if chosen else {"interval": list(wilson(accuracy, examples))}
     full = {group.name: group.width for group in task.costs.groups}
     return NetworkDescription(
         factory=task.definition.model.factory,
@@ -73,7 +122,8 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
             {
                 "split": "validation",
                 "accuracy": accuracy,
-                "examples": len(task.data.validation),
+                "examples": examples,
+                **interval,
                 "seed": task.definition.study.seed,
             }
         ],
@@ -82,10 +132,16 @@ def describe(task: Task, widths: dict[str, int], accuracy: float, origin: dict[s
 
 
 class _Report(pl.Callback):
-    def __init__(self, task: Task, epochs: int, tell: Listener) -> None:
-        self.task, self.epochs, self.tell = task, epochs, tell
+    def __init__(self, task: Task, epochs: int, notify: Listener) -> None:
+        self.task, self.epochs, self.notify = task, epochs, notify
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
+        if not math.isfinite(pl_module.mean_loss):
+            lr = self.task.definition.baseline.lr
+            raise StudyError(
+                f"the baseline diverged in epoch {trainer.current_epoch + 1}: its training loss is "
+                f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
+            )
         accuracy = accuracy_of(pl_module.network, self.task.validation_batches())
-        self.tell(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))
+        self.notify(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, accuracy))

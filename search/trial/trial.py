@@ -24,14 +24,14 @@ from ..training.classifier import fit
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from .baseline import describe
-from .measurement import accuracy_of, latency_of, loss_of
+from .latency import compare_latency
+from .measurement import accuracy_of, loss_of, right_of
 from .task import Task
 
 # Folded and branched at α = 0 differ by rounding alone, in float64.
 FOLDING_TOLERANCE = 1e-9
 # On so many examples they are compared.
 _COMPARED = 32
-_LATENCY_SECONDS = 0.1
 
 
 class Diverged(BranchfoldError):  # noqa: N818  what happened to a trial
@@ -63,7 +63,7 @@ class Report:
         return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
 
 
-Hear = Callable[[Report], None]
+OnReport = Callable[[Report], None]
 
 
 @dataclass
@@ -73,6 +73,7 @@ class TrialResult:
     Attributes:
         network: folded, with its BatchNorm statistics recomputed.
         measurement: on the validation split.
+        right: (N,) whether each of its examples was classified correctly.
         compute: spent, in epochs of the baseline's training.
         folding_error: largest relative difference between folded and branched at α = 0, in float64.
         reports: of all milestones.
@@ -80,12 +81,13 @@ class TrialResult:
 
     network: nn.Module
     measurement: Measurement
+    right: Tensor
     compute: float
     folding_error: float = 0.0
     reports: list[Report] = field(default_factory=list)
 
 
-def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hear: Hear) -> TrialResult:
+def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_report: OnReport) -> TrialResult:
     """Runs one recipe.
 
     Args:
@@ -93,7 +95,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
         baseline: the trained network; it is not changed.
         task: the study's data and costs.
         seed: of everything random in the trial.
-        hear: told at every milestone, the last one after the last step; may end the trial by raising.
+        on_report: told at every milestone, the last one after the last step; may end the trial by raising.
 
     Raises:
         Diverged: if the training loss is no longer a number.
@@ -105,8 +107,8 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
     batches = task.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
     meter = task.meter()
     check = _FoldCheck(task.calibration_batches[0][0][:_COMPARED])
-    milestones = _Milestones(task, meter, hear)
-    milestones.tell(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
+    milestones = _Milestones(task, meter, on_report)
+    milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
     module = BranchTraining(
         start.train(),
         recipe,
@@ -125,8 +127,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, hea
         precision=recipe.training.precision,
     )
     network = delivered(module.network.cpu(), task)
-    measurement = measure(network, recipe.widths, baseline, task)
-    return TrialResult(network, measurement, meter.spent, check.error, milestones.told)
+    right = right_of(network, task.validation_batches())
+    measurement = measure(network, right, recipe.widths, baseline, task)
+    return TrialResult(network, measurement, right, meter.spent, check.error, milestones.reports)
 
 
 def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
@@ -150,19 +153,31 @@ def delivered(network: nn.Module, task: Task) -> nn.Module:
     return folded.eval()
 
 
-def measure(network: nn.Module, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
-    """Validation accuracy, cost and latency of a folded network."""
+def measure(network: nn.Module, right: Tensor, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
+    """Validation accuracy, cost and latency of a folded network.
+
+    Args:
+        network: folded.
+        right: (N,) whether it has each validation example right.
+        widths: its groups' channels.
+        baseline: that its latency is compared with.
+        task: the study's data and costs.
+    """
     cost, full = task.costs.cost(widths), task.costs.full
     example = torch.zeros(1, *task.data.input_shape)
-    latency = latency_of(network, example, _LATENCY_SECONDS)
+    latency = compare_latency(network, baseline, example, limit=task.definition.study.budget.latency)
     return Measurement(
-        accuracy=accuracy_of(network, task.validation_batches()),
+        accuracy=int(right.sum()) / len(right),
         macs=cost.macs,
         macs_share=cost.macs / full.macs,
         parameters=cost.parameters,
         parameters_share=cost.parameters / full.parameters,
-        latency=1000 * latency,
-        latency_share=latency / latency_of(baseline, example, _LATENCY_SECONDS),
+        latency=latency.milliseconds,
+        latency_share=latency.share,
+        latency_spread=latency.spread,
+        latency_unsure=latency.unsure,
+        latency_threads=latency.threads,
+        latency_batch=latency.batch,
     )
 
 
@@ -201,24 +216,24 @@ class _FoldCheck:
 class _Milestones:
     """Reports when the trial has come another share of its way."""
 
-    def __init__(self, task: Task, meter: Meter, hear: Hear) -> None:
-        self.task, self.meter, self.hear = task, meter, hear
+    def __init__(self, task: Task, meter: Meter, on_report: OnReport) -> None:
+        self.task, self.meter, self.on_report = task, meter, on_report
         self.total = task.definition.trial.reports
-        self.told: list[Report] = []
+        self.reports: list[Report] = []
 
     def passed(self, module: BranchTraining) -> None:
         """Reports if the module has passed the next milestone; of several at once the last."""
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
-        if number > self.told[-1].number:
-            self.tell(module.network, module.alpha, module.take_loss(), number)
+        if number > self.reports[-1].number:
+            self.report(module.network, module.alpha, module.take_loss(), number)
 
-    def tell(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
+    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
         validation = self.task.validation_batches()
         folded_accuracy = accuracy_of(delivered(network, self.task), validation)
         accuracy = accuracy_of(network, validation) if alpha > 0 else folded_accuracy
         report = Report(number, self.meter.spent, alpha, accuracy, folded_accuracy, loss)
-        self.told.append(report)
-        self.hear(report)
+        self.reports.append(report)
+        self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):
             raise Diverged(f"the training diverged: its loss is {loss}; a smaller learning rate may help")

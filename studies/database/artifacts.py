@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
@@ -15,6 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from ...errors import StudyError
+from ...files import whole_file
 from .addresses import database_file, is_sqlite, parse_url
 
 NETWORK = "network"
@@ -28,7 +30,43 @@ def artifact_folder(url: str) -> Path:
     return folder / "artifacts"
 
 
-def artifact_store(url: str) -> FileSystemArtifactStore:
+class NetworkStore(FileSystemArtifactStore):
+    """A folder of artifacts, each of them whole and on the disk before it has its name."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        with whole_file(self.folder / artifact_id) as draft, draft.open("wb") as file:
+            shutil.copyfileobj(content_body, file)
+
+
+class _Placing(NetworkStore):
+    """The store while it takes a file that lies in its folder under another name: Optuna lists before it writes."""
+
+    def __init__(self, folder: Path, draft: str) -> None:
+        super().__init__(folder)
+        self.draft = folder / draft
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        self.draft.replace(self.folder / artifact_id)
+
+
+def check_artifact_folder(url: str) -> None:
+    """Checks, and makes nothing, that networks can be kept where a storage's artifacts lie; no folder is fine.
+
+    Raises:
+        StudyError: If what lies there is no folder, or may not be written.
+    """
+    folder = artifact_folder(url)
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"{folder}, where the study's networks are to be kept, is no folder; move it away")
+    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+        raise StudyError(f"{folder}, where the study's networks are to be kept, may not be written")
+
+
+def artifact_store(url: str) -> NetworkStore:
     """Returns the store of a storage's artifacts and creates its folder.
 
     Raises:
@@ -39,30 +77,40 @@ def artifact_store(url: str) -> FileSystemArtifactStore:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot create the folder of the study's networks {folder}: {error.strerror}") from error
-    return FileSystemArtifactStore(folder)
+    return NetworkStore(folder)
 
 
 def attach_network(
-    trial_or_study: optuna.Trial | optuna.Study, storage: BaseStorage, store: FileSystemArtifactStore, path: Path
+    trial_or_study: optuna.Trial | optuna.Study, storage: BaseStorage, store: NetworkStore, path: Path
 ) -> str:
     """Copies a checkpoint into the store, records it with the trial or study, and returns its artifact id.
 
-    The record is written last: a process that dies on the way leaves a trial without a network, never half a one.
+    The copy is whole and on the disk before Optuna lists it, and the record is written last: a process that dies on the
+    way, or a full disk, leaves a trial without a network, never half a one.
 
     Raises:
         StudyError: If the file cannot be copied, for example because the disk is full.
     """
+    draft = f".{uuid.uuid4().hex}"
     try:
+        with path.open("rb") as network:
+            store.write(draft, network)
         artifact = upload_artifact(
-            study_or_trial=trial_or_study, file_path=str(path), artifact_store=store, storage=storage
+            study_or_trial=trial_or_study,
+            file_path=str(path),
+            artifact_store=_Placing(store.folder, draft),
+            storage=storage,
         )
     except OSError as error:
         raise StudyError(f"cannot keep the network {path} with its study: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            (store.folder / draft).unlink(missing_ok=True)
     trial_or_study.set_user_attr(NETWORK, artifact)
     return artifact
 
 
-def fetch_network(study: optuna.Study, trial: FrozenTrial, store: FileSystemArtifactStore, destination: Path) -> Path:
+def fetch_network(study: optuna.Study, trial: FrozenTrial, store: NetworkStore, destination: Path) -> Path:
     """Copies the trial's checkpoint to `destination`, replacing what is there, and returns that path.
 
     Raises:
@@ -81,7 +129,7 @@ def fetch_network(study: optuna.Study, trial: FrozenTrial, store: FileSystemArti
 def save_baseline(
     study: optuna.Study,
     storage: BaseStorage,
-    store: FileSystemArtifactStore,
+    store: NetworkStore,
     path: Path,
     record: dict[str, Any],
 ) -> dict[str, Any]:
@@ -104,7 +152,7 @@ def save_baseline(
     return dict(study.user_attrs[BASELINE])
 
 
-def load_baseline(study: optuna.Study, store: FileSystemArtifactStore, destination: Path) -> dict[str, Any] | None:
+def load_baseline(study: optuna.Study, store: NetworkStore, destination: Path) -> dict[str, Any] | None:
     """Copies the baseline's checkpoint to `destination` and returns its record; None if there is no baseline yet.
 
     Raises:
@@ -116,14 +164,10 @@ def load_baseline(study: optuna.Study, store: FileSystemArtifactStore, destinati
     return record
 
 
-def _copy(artifact: str, store: FileSystemArtifactStore, destination: Path, what: str) -> Path:
-    draft = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}")
+def _copy(artifact: str, store: NetworkStore, destination: Path, what: str) -> Path:
     try:
-        with store.open_reader(artifact) as reader:
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as writer:
-                shutil.copyfileobj(reader, writer)
-        draft.replace(destination)
+        with store.open_reader(artifact) as reader, whole_file(destination) as draft, draft.open("wb") as file:
+            shutil.copyfileobj(reader, file)
     except ArtifactNotFound:
         raise StudyError(
             f"{what} is missing: no artifact {artifact}; put the folder `artifacts` back beside the database, "
@@ -131,7 +175,4 @@ def _copy(artifact: str, store: FileSystemArtifactStore, destination: Path, what
         ) from None
     except OSError as error:
         raise StudyError(f"cannot write {destination}: {error.strerror}; choose another place") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
     return destination

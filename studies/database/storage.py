@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
 import uuid
 import warnings
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.storages import BaseStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
-from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL, make_url
 
 from ...errors import StudyError, nearest
-from ..definition.reading import Definition, describe_difference, parse_definition
+from ..definition.earlier import completed
+from ..definition.reading import Definition, describe_difference, parse_definition, stored_fingerprint
 from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
+from .attributes import DEFINITION, FINGERPRINT, IDENTITY
+from .companions import delete_left_behind
+from .optuna_internals import QueueStorage, as_format_string
 
 # Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
 LOCK_TIMEOUT = 60
@@ -33,9 +36,6 @@ GRACE_PERIOD = 45
 RETRIES = 2
 # How long the one who finds a study without a definition waits for its creator to write it.
 CREATION_TIMEOUT = 10
-
-DEFINITION = "definition"
-FINGERPRINT = "fingerprint"
 
 
 class StudyConnection(sqlite3.Connection):
@@ -86,8 +86,16 @@ def open_study(
     *,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> optuna.Study:
     """Returns the definition's study, created or resumed; several processes may call this at once.
+
+    Args:
+        storage: Where it is kept.
+        definition: Of the study.
+        sampler: Of its trials.
+        pruner: Of its trials.
+        told: Receives a line about each companion that a deleted study of this name left and that is deleted too.
 
     Raises:
         StudyError: If the database has a study of this name with another definition.
@@ -112,9 +120,18 @@ def open_study(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         study.set_metric_names(list(objectives))
+    for line in delete_left_behind(storage, name):
+        if told is not None:
+            told(line)
+    study.set_user_attr(IDENTITY, uuid.uuid4().hex)
     study.set_user_attr(DEFINITION, definition.to_dict())
     study.set_user_attr(FINGERPRINT, definition.fingerprint())  # last: it marks the study as complete
     return study
+
+
+def has_study(storage: RDBStorage, name: str) -> bool:
+    """Returns whether the storage has a study of this name."""
+    return name in optuna.get_all_study_names(storage)
 
 
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:
@@ -143,31 +160,7 @@ def stored_definition(study: optuna.Study) -> Definition:
     tables = study.user_attrs.get(DEFINITION)
     if tables is None:
         raise StudyError(f"study {study.study_name!r} holds no definition: it was not made by `branchfold run`")
-    return parse_definition(tables, f"stored definition of study {study.study_name}")
-
-
-def engine_of(storage: BaseStorage) -> Engine | None:
-    """Returns the engine behind a study's storage; None if it is no database."""
-    backend = getattr(storage, "_backend", storage)  # a study wraps its database in a cache
-    return backend.engine if isinstance(backend, RDBStorage) else None
-
-
-def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
-    """Writes user attributes of a running trial in one transaction: all of them or none.
-
-    Optuna's own `set_user_attr` commits each, which takes longer than all else that is recorded of a trial.
-    """
-    engine = engine_of(trial.storage)
-    if engine is None:
-        for key, value in values.items():
-            trial.set_user_attr(key, value)
-        return
-    rows = [{"trial": trial._trial_id, "key": key, "value": json.dumps(value)} for key, value in values.items()]
-    with engine.begin() as connection:
-        connection.execute(text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"), rows)
-        connection.execute(
-            text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)"), rows
-        )
+    return parse_definition(completed(tables), f"stored definition of study {study.study_name}")
 
 
 def _connect(address: URL, *, create: bool) -> RDBStorage:
@@ -178,9 +171,8 @@ def _connect(address: URL, *, create: bool) -> RDBStorage:
         warnings.simplefilter("ignore", ExperimentalWarning)
         retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
         try:
-            return RDBStorage(
-                # Optuna fills the URL in as a format string, and SQLAlchemy 2.0 leaves braces unquoted.
-                address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+            return QueueStorage(
+                as_format_string(address.render_as_string(hide_password=False)),
                 engine_kwargs=options,
                 heartbeat_interval=HEARTBEAT_INTERVAL,
                 grace_period=GRACE_PERIOD,
@@ -241,7 +233,8 @@ def _await_definition(study: optuna.Study) -> bool:
 
 
 def _check_same(study: optuna.Study, definition: Definition) -> None:
-    difference = describe_difference(study.user_attrs[FINGERPRINT], definition.fingerprint())
+    stored = stored_fingerprint(study.user_attrs[FINGERPRINT], f"stored definition of study {study.study_name}")
+    difference = describe_difference(stored, definition.fingerprint())
     if difference:
         name = study.study_name
         raise StudyError(

@@ -1,35 +1,41 @@
-"""What a study knows of its trials: measurements recorded, the best one, a table, interrupted ones queued again."""
+"""What a study knows of its trials: measurements recorded, the best one, interrupted ones queued again."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import text
 
 from ...errors import StudyError
 from ..definition.keys import Budget
 from ..definition.reading import Definition
 from .companions import check_trained
-from .storage import GRACE_PERIOD, engine_of
+from .optuna_internals import set_dashboard_constraints, with_stale_heartbeat, without_heartbeat
+from .storage import GRACE_PERIOD
 
 # Widths are whole channels: a network meets its budget within 1 %.
 BUDGET_TOLERANCE = 0.01
 RECIPE = "recipe"
 HISTORY = "history"
+# The known recipe that a trial is, at equal shares.
+KNOWN = "known"
 
 
 class Measurement(NamedTuple):
     """What was measured of a folded network; each field is a user attribute of its trial.
 
+    Fields with a default were added later: a trial that was recorded without them is measured all the same.
+
     `accuracy` is the validation accuracy in [0, 1], the shares are those of the baseline's cost; `latency` is in
-    milliseconds for one example on one thread, and its share of the baseline's, timed beside it.
+    milliseconds for `latency_batch` examples on `latency_threads` threads, and its share the median of its ratios to
+    the baseline's, timed in turn. `latency_spread` is their interquartile range, and `latency_unsure` says that this
+    is larger than what was to be told apart.
     """
 
     accuracy: float
@@ -39,48 +45,37 @@ class Measurement(NamedTuple):
     parameters_share: float
     latency: float
     latency_share: float
-
-
-class TrialRow(NamedTuple):
-    """One line of `branchfold show`; None is not known (yet).
-
-    `accuracy` is the folded network's or, where the trial did not reach that, the last one reported at α = 0;
-    `compute` what its training cost so far, in epochs of the baseline's.
-    """
-
-    number: int
-    state: str
-    accuracy: float | None
-    macs_share: float | None
-    parameters_share: float | None
-    latency_share: float | None
-    shape: str | None
-    reports: int
-    compute: float | None
-    seconds: float | None
+    latency_spread: float | None = None
+    latency_unsure: bool = False
+    latency_threads: int = 1
+    latency_batch: int = 1
 
 
 def set_constraints(trial: optuna.Trial, measurement: Measurement, definition: Definition) -> None:
     """Tells Optuna by how much a measured network is over its latency budget; 0 or less is feasible.
 
-    The other budgets are met by construction.
+    One whose latency is unsure is over it by as much as it spreads. The other budgets are met by construction.
     """
     limit = definition.study.budget.latency
     if limit is None:
         return
     excess = measurement.latency_share - limit
+    if measurement.latency_unsure:
+        excess = max(excess, measurement.latency_spread or 0.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         trial.set_constraint("latency", excess)
-    # optuna-dashboard reads this older form only.
-    trial.storage.set_trial_system_attr(trial._trial_id, "constraints", [excess])
+    set_dashboard_constraints(trial, [excess])
 
 
 def measurement_of(trial: FrozenTrial) -> Measurement | None:
     """Returns the trial's measurement, or None if it was not measured."""
-    if any(field not in trial.user_attrs for field in Measurement._fields):
+    found: dict[str, Any] = {
+        field: trial.user_attrs[field] for field in Measurement._fields if field in trial.user_attrs
+    }
+    if any(field not in found and field not in Measurement._field_defaults for field in Measurement._fields):
         return None
-    return Measurement(**{field: trial.user_attrs[field] for field in Measurement._fields})
+    return Measurement(**found)
 
 
 def schedule_name(trial: FrozenTrial) -> str | None:
@@ -95,8 +90,10 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def meets_budget(measurement: Measurement, definition: Definition) -> bool:
-    """Whether a network costs no more than the study's budget, within `BUDGET_TOLERANCE`."""
+    """Whether a network costs no more than the study's budget, within `BUDGET_TOLERANCE`; no if that is unsure."""
     budget = definition.study.budget
+    if budget.latency is not None and measurement.latency_unsure:
+        return False
     limits = ((name, limit) for name, limit in budget.model_dump().items() if limit is not None)
     return all(getattr(measurement, f"{name}_share") <= limit * (1 + BUDGET_TOLERANCE) for name, limit in limits)
 
@@ -115,30 +112,40 @@ def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
     return trials[number]
 
 
-def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
-    """Returns the completed trial of the highest accuracy within the budget; of equal ones, the cheapest.
+def ranked_trials(study: optuna.Study, definition: Definition) -> list[tuple[FrozenTrial, Measurement]]:
+    """Returns the completed trials within the budget, the highest accuracy first; of equal ones, the cheapest first.
 
-    Cheap is by the study's other objectives, then by MACs: with several objectives the trial is on their front.
+    Cheap is by the study's other objectives, then by MACs: with several objectives the first is on their front.
+    """
+    costs = [*(objective for objective in definition.study.objectives if objective != "accuracy"), "macs"]
+    within = [pair for pair in _measured(study) if meets_budget(pair[1], definition)]
+    return sorted(within, key=lambda pair: (-pair[1].accuracy, *(getattr(pair[1], cost) for cost in costs)))
+
+
+def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
+    """Returns the first of `ranked_trials`.
 
     Raises:
         StudyError: If no trial has completed, or none that did is within the budget.
     """
     check_trained(study)
+    if ranked := ranked_trials(study, definition):
+        return ranked[0][0]
     name = study.study_name
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    measured = [(trial, result) for trial in complete if (result := measurement_of(trial)) is not None]
-    if not measured:
+    if not (measured := _measured(study)):
         raise StudyError(f"study {name!r} has no finished trial yet{_counts(study)}; run `branchfold run {name}`")
-    within = [pair for pair in measured if meets_budget(pair[1], definition)]
-    if not within:
-        trial, result = min(measured, key=lambda pair: pair[1].macs_share)
-        shares = ", ".join(f"{name} {getattr(result, f'{name}_share'):.3f}" for name in Budget.model_fields)
-        raise StudyError(
-            f"no trial of {name!r} meets its budget ({_limits(definition)}): the smallest, trial {trial.number}, has "
-            f"{shares}; run more trials with `branchfold run {name} --trials N`"
-        )
-    costs = [*(objective for objective in definition.study.objectives if objective != "accuracy"), "macs"]
-    return max(within, key=lambda pair: (pair[1].accuracy, *(-getattr(pair[1], cost) for cost in costs)))[0]
+    trial, result = min(measured, key=lambda pair: pair[1].macs_share)
+    shares = ", ".join(f"{name} {getattr(result, f'{name}_share'):.3f}" for name in Budget.model_fields)
+    unsure = ", unsure" if result.latency_unsure and definition.study.budget.latency is not None else ""
+    raise StudyError(
+        f"no trial of {name!r} meets its budget ({_limits(definition)}): the smallest, trial {trial.number}, has "
+        f"{shares}{unsure}; run more trials with `branchfold run {name} --trials N`"
+    )
+
+
+def _measured(study: optuna.Study) -> list[tuple[FrozenTrial, Measurement]]:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [(trial, result) for trial in complete if (result := measurement_of(trial)) is not None]
 
 
 def release_interrupted(study: optuna.Study, trial_number: int) -> bool:
@@ -158,9 +165,12 @@ def release_interrupted(study: optuna.Study, trial_number: int) -> bool:
         return False
     waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     queued = [other.system_attrs.get("fixed_params", other.params) for other in waiting]
-    if not trial.params or trial.params in queued:
+    # A trial from the queue may have been interrupted before it took all that was queued.
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    if not params or params in queued:
         return False
-    study.enqueue_trial(trial.params, user_attrs={"repeats": trial_number})
+    known = {KNOWN: trial.user_attrs[KNOWN]} if KNOWN in trial.user_attrs else {}
+    study.enqueue_trial(params, user_attrs={"repeats": trial_number, **known})
     return True
 
 
@@ -172,43 +182,25 @@ def end_abandoned(study: optuna.Study) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)
+    for trial in _never_beat(study):
+        release_interrupted(study, trial.number)
+
+
+def living_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the running trials whose process lives, as far as their heartbeats tell; nothing is changed."""
+    dead = {trial.number for trial in (*with_stale_heartbeat(study), *_never_beat(study))}
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    engine = engine_of(study._storage)
-    if not running or engine is None:
-        return
-    with engine.connect() as connection:
-        beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
-    for trial in running:
-        started = trial.datetime_start
-        age = (datetime.now() - started).total_seconds() if started is not None else 0.0
-        if trial._trial_id not in beating and age > GRACE_PERIOD:
-            release_interrupted(study, trial.number)
+    return [trial for trial in running if trial.number not in dead]
 
 
-def trial_rows(study: optuna.Study) -> list[TrialRow]:
-    """Returns one row for each trial, in the order of their numbers."""
-    return [_row(trial) for trial in study.get_trials(deepcopy=False)]
-
-
-def _row(trial: FrozenTrial) -> TrialRow:
-    attributes = trial.user_attrs
-    # With several objectives nothing is reported to Optuna; the trial's own history is there in either case.
-    last = attributes.get(HISTORY, [{}])[-1]
-    reported = last.get("folded_accuracy")
-    if reported is None and trial.last_step is not None:
-        reported = trial.intermediate_values[trial.last_step]
-    return TrialRow(
-        number=trial.number,
-        state=trial.state.name.lower(),
-        accuracy=attributes.get("accuracy", reported),
-        macs_share=attributes.get("macs_share"),
-        parameters_share=attributes.get("parameters_share"),
-        latency_share=attributes.get("latency_share"),
-        shape=schedule_name(trial),
-        reports=last.get("number", trial.last_step) or 0,
-        compute=last.get("compute"),
-        seconds=trial.duration.total_seconds() if trial.duration is not None else None,
-    )
+def _never_beat(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the running trials that had time for a heartbeat and gave none."""
+    now, found = datetime.now(), []
+    for trial in without_heartbeat(study):
+        age = (now - trial.datetime_start).total_seconds() if trial.datetime_start is not None else 0.0
+        if age > GRACE_PERIOD:
+            found.append(trial)
+    return found
 
 
 def _counts(study: optuna.Study) -> str:

@@ -18,6 +18,9 @@ BatchSize = Annotated[int, Field(ge=2)]
 Rate = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0)]
 
+# The studies beside a study, called NAME-screening and NAME-refined.
+COMPANIONS = ("screening", "refined")
+
 # However little compute a trial has, the pruner hears of it this often.
 LEAST_REPORTS = 5
 
@@ -40,8 +43,8 @@ class Budget(Table):
 
 
 def _study_name(name: str) -> str:
-    # A companion, NAME-screening or NAME-refined, has its study's definition under its own, longer name.
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,100}(-screening|-refined)?", name):
+    # A companion has its study's definition under its own, longer name.
+    if not re.fullmatch(rf"[A-Za-z0-9._-]{{1,100}}(-({'|'.join(COMPANIONS)}))?", name):
         raise ValueError("must be 1 to 100 letters, digits, '-', '_' or '.'")
     return name
 
@@ -169,7 +172,9 @@ class ScreeningTable(Table):
 class SearchTable(Table):
     """`[search]`: Optuna's sampler and pruner; `startup_trials` are random before the sampler models.
 
-    `recipes` names the known recipes that are tried first, as far as the space has room for them.
+    `recipes` names the known recipes that are tried first, as far as the space has room for them. So many of the best
+    trials' recipes, the `finalists`, are trained again on new seeds before one is exported, and "fold-at-once" at equal
+    shares beside them; 1: none.
     """
 
     sampler: Annotated[str, AfterValidator(named(SAMPLERS))] = "tpe"
@@ -179,3 +184,4 @@ class SearchTable(Table):
         tuple[Annotated[str, AfterValidator(named(RECIPES))], ...],
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
     ] = tuple(RECIPES)
+    finalists: Count = 3

@@ -13,7 +13,9 @@ from typing import Any, Self
 from pydantic import PrivateAttr, ValidationError, model_validator
 
 from ...errors import StudyError, nearest
+from .earlier import completed
 from .keys import (
+    COMPANIONS,
     BaselineTable,
     DataTable,
     ModelTable,
@@ -29,8 +31,8 @@ from .spaces import Space
 
 # The package of the built-in definitions.
 _BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
-# What may change between two runs of one study: neither alters what a trial is.
-FREE_KEYS = (("study", "trials"), ("data", "root"))
+# What may change between two runs of one study: none alters what a trial is.
+FREE_KEYS = (("study", "trials"), ("data", "root"), ("search", "finalists"))
 # A baseline is trained or read, a trial's length is in epochs or in compute.
 ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
 
@@ -83,10 +85,14 @@ class Definition(Table):
         return {**tables, "search": {**search, "pruner": "none" if several else "median"}}
 
     @model_validator(mode="after")
-    def _no_pruner_for_several(self) -> Self:
-        if len(self.study.objectives) > 1 and self.search.pruner != "none":
-            pruner = self.search.pruner
+    def _several_objectives(self) -> Self:
+        if len(self.study.objectives) == 1:
+            return self
+        pruner, sampler = self.search.pruner, self.search.sampler
+        if pruner != "none":
             raise ValueError(f'search.pruner must be "none" with several objectives, but got {shown(pruner)}')
+        if sampler == "cma-es":
+            raise ValueError(f"search.sampler must take several objectives, which {shown(sampler)} does not")
         return self
 
     def mistake(self, key: str, line: str) -> StudyError:
@@ -110,7 +116,7 @@ class Definition(Table):
         """Returns, in JSON types, everything that decides the study's results: all but `FREE_KEYS`."""
         tables = self.to_dict()
         for table, key in FREE_KEYS:
-            del tables[table][key]
+            tables[table].pop(key, None)
         return tables
 
 
@@ -140,7 +146,9 @@ def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
         sources[".".join(path)] = f"--set {override}"
     if isinstance(data := tables.get("data"), dict):
         data.setdefault("root", placed(("data", "root"), DATA_ROOT, Path.cwd()))
-    return parse_definition(tables, label, sources)
+    definition = parse_definition(tables, label, sources)
+    _check_name(definition.study.name, sources.get("study.name", label))
+    return definition
 
 
 def parse_definition(
@@ -164,6 +172,19 @@ def parse_definition(
         raise StudyError(f"{origin.of(key)}: {line}") from None
     definition._origin = origin
     return definition
+
+
+def stored_fingerprint(tables: dict[str, Any], label: str) -> dict[str, Any]:
+    """Returns a fingerprint that some version stored as this version would write it, with the keys added since.
+
+    Args:
+        tables: What `Definition.fingerprint` returned then, or `Definition.to_dict`.
+        label: Whose it is; it begins the error's line.
+
+    Raises:
+        StudyError: If it has keys or values that this version does not know.
+    """
+    return parse_definition(completed(tables), label).fingerprint()
 
 
 def builtin_studies() -> list[str]:
@@ -197,6 +218,17 @@ def parse_override(override: str) -> tuple[list[str], Any]:
             return path, _value(text) if text else None
         at = override.find("=", at + 1)
     raise StudyError(f"--set {override}: must be section.key=value, for example --set study.trials=20")
+
+
+def _check_name(name: str, label: str) -> None:
+    for kind in COMPANIONS:
+        if name.endswith(f"-{kind}"):
+            raise StudyError(
+                f"{label}: study.name must not end in -{kind}, which names what belongs to another study, "
+                f"but got {shown(name)}"
+            )
+    if name in (".", "..") or name.startswith("-"):
+        raise StudyError(f"{label}: study.name must be a name for files and commands, but got {shown(name)}")
 
 
 def _read(study: str) -> tuple[str, str, Path]:

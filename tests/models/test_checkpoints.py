@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -13,7 +14,13 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
-from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
+from branchfold.models.checkpoints import (
+    NetworkDescription,
+    is_checkpoint,
+    load_network,
+    read_description,
+    save_network,
+)
 from branchfold.models.networks.factories import build_network
 
 OWN_FILE = """
@@ -355,6 +362,29 @@ def test_a_failed_write_leaves_nothing_behind(saved, monkeypatch, tmp_path):
         save_network(small, path, NetworkDescription("vgg_digits", {"width": object()}, [1, 8, 8]))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+def test_a_full_disk_is_told_by_safetensors_in_its_own_way(saved):
+    small, _, path = saved()
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(NetworkError, match=r"cannot write .*File too large"):
+            save_network(small, path, read_description(path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_files_that_are_branchfolds_own(saved, tmp_path):
+    _, _, path = saved()
+    assert is_checkpoint(path)
+    weights = load_file(path)
+    save_file(weights, tmp_path / "later", metadata={"branchfold": json.dumps({"format": 99})})
+    save_file(weights, tmp_path / "bare")
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:-1])
+    assert [is_checkpoint(tmp_path / name) for name in ("later", "bare", "cut", "none")] == [True, False, False, False]
 
 
 def test_a_place_that_cannot_be_written_is_told(saved, tmp_path):

@@ -4,7 +4,9 @@ import contextlib
 import io
 import os
 import shutil
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +16,11 @@ import torch
 from branchfold.search.console import commands
 from branchfold.search.exports import delivery
 from branchfold.search.run.processes import run_study
+from branchfold.search.trial import trial
 from branchfold.search.trial.baseline import train
+from branchfold.search.trial.latency import Latency
 from branchfold.search.trial.task import Task, new_network
+from branchfold.studies.database.storage import open_storage
 from branchfold.studies.definition.reading import parse_definition
 
 torch.set_num_threads(1)
@@ -45,7 +50,12 @@ shape = ["instant", "linear"]
 [search]
 startup_trials = 2
 recipes = []
+finalists = 1
 """
+
+
+# What exported networks are said to need where latency is not the subject: a second a measurement is long.
+LATENCY = Latency(1.0, (0.9, 1.2), 0.5, (0.45, 0.55), unsure=False, rounds=1, threads=1, batch=1)
 
 
 class Answer(NamedTuple):
@@ -94,20 +104,47 @@ def baseline(task):
 
 @pytest.fixture
 def quick_latency(monkeypatch):
-    """A second a measurement is long where it is not the subject."""
-    monkeypatch.setattr(delivery, "latency_of", lambda network, images: 0.001)
+    """Trials, exports and evaluations that time nothing."""
+    _time_nothing(monkeypatch)
+
+
+def _time_nothing(patch):
+    for module in (delivery, trial):
+        patch.setattr(module, "compare_latency", lambda *args, **kwargs: LATENCY)
 
 
 @pytest.fixture
-def study_run(define, tmp_path):
+def study_run(define, tmp_path, quick_latency):
     """Runs the tiny definition with changes; (study, url, events)."""
 
     def run(workers=1, url=f"sqlite:///{tmp_path}/s.db", **changes):
         events = []
-        study = run_study(define(**changes), url, workers=workers, tell=events.append)
+        study = run_study(define(**changes), url, workers=workers, notify=events.append)
         return study, url, events
 
     return run
+
+
+@pytest.fixture(scope="session")
+def ends():
+    """Whether a process that is no child of this one ends within some seconds: `ends(pid, within=2)`."""
+
+    def ended(pid):
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+        except OSError:
+            return True
+
+    def wait(pid, *, within):
+        deadline = time.monotonic() + within
+        while not ended(pid):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                return False
+            time.sleep(0.02)
+        return True
+
+    return wait
 
 
 def _call(*arguments):
@@ -142,7 +179,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.toml").write_text(TINY)
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(delivery, "latency_of", lambda network, images: 0.001)
+        _time_nothing(patch)
         answer = _call("run", "tiny.toml")
     assert answer.status == 0, answer
     return folder, answer
@@ -163,3 +200,28 @@ def copy(finished, tmp_path):
     shutil.copytree(finished[0], folder)
     with contextlib.chdir(folder):
         yield folder
+
+
+@pytest.fixture(scope="session")
+def before_finalists(define, tmp_path_factory):
+    """The folder of a finished study whose finalists are still to be trained, and its definition."""
+    folder, search = tmp_path_factory.mktemp("before"), {"pruner": "none", "sampler": "random"}
+    changes = {"search": {**search, "recipes": ["fold-at-once"], "finalists": 2}, "trial": {"epochs": 1}}
+    definition = define(**changes)
+    changes["search"]["finalists"] = 1
+    with pytest.MonkeyPatch.context() as patch:
+        _time_nothing(patch)
+        run_study(define(**changes), f"sqlite:///{folder}/s.db", workers=1, notify=lambda event: None)
+    return folder, definition
+
+
+@pytest.fixture(scope="session")
+def finals(before_finalists, tmp_path_factory):
+    """It with its finalists; (study, storage, url, definition, events of their training); tests must not change it."""
+    folder, definition = before_finalists
+    shutil.copytree(folder, copy := tmp_path_factory.mktemp("finals") / "copy")
+    url, events = f"sqlite:///{copy}/s.db", []
+    with pytest.MonkeyPatch.context() as patch:
+        _time_nothing(patch)
+        study = run_study(definition, url, workers=1, notify=events.append)
+    return study, open_storage(url, create=False), url, definition, events

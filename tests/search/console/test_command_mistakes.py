@@ -240,7 +240,9 @@ class TestMistakes:
     def test_a_screening_has_no_trials_to_export(self, copy, refused):
         storage = open_storage(URL, create=False)
         minimise = [optuna.study.StudyDirection.MINIMIZE]
-        open_companion(storage, load_study(storage, "tiny"), SCREENING, directions=minimise, metrics=["loss"])
+        open_companion(
+            storage, load_study(storage, "tiny"), SCREENING, directions=minimise, metrics=["loss"], told=print
+        )
         for command in (["export"], ["export", "--trial", "0"], ["rerun", "--trial", "0"], ["refine", "--epochs", "1"]):
             message = refused(command[0], "tiny-screening", *command[1:])
             assert message.endswith("holds widths that were judged untrained; the trials are those of 'tiny'")

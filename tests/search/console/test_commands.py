@@ -1,6 +1,9 @@
 """The command line: its help, running and resuming studies, inspecting networks."""
 
 import json
+import math
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +19,6 @@ from branchfold.search.console import commands
 from branchfold.search.console.commands import cli
 from branchfold.search.data.splits import load_test
 from branchfold.search.run import processes as workers
-from branchfold.search.run.worker import Interrupted
 from branchfold.studies.database.storage import load_study, open_storage
 
 COMMANDS = sorted(cli.commands)
@@ -51,6 +53,14 @@ class Block(nn.Sequential):
 """
 
 
+def proportion_interval(right, examples):
+    """Wilson's interval in closed form."""
+    z, p = 1.959963984540054, right / examples
+    middle = p + z**2 / (2 * examples)
+    half = z * math.sqrt(p * (1 - p) / examples + z**2 / (4 * examples**2))
+    return tuple((middle + side * half) / (1 + z**2 / examples) for side in (-1, 1))
+
+
 def plain_test_accuracy(network, description):
     split = load_test("digits")
     mean, std = (torch.tensor(description.data[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
@@ -74,6 +84,22 @@ class TestHelp:
     def test_every_option_is_told(self, name):
         options = [p for p in cli.commands[name].params if isinstance(p, click.Option)]
         assert [o.name for o in options if not o.help and o.name not in ("form", "port")] == []
+
+    def test_what_is_done_is_said_before_torch_is_imported(self, here):
+        code = (
+            "import sys, os\nfrom branchfold.search.console import terminal\n"
+            "said = terminal.print_line\n"
+            "def print_line(console, text):\n"
+            "    said(console, text)\n"
+            "    os._exit({'torch', 'optuna', 'numpy'} & set(sys.modules) != set())\n"
+            "terminal.print_line = print_line\n"
+            "from branchfold.search.console.commands import main\nmain()"
+        )
+        for arguments in (["run", "tiny.toml"], ["rerun", "tiny", "--trial", "0"], ["refine", "tiny", "--epochs", "1"]):
+            done = subprocess.run(
+                [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True, timeout=60
+            )
+            assert done.stdout == "study tiny: loading torch …\n"
 
     @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["run", "nosuch"]])
     def test_is_quick_and_imports_nothing_heavy(self, arguments):
@@ -107,25 +133,44 @@ class TestRun:
         folder, (_, out, err) = finished
         assert err == ""
         lines = out.splitlines()
+        assert lines[0] == "study tiny: loading torch …"
+        assert lines[1] == "training on the CPU with 1 thread"
+        assert lines[2] == "baseline  training for 4 epochs"
+        assert lines[3].startswith("baseline (4 epochs): ")
+        assert len(lines) == 4 + 3 + 6
         assert [line[:5] for line in lines if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
         study = load_study(open_storage(f"sqlite:///{folder}/studies/branchfold.db", create=False), "tiny")
         best = max(study.trials, key=lambda trial: trial.value)
-        summary = lines[-6:]
+        summary = lines[-7:]
         assert summary[0].startswith(f"best trial {best.number} (")
-        assert f"{100 * best.value:.1f} % on 288 validation examples" in summary[0]
+        assert f"): {100 * best.value:.1f} %, selected among 3 on 288 validation examples" in summary[0]
         description = read_description(folder / "tiny.safetensors")
         network = load_network(folder / "tiny.safetensors")
         accuracy = plain_test_accuracy(network, description)
-        assert summary[1] == f"accuracy: {100 * accuracy:.1f} % on digits's test split (359 examples, seed 0)"
+        low, high = proportion_interval(round(359 * accuracy), 359)
+        assert summary[1] == (
+            f"accuracy: {100 * accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %) "
+            f"on digits's test split (359 examples, seed 0)"
+        )
         macs, parameters = best.user_attrs["macs"], sum(p.numel() for p in network.parameters())
         assert summary[2].startswith(f"MACs: {macs:,} (")
         assert f"of 153,344), parameters: {parameters:,} (" in summary[2]
-        assert summary[4].startswith("baseline: ")
-        assert summary[5] == "exported tiny.safetensors"
-        assert {entry["split"]: entry["accuracy"] for entry in description.accuracies} == {
-            "validation": best.value,
-            "test": pytest.approx(accuracy),
-        }
+        assert summary[3] == "latency: 1.000 ms for one example on one thread (interquartile range 0.900 to 1.200)"
+        assert summary[4] == (
+            "50.0 % of the full network's latency, timed in turn (interquartile range 45.0 to 55.0 %)"
+        )
+        assert re.fullmatch(r"baseline: \S+ % \(95 % interval .*\) on the same 359 test examples", summary[5])
+        assert summary[6] == "exported tiny.safetensors"
+        assert description.accuracies == [
+            {"split": "validation", "accuracy": best.value, "examples": 288, "seed": 0, "selected_among": 3},
+            {
+                "split": "test",
+                "accuracy": pytest.approx(accuracy),
+                "examples": 359,
+                "interval": pytest.approx([low, high]),
+                "seed": 0,
+            },
+        ]
 
     @pytest.mark.usefixtures("quick_latency")
     def test_again_adds_nothing_and_more_trials_the_difference(self, copy, branchfold):
@@ -168,21 +213,34 @@ class TestRun:
         found = json.loads(answer.out)
         assert found["full_macs"] == 9 * (10 * 36 + 100 * 16) + 100
         assert found["macs"] <= found["full_macs"] / 2
-        assert f"{100 * found['accuracy']:.1f} % on digits's test" in done.out
+        assert f"accuracy: {100 * found['accuracy']:.1f} % (95 % interval" in done.out
         unasked = branchfold("evaluate", "tiny.safetensors")
         assert unasked.status == 2
         assert f"--factory {here.resolve()}/user/net.py:make" in unasked.err
         assert branchfold("evaluate", "tiny.safetensors", "--factory", "user/net.py:none").status == 2
         assert branchfold("inspect", "user/net.py:make", "--input", "1x8x8", "--set", "width=4").status == 0
 
-    def test_stopping_has_its_own_exit_status(self, here, branchfold, monkeypatch):
+    @pytest.mark.parametrize(("number", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+    def test_each_signal_has_its_own_exit_status(self, here, branchfold, monkeypatch, number, status):
         def stop(*args, **kwargs):
-            raise Interrupted
+            signal.raise_signal(signal.Signals[number])
 
-        monkeypatch.setattr(workers, "run_study", stop)
+        monkeypatch.setattr(workers, "_has_study", stop)
         answer = branchfold("run", "tiny.toml")
-        assert answer.status == 130
-        assert "stopped: 0 of 3 trials are finished and kept" in answer.out
+        assert answer.status == status
+        assert "stopped: 0 of 3 trials are finished and kept; the same command goes on from here" in answer.out
+
+    @pytest.mark.usefixtures("quick_latency")
+    def test_quiet_prints_the_result_alone(self, copy, branchfold):
+        lines = branchfold("run", "tiny.toml", "--quiet", "--trials", "4").out.splitlines()
+        assert [line.split()[0] for line in lines] == [
+            "best",
+            "accuracy:",
+            "MACs:",
+            "latency:",
+            "baseline:",
+            "exported",
+        ]
 
     def test_baseline_from_a_checkpoint(self, here, branchfold, quick_latency):
         torch.manual_seed(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from branchfold.models import add_branches, fold
 from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
@@ -31,6 +32,7 @@ class TestExportAndEvaluate:
         reported = [line for line in out.splitlines() if line.startswith(("accuracy: ", "MACs: "))]
         assert done.stdout.splitlines()[:2] == reported
         assert done.stdout.splitlines()[2].startswith("latency: ")
+        assert "% of the full network's latency, timed in turn (interquartile range " in done.stdout.splitlines()[3]
         assert done.stderr == ""
 
     @pytest.mark.usefixtures("quick_latency")
@@ -43,6 +45,17 @@ class TestExportAndEvaluate:
         assert found["parameters"] == sum(p.numel() for p in network.parameters())
         assert found["examples"] == 359
         assert found["milliseconds"] == 1.0
+        assert found["latency"] == {
+            "quartiles": [0.9, 1.2],
+            "share": 0.5,
+            "share_quartiles": [0.45, 0.55],
+            "unsure": False,
+            "rounds": 1,
+            "threads": 1,
+            "batch": 1,
+        }
+        interval = binomtest(round(359 * found["accuracy"]), 359).proportion_ci(method="wilson")
+        assert found["interval"] == pytest.approx([interval.low, interval.high])
 
     @pytest.mark.usefixtures("quick_latency")
     def test_export_of_one_trial_as_a_plain_state_dict(self, copy, branchfold):

@@ -1,30 +1,38 @@
 """Running studies: in this process, stopped and resumed, killed, in several processes."""
 
+import dataclasses
+import fcntl
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
-from branchfold.errors import DataError, StudyError
+from branchfold.errors import BranchfoldError, DataError, StudyError
 from branchfold.search.data import splits as data
 from branchfold.search.data.source import Source
-from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, TrialEnded, TrialStarted
+from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, Screened, TrialEnded, TrialStarted
 from branchfold.search.exports import delivery
-from branchfold.search.run import processes as workers
+from branchfold.search.run import crew, memory, processes
 from branchfold.search.run import worker as runner
 from branchfold.search.run.processes import run_study
+from branchfold.search.run.quiet import quiet_optuna
+from branchfold.search.run.signals import STOPPING
+from branchfold.search.run.worker import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.studies.database.artifacts import artifact_folder
-from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import finished_trials, measurement_of
 from branchfold.studies.definition.reading import parse_definition
 
@@ -36,9 +44,32 @@ database.HEARTBEAT_INTERVAL, database.GRACE_PERIOD = 1, 3
 trials.GRACE_PERIOD = workers.GRACE_PERIOD = 3
 from branchfold.studies.definition.reading import load_definition
 import torch; torch.set_num_threads(1)
-def tell(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
-study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, tell=tell)
+def notify(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
+study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, notify=notify)
 """
+
+
+URL = "sqlite:///s.db"
+
+# A trial is one step of minutes in C, which no signal's handler interrupts.
+LONG_STEP = """
+import hashlib
+from branchfold.search.run import worker
+def run_trial(*args, **kwargs):
+    print("in the step", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+worker.run_trial = run_trial
+from branchfold.search.console.commands import main
+main()
+"""
+
+
+# Every dimension of the tiny study in steps, as a grid needs it.
+STEPS = {
+    "space__keep": {"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
+    "space__training": {"lr": 0.1},
+    "space__schedule": {"shape": "instant", "fade": 0.5},
+}
 
 
 def states(study):
@@ -47,6 +78,11 @@ def states(study):
 
 def kinds(events, kind):
     return [event for event in events if isinstance(event, kind)]
+
+
+def take_terminal():
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def until(process, wanted):
@@ -65,6 +101,9 @@ class TestOneProcess:
         study, url, events = study_run(search=random)
         assert states(study) == {"COMPLETE": 3}
         assert [event.trial for event in kinds(events, TrialStarted)] == [0, 1, 2]
+        assert [event.finished for event in kinds(events, TrialEnded)] == [1, 2, 3]
+        best = max(study.trials, key=lambda trial: (trial.value, -trial.user_attrs["macs"]))
+        assert kinds(events, TrialEnded)[-1].best == (best.number, best.value)
         assert len(kinds(events, BaselineEpoch)) == 4
         for trial, event in zip(study.trials, kinds(events, TrialEnded), strict=True):
             measured = measurement_of(trial)
@@ -113,16 +152,6 @@ class TestOneProcess:
         again, _, _ = study_run(url=url, study={"trials": 9}, **small)
         assert len(again.trials) == 3
 
-    def test_a_grid_is_not_screened(self, study_run):
-        with pytest.raises(StudyError, match=r'"grid" cannot be screened: .*; set screening.candidates = 0'):
-            study_run(
-                search={"sampler": "grid"},
-                space__keep={"range": {"low": 0.1, "high": 1.0, "step": 0.1}},
-                space__training={"lr": 0.1},
-                space__schedule={"shape": "instant", "fade": 0.5},
-                screening={"candidates": 5},
-            )
-
     def test_never_sees_the_test_split(self, study_run, monkeypatch):
         def refuse(*args, **kwargs):
             raise AssertionError("the search asked for the test split")
@@ -156,15 +185,47 @@ class TestOneProcess:
             {"space__schedule": {"knee": {"threshold": 1.5}}},
             {"study": {"budget": {"macs": 0.001}}},
             {"baseline": {"epochs": None, "checkpoint": "none.pt"}},
+            {"search": {"sampler": "grid"}},
+            {"search": {"sampler": "grid"}, "screening": {"candidates": 5}, **STEPS},
         ],
         ids=str,
     )
-    def test_mistakes_found_by_running_leave_no_database_behind(self, study_run, changes, tmp_path):
+    def test_mistakes_found_by_running_leave_nothing_behind(self, study_run, changes, tmp_path):
         url = f"sqlite:///{tmp_path}/s.db"
-        with pytest.raises(Exception, match=r"set model.num_classes|knee's threshold|cannot be met|no checkpoint"):
+        messages = (
+            r"set model.num_classes|knee's threshold|cannot be met|no checkpoint|grid\" needs steps|cannot be screened"
+        )
+        with pytest.raises(BranchfoldError, match=messages):
             study_run(url=url, **changes)
-        assert not (tmp_path / "s.db").exists()
+        assert list(tmp_path.iterdir()) == []
         study_run(url=url, study={"trials": 1})
+
+    def test_a_place_for_networks_that_will_not_do_leaves_no_database(self, study_run, tmp_path):
+        (tmp_path / "artifacts").touch()
+        with pytest.raises(StudyError, match="artifacts, where the study's networks are to be kept, is no folder"):
+            study_run()
+        assert [file.name for file in tmp_path.iterdir()] == ["artifacts"]
+
+    def test_a_baseline_that_diverged_is_not_kept_and_its_study_is_not_made(self, study_run, tmp_path):
+        url = f"sqlite:///{tmp_path}/s.db"
+        with pytest.raises(StudyError, match=r"the baseline diverged in epoch \d: .*; lower baseline.lr = 1e\+30"):
+            study_run(url=url, baseline={"lr": 1e30})
+        assert optuna.get_all_study_names(open_storage(url, create=False)) == []
+        assert list(artifact_folder(url).iterdir()) == []
+        study_run(url=url, study={"trials": 1})
+
+    def test_a_deleted_studys_screening_is_not_the_next_ones(self, study_run):
+        small = {"study": {"trials": 1}, "screening": {"candidates": 2}, "trial": {"epochs": 1}}
+        _, url, events = study_run(**small)
+        assert [event.candidate for event in kinds(events, Screened)] == [1, 2]
+        storage = open_storage(url, create=False)
+        optuna.delete_study(study_name="tiny", storage=storage)
+        study, _, events = study_run(url=url, model={"width": 0.375}, **small)
+        assert events.count(Notice("deleted tiny-screening: it belonged to a study tiny that is no more")) == 1
+        assert [event.candidate for event in kinds(events, Screened)] == [1, 2]
+        screening = load_study(storage, "tiny-screening")
+        assert screening.user_attrs["definition"]["model"]["width"] == 0.375
+        assert screening.user_attrs["identity"] == study.user_attrs["identity"]
 
     def test_missing_data_without_a_network(self, study_run, monkeypatch, tmp_path):
         def refuse(*args, **kwargs):
@@ -179,9 +240,9 @@ class TestOneProcess:
     def test_baseline_of_a_faster_process_is_used(self, study_run, monkeypatch):
         """While this process trains a baseline another one saves its own, which every trial is measured against."""
 
-        def beaten(task, path, tell):
-            record = make_baseline(task, path, tell)
-            study = load_study(open_storage(url, create=False), "tiny")
+        def beaten(task, path, notify):
+            record = make_baseline(task, path, notify)
+            study = open_study(open_storage(url, create=False), task.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
             study.set_user_attr("baseline", {**record, "accuracy": 0.123, "network": name})
@@ -263,7 +324,15 @@ class TestStopped:
         command, environment = command_line
         changes = {"trial": {"epochs": 8}, "search": {"pruner": "none"}}
         (tmp_path / "tiny.toml").write_text(toml)
-        settings = ["--set", "trial.epochs=8", "--set", 'search.pruner="none"', "--storage", "sqlite:///s.db"]
+        settings = [
+            "--verbose",
+            "--set",
+            "trial.epochs=8",
+            "--set",
+            'search.pruner="none"',
+            "--storage",
+            "sqlite:///s.db",
+        ]
         process = subprocess.Popen(
             [*command, "run", "tiny.toml", *settings],
             cwd=tmp_path,
@@ -288,10 +357,58 @@ class TestStopped:
 
         # The queued parameters are what is looked at.
         events = []
-        run_study(define(**changes), url, workers=1, tell=events.append)
+        run_study(define(**changes), url, workers=1, notify=events.append)
         assert states(study) == {"COMPLETE": 3, "FAIL": 1}
         assert study.trials[2].params == interrupted.params
         assert study.trials[2].user_attrs["repeats"] == 1
+
+    def test_a_second_ctrl_c_ends_at_once_also_in_a_long_step(self, toml, tmp_path):
+        (tmp_path / "tiny.toml").write_text(toml)
+        arguments = ["run", "tiny.toml", "--set", "baseline.epochs=1", "--storage", URL]
+        process = subprocess.Popen(
+            [sys.executable, "-c", LONG_STEP, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        until(process, ["in the step"])
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, err) == (130, "")
+        assert out == "stopped: finished trials are kept; the same command goes on from here\n"
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert states(study) == {"FAIL": 1, "WAITING": 1}
+
+    @pytest.mark.slow
+    def test_a_closed_terminal_is_like_a_signal(self, toml, command_line, tmp_path):
+        """Its shell's SIGHUP finds no terminal to write to any more."""
+        command, environment = command_line
+        (tmp_path / "tiny.toml").write_text(toml)
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [*command, "run", "tiny.toml", "--set", "trial.epochs=200", "--storage", URL],
+            cwd=tmp_path,
+            env={**environment, "TERM": "xterm"},
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            preexec_fn=take_terminal,
+        )
+        os.close(slave)
+        shown = b""
+        while b"epoch 3/200" not in shown:
+            shown += os.read(master, 4096)
+        os.close(master)
+        assert process.wait(timeout=30) == 129
+        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
+        assert states(study)["RUNNING"] == 0
+        assert states(study)["WAITING"] == 1
 
     @pytest.mark.slow
     def test_a_killed_trial_is_run_again(self, toml, tmp_path):
@@ -311,12 +428,94 @@ class TestStopped:
         assert study.trials[1].params in [trial.params for trial in study.trials[2:]]
 
     def test_handlers_are_put_back(self, study_run):
-        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        before = [signal.getsignal(number) for number in STOPPING]
         study_run(study={"trials": 1})
-        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+        assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def test_two_runs_of_one_study_count_and_compare_together(define, task, baseline, tmp_path):
+    """Each in turn runs a trial; what it tells is what the database knows of both."""
+    definition = define(study={"trials": 3})
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    task, ended = dataclasses.replace(task, definition=definition), []
+    workers = [runner.Worker(task, storage, ended.append, number) for number in range(2)]
+    with quiet_optuna():
+        for target in (1, 2, 3):
+            workers[target % 2].run(target, baseline)
+    ended = kinds(ended, TrialEnded)
+    assert [event.finished for event in ended] == [1, 2, 3]
+    values = [trial.value for trial in workers[0].study.trials]
+    assert [event.accuracy for event in ended] == values
+    assert [event.best.accuracy for event in ended] == [max(values[: i + 1]) for i in range(3)]
+
+
+class TestNumberOfWorkers:
+    @pytest.fixture
+    def crews(self, monkeypatch):
+        """How many workers were started, instead of starting them; their trials end at once."""
+        started = []
+
+        def add_trials(study, target):
+            for _ in range(trials_left(study, target)):
+                study.add_trial(create_trial(state=TrialState.PRUNED))
+
+        def run_crew(study, definition, url, *, workers, target, threads, notify):
+            started.append(workers)
+            add_trials(study, target)
+
+        monkeypatch.setattr(processes, "run_crew", run_crew)
+        monkeypatch.setattr(processes, "cores", lambda: 2)
+        monkeypatch.setattr(runner.Worker, "run", lambda worker, target, baseline: add_trials(worker.study, target))
+        return started
+
+    def test_is_no_more_than_trials_are_left(self, study_run, crews):
+        short = {"baseline": {"epochs": 1}}
+        _, url, events = study_run(workers=1000, **short)
+        assert crews == [3]
+        assert Notice("--workers 3 instead of 1000: no more trials are left") in events
+        warning = Notice("3 workers share 2 cores: more than one a core slows all of them down")
+        assert events.count(warning) == 1
+        _, _, events = study_run(workers=1000, url=url, study={"trials": 5}, **short)
+        assert crews == [3, 2]
+        assert warning not in events
+        study, _, _ = study_run(workers=1000, url=url, study={"trials": 6}, **short)
+        assert crews == [3, 2]  # the last one runs in this process
+        assert states(study) == {"PRUNED": 6}
+
+    def test_more_than_the_memory_bears_is_refused_before_anything_starts(
+        self, study_run, crews, monkeypatch, tmp_path
+    ):
+        monkeypatch.setattr(memory, "available_memory", lambda: 5 * 2**29)
+        monkeypatch.setattr(memory, "need_of_worker", lambda task: 2**30)
+        message = r"3 workers need 3.0 GiB of memory, 1.0 GiB each, and 2.5 GiB are free: give --workers 2 or fewer"
+        with pytest.raises(StudyError, match=message):
+            study_run(workers=3)
+        assert crews == []
+        assert not list(tmp_path.iterdir())
+        study_run(workers=2, baseline={"epochs": 1})
+        assert crews == [2]
 
 
 class TestSeveralProcesses:
+    @pytest.mark.slow
+    def test_workers_end_with_their_killed_parent(self, toml, command_line, ends, tmp_path):
+        command, environment = command_line
+        (tmp_path / "tiny.toml").write_text(toml)
+        process = subprocess.Popen(
+            [*command, "run", "tiny.toml", "-v", "--workers", "2", "--set", "trial.epochs=400", "--storage", URL],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        until(process, ["trial 1  epoch 1/400"])
+        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(workers) == 2
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert all(ends(int(worker), within=2) for worker in workers)
+
     def test_two_workers_share_the_trials(self, toml, command_line, tmp_path):
         command, environment = command_line
         (tmp_path / "tiny.toml").write_text(toml)
@@ -347,7 +546,7 @@ class TestSeveralProcesses:
         command, environment = command_line
         (tmp_path / "tiny.toml").write_text(toml)
         process = subprocess.Popen(
-            [*command, "run", "tiny.toml", "--workers", "2", "--set", "trial.epochs=40", "--storage", "sqlite:///s.db"],
+            [*command, "run", "tiny.toml", "-v", "--workers", "2", "--set", "trial.epochs=40", "--storage", URL],
             cwd=tmp_path,
             env=environment,
             stdout=subprocess.PIPE,
@@ -373,7 +572,7 @@ class TestSeveralProcesses:
             {**study.user_attrs["definition"], "study": {"name": "tiny", "trials": 2, "budget": {"macs": 0.25}}}
         )
         with pytest.raises(StudyError, match="the baseline of 'tiny' is missing"):
-            workers._run_processes(definition, url, 1, 2, lambda event: None)
+            crew.run_crew(study, definition, url, workers=1, target=2, threads=1, notify=lambda event: None)
         assert states(study) == {"COMPLETE": 1}
 
 

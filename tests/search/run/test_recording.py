@@ -5,14 +5,20 @@ from itertools import count
 
 import optuna
 import pytest
+import torch
 from optuna.trial import TrialState
 
+from branchfold.models.checkpoints import load_network
 from branchfold.search.events import TrialEnded, TrialReport, TrialStarted
 from branchfold.search.run import worker as runner
 from branchfold.search.run.recording import same_trial
 from branchfold.search.space import Recipe
 from branchfold.search.trial import trial
+from branchfold.search.trial.latency import Latency
+from branchfold.search.trial.task import Task
+from branchfold.studies.database.answers import unpacked
 from branchfold.studies.database.artifacts import artifact_folder
+from branchfold.studies.database.storage import stored_definition
 from branchfold.studies.database.trials import schedule_name
 
 # Four recipes in all: two shapes, two rates; everything else is fixed.
@@ -29,6 +35,11 @@ ONE = {
     "space__training": {"lr": 0.01, "restarts": "none"},
     "space__schedule": {"shape": "linear", "fade": 0.5},
 }
+
+
+def timed(share, unsure=False):
+    """A latency of this share of the baseline's 10 ms, whose ratios spread by 0.08."""
+    return Latency(10 * share, (9 * share, 11 * share), share, (share - 0.04, share + 0.04), unsure, 1, 1, 1)
 
 
 def of(events, kind):
@@ -58,8 +69,8 @@ class TestSame:
         assert sum(note.startswith("same as trial ") for note in notes) == 8 - len(firsts)
 
     def test_one_that_was_stopped_early_stops_again_without_training(self, study_run, monkeypatch):
-        def stopped(*args, hear, **kwargs):
-            hear(trial.Report(0, 0.0, 1.0, 0.5, 0.25, float("nan")))
+        def stopped(*args, on_report, **kwargs):
+            on_report(trial.Report(0, 0.0, 1.0, 0.5, 0.25, float("nan")))
             raise optuna.TrialPruned
 
         monkeypatch.setattr(runner, "run_trial", stopped)
@@ -84,7 +95,7 @@ class TestSame:
         assert same_trial(study, recipe).number == 2
 
     def test_keeps_the_constraint_of_the_first(self, study_run, monkeypatch):
-        monkeypatch.setattr(trial, "latency_of", lambda *args: 1.0)
+        monkeypatch.setattr(trial, "compare_latency", lambda *args, **kwargs: timed(1.0))
         study, _, _ = study_run(study={"trials": 2, "budget": {"latency": 0.6}}, **ONE)
         assert study.trials[1].user_attrs["same_as"] == 0
         assert study.trials[0].constraints
@@ -97,10 +108,11 @@ class TestLatency:
         """A pruned network takes 3, 4, 5, … ms, the baseline 10."""
         counts = count(3)
 
-        def latency_of(network, images, seconds):
-            return 0.010 if network.features[0].out_channels == 8 else 0.001 * next(counts)
+        def compare_latency(network, baseline, images, *, limit):
+            assert baseline.features[0].out_channels == 8 > network.features[0].out_channels
+            return timed(0.1 * next(counts))
 
-        monkeypatch.setattr(trial, "latency_of", latency_of)
+        monkeypatch.setattr(trial, "compare_latency", compare_latency)
 
     def test_as_an_objective(self, study_run, latencies):
         changes = {**FEW, "study": {"objectives": ["accuracy", "latency"], "budget": {}, "trials": 2}}
@@ -119,6 +131,16 @@ class TestLatency:
         assert study.best_trial.number == 0
         # Widths are not scaled to it: half of the channels everywhere.
         assert study.trials[0].user_attrs["recipe"]["widths"]["features.0"] == 4
+
+    def test_that_is_unsure_is_over_a_budget_by_what_it_spreads(self, study_run, monkeypatch):
+        monkeypatch.setattr(trial, "compare_latency", lambda *args, **kwargs: timed(0.3, unsure=True))
+        study, _, events = study_run(**{**FEW, "study": {"budget": {"latency": 0.35}, "trials": 1}})
+        assert [max(t.constraints.values()) for t in study.trials] == pytest.approx([0.08])
+        assert [event.within for event in of(events, TrialEnded)] == [False]
+        attributes = study.trials[0].user_attrs
+        assert attributes["latency_unsure"] is True
+        assert attributes["latency_spread"] == pytest.approx(0.08)
+        assert (attributes["latency_threads"], attributes["latency_batch"]) == (1, 1)
 
 
 def test_compute_is_recorded_and_ends_a_trial_within_a_step(study_run):
@@ -143,3 +165,17 @@ def test_everything_that_decides_a_trial_is_kept(study_run):
     assert schedule_name(study.trials[0]) == recipe.shape
     assert [entry["number"] for entry in attributes["history"]] == [0, 1]
     assert attributes["history"][-1]["folded_accuracy"] == attributes["accuracy"] == study.trials[0].value
+
+
+def test_which_examples_the_network_has_right_is_kept_in_few_characters(study_run):
+    study, url, _ = study_run(**{**FEW, "study": {"trials": 1}})
+    attributes = study.trials[0].user_attrs
+    right = unpacked(attributes["answers"])
+    network = load_network(artifact_folder(url) / attributes["network"])
+    data = Task.of(stored_definition(study)).data
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
+    with torch.no_grad():
+        found = network((data.validation.images / 255 - mean) / std).argmax(1)
+    assert right.tolist() == (found == data.validation.labels).tolist()
+    assert right.mean() == attributes["accuracy"]
+    assert len(json.dumps(attributes["answers"])) < 100

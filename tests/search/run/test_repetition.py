@@ -6,14 +6,21 @@ import shutil
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import text
 
 from branchfold.errors import StudyError
+from branchfold.search.console.outcome import refined_lines
 from branchfold.search.events import TrialReport
+from branchfold.search.run import repetition, runs
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
-from branchfold.search.run.repetition import Again, recipe_of, refine, rerun, trial_of
+from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
+from branchfold.search.run.runs import recipe_of
+from branchfold.search.run.signals import Interrupted
+from branchfold.search.trial.trial import Diverged
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.trials import trial_of
 
 RANDOM = {"space__initialisation": {"method": "kaiming"}, "space__blending": {"mode": "probability"}}
 
@@ -34,7 +41,7 @@ def ran(define, tmp_path_factory):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Recorder, "__call__", stop)
-        run_study(definition, url, workers=1, tell=lambda event: None)
+        run_study(definition, url, workers=1, notify=lambda event: None)
     return url
 
 
@@ -46,7 +53,7 @@ def opened(ran):
 
 def again(opened, number, events=None):
     study, storage = opened
-    return rerun(study, storage, number, data_root=None, tell=[].append if events is None else events.append)
+    return repeat_trial(study, storage, number, data_root=None, notify=[].append if events is None else events.append)
 
 
 class TestRerun:
@@ -60,6 +67,7 @@ class TestRerun:
         assert found.after == found.before
         assert found.difference == 0.0
         assert found.versions_after == found.versions_before
+        assert found.examples == 288
         assert [(type(event), event.trial, event.number) for event in events] == [(TrialReport, 1, i) for i in range(3)]
         assert len(study.trials) == before
 
@@ -77,8 +85,8 @@ class TestRerun:
         assert again(opened, 0).difference > 0
 
     def test_difference_is_the_largest_at_any_report(self):
-        assert Again([0.1, 0.5, 0.6], [0.1, 0.7, 0.55], {}, {}).difference == pytest.approx(0.2)
-        assert Again([0.1, 0.5], [0.2], {}, {}).difference == pytest.approx(0.1)
+        assert Again([0.1, 0.5, 0.6], [0.1, 0.7, 0.55], {}, {}, 9).difference == pytest.approx(0.2)
+        assert Again([0.1, 0.5], [0.2], {}, {}, 9).difference == pytest.approx(0.1)
 
     def test_of_what_is_not_there(self, opened):
         with pytest.raises(StudyError, match="study 'tiny' has no trial 3, only 0 to 2"):
@@ -111,10 +119,12 @@ class TestRefine:
         study, storage = opened
         events = []
         length = length or {"epochs": 3}
-        companion, found = refine(
-            study, storage, number, length=length, seeds=seeds, data_root=None, tell=events.append
+        companion, found = refine_trial(
+            study, storage, number, length=length, seeds=seeds, data_root=None, notify=events.append
         )
-        return companion, found, events
+        assert (found.study, found.source.number, found.examples) == ("tiny", number, 288)
+        assert found.trials == len(study.trials)
+        return companion, found.runs, events
 
     def test_results_lie_in_a_study_beside_the_study_and_are_not_made_twice(self, opened, ran):
         study, _ = opened
@@ -134,6 +144,9 @@ class TestRefine:
         assert {(event.number, event.total) for event in events} == {(i, 3) for i in range(4)}
         assert [trial.number for trial in study.trials] == before
 
+        repeated = repeat_trial(companion, opened[1], found[1].number, data_root=None, notify=lambda event: None)
+        assert (len(repeated.after), repeated.difference) == (4, 0.0)
+
         _, same, events = self.refined(opened, seeds=(6,))
         assert [trial.number for trial in same] == [found[1].number]
         assert events == []
@@ -141,12 +154,52 @@ class TestRefine:
         assert [trial.number for trial in more] == [found[1].number, 2]
         assert len(companion.trials) == 3
 
+    def test_interrupted_it_leaves_nothing_running(self, opened, monkeypatch):
+        def interrupted(*args, **kwargs):
+            raise Interrupted
+
+        monkeypatch.setattr(repetition, "run_trial", interrupted)
+        with pytest.raises(Interrupted):
+            self.refined(opened, seeds=(99,))
+        companion = load_study(opened[1], "tiny-refined")
+        assert companion.trials[-1].user_attrs["seed"] == 99
+        assert companion.trials[-1].state == TrialState.FAIL
+
     def test_the_trials_own_seed_and_length_give_its_own_result(self, opened):
         _, (found,), _ = self.refined(opened, number=0, length={"epochs": 2})
         source = opened[0].trials[0]
         assert found.user_attrs["seed"] == source.user_attrs["seed"]
         assert found.user_attrs["history"] == source.user_attrs["history"]
         assert found.value == source.value
+
+    def test_a_seed_that_diverges_is_told_and_the_others_count(self, opened, monkeypatch):
+        def sometimes(recipe, *args, seed, **kwargs):
+            if seed == 21:
+                raise Diverged("the training diverged: its loss is nan")
+            return real(recipe, *args, seed=seed, **kwargs)
+
+        real = runs.run_trial
+        monkeypatch.setattr(runs, "run_trial", sometimes)
+        study, storage = opened
+        arguments = {"length": {"epochs": 1}, "seeds": (20, 21), "data_root": None, "notify": lambda event: None}
+        _, refinement = refine_trial(study, storage, 0, **arguments)
+        assert [trial.state.name for trial in refinement.runs] == ["COMPLETE", "PRUNED"]
+        assert refinement.accuracy == refinement.runs[0].value
+        assert (
+            refined_lines(refinement)[2]
+            == f"refined, seed 21: diverged (trial {refinement.runs[1].number} of tiny-refined)"
+        )
+        _, nothing = refine_trial(study, storage, 0, **{**arguments, "seeds": (21,)})
+        assert (nothing.complete, nothing.is_better) == ([], False)
+
+    def test_an_interrupted_run_leaves_no_running_trial(self, opened):
+        def stop(event):
+            raise Interrupted
+
+        study, storage = opened
+        with pytest.raises(Interrupted):
+            refine_trial(study, storage, 0, length={"epochs": 1}, seeds=(30,), data_root=None, notify=stop)
+        assert load_study(storage, "tiny-refined").trials[-1].state == TrialState.FAIL
 
     def test_length_in_compute(self, opened):
         _, (found,), events = self.refined(opened, length={"compute": 0.5})
@@ -174,19 +227,54 @@ class TestCommands:
         lines = done.out.splitlines()
         rows = json.loads(branchfold("show", "tiny", "--json").out)
         share = f"{100 * rows[0]['accuracy']:.1f} %"
-        assert lines[-2] == f"trial 0 again: {share} on the validation split, {share} then"
+        assert lines[-2] == (
+            f"trial 0 again: {share} on the 288 validation examples that trials are selected by, {share} then"
+        )
         assert lines[-1] == "largest difference at any of 3 reports: 0.00 points"
 
-    def test_refine_exports_the_best(self, folder, branchfold):
-        done = branchfold("refine", "tiny", "--epochs", "3", "--seed", "1", "--output", "best.safetensors")
+    def test_refine_exports_what_is_better(self, folder, branchfold):
+        self.trial_1_at(0.01)
+        done = branchfold("refine", "tiny", "--trial", "1", "--epochs", "3", "--seed", "1", "--output", "b.safetensors")
         assert (done.status, done.err) == (0, ""), done
-        assert "refined, seed 1: " in done.out
-        assert done.out.splitlines()[-1] == "exported best.safetensors"
-        measured = json.loads(branchfold("evaluate", "best.safetensors", "--json").out)
-        assert f"accuracy: {100 * measured['accuracy']:.1f} % on digits's test split" in done.out
+        assert "trial 1 of tiny: 1.0 %, selected among 3 on 288 validation examples" in done.out
         (row,) = json.loads(branchfold("show", "tiny-refined", "--json").out)
+        assert f"refined, seed 1: {100 * row['accuracy']:.1f} % (trial 0 of tiny-refined)" in done.out
+        assert done.out.splitlines()[-1] == "exported b.safetensors"
+        measured = json.loads(branchfold("evaluate", "b.safetensors", "--json").out)
+        assert f"accuracy: {100 * measured['accuracy']:.1f} % (95 % interval" in done.out
         assert (row["state"], row["reports"]) == ("complete", 3)
         assert len(json.loads(branchfold("show", "tiny", "--json").out)) == 3
+
+    def test_refine_that_is_no_better_writes_nothing_and_names_the_export(self, folder, branchfold):
+        self.trial_1_at(1.0)
+        before = sorted(folder.rglob("*.safetensors"))
+        arguments = ["refine", "tiny", "--trial", "1", "--epochs", "1", "--seed", "1", "--seed", "2"]
+        done = branchfold(*arguments)
+        assert (done.status, done.err) == (0, ""), done
+        rows = json.loads(branchfold("show", "tiny-refined", "--json").out)
+        mean = sum(row["accuracy"] for row in rows) / 2
+        assert done.out.splitlines()[-2:] == [
+            f"mean of 2 seeds: {100 * mean:.1f} %",
+            "not better than it was: nothing is written; `branchfold export tiny --trial 1` exports trial 1",
+        ]
+        assert "exported" not in done.out
+        assert sorted(folder.rglob("*.safetensors")) == before
+        # The mean over the seeds decides, and not the better of the two; as good is not better.
+        accuracies = [row["accuracy"] for row in rows]
+        assert min(accuracies) < max(accuracies)
+        for level, better in ((mean - 1e-9, True), (mean, False), (max(accuracies) - 1e-9, False)):
+            self.trial_1_at(level)
+            assert ("exported tiny-refined.safetensors" in branchfold(*arguments).out) is better
+
+    def trial_1_at(self, accuracy):
+        """Has the copied study's trial 1 recorded at another accuracy."""
+        storage = open_storage("sqlite:///studies/branchfold.db", create=False)
+        trial = load_study(storage, "tiny").trials[1]
+        with storage.engine.begin() as connection:
+            connection.execute(
+                text("UPDATE trial_user_attributes SET value_json = :v WHERE trial_id = :id AND key = 'accuracy'"),
+                {"v": json.dumps(accuracy), "id": trial._trial_id},
+            )
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -2,24 +2,30 @@
 
 import dataclasses
 import io
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
 import torch
 import torch.nn.functional as F
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from branchfold.models import add_branches, fold
 from branchfold.search.console.listings import trials_table, trials_values
-from branchfold.search.events import Screened
+from branchfold.search.events import Screened, ScreeningStarted
 from branchfold.search.run import screening
 from branchfold.search.run import worker as runner
-from branchfold.search.run.screening import WIDTHS, judge, screen, summary
+from branchfold.search.run.screening import WIDTHS, including, judge, screen, summary
+from branchfold.search.run.signals import Interrupted
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.task import Task
 from branchfold.studies.database.storage import load_study, open_storage, open_study
-from branchfold.studies.definition.dimensions import Range
+from branchfold.studies.definition.dimensions import Range, parse_dimension
+from branchfold.studies.definition.reading import parse_definition
 
 CANDIDATES = {"screening": {"candidates": 6, "start": 2}, "search": {"recipes": ["fold-at-once"]}}
 
@@ -67,7 +73,8 @@ def test_candidates_are_a_study_beside_the_study_and_the_best_come_first(prepare
     study, companion, events, judged = prepare()
     trials = companion.trials
     assert len(trials) == 6
-    assert [(event.candidate, event.candidates) for event in events] == [(i, 6) for i in range(1, 7)]
+    assert events[0] == ScreeningStarted(0, 6)
+    assert [(event.candidate, event.candidates) for event in events[1:]] == [(i, 6) for i in range(1, 7)]
     assert [event.best for event in events if isinstance(event, Screened)][-1] == companion.best_value
     # Uniform widths are the first candidate; none is judged twice.
     assert {*trials[0].params.values()} == {0.55}
@@ -112,7 +119,7 @@ def test_goes_on_where_it_was_stopped(define, task, baseline, tmp_path):
     space = SearchSpace(definition, task.costs, errors=dict)
 
     def stop(event):
-        if event.candidate == 3:
+        if isinstance(event, Screened) and event.candidate == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -120,10 +127,66 @@ def test_goes_on_where_it_was_stopped(define, task, baseline, tmp_path):
     events = []
     found = screen(task, space, baseline, study, storage, events.append)
     companion = load_study(storage, "tiny-screening")
-    assert [event.candidate for event in events] == [4, 5, 6]
+    assert events[0] == ScreeningStarted(3, 6)
+    assert [event.candidate for event in events[1:]] == [4, 5, 6]
     assert len(companion.trials) == 6
     assert len({tuple(trial.params.values()) for trial in companion.trials}) == 6
     assert len(found.starts) == 2
+
+
+def test_an_interrupted_candidate_does_not_stay_running(define, task, baseline, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise Interrupted
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    definition = define(**CANDIDATES)
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
+    monkeypatch.setattr(screening, "judge", interrupted)
+    worker = runner.Worker(dataclasses.replace(task, definition=definition), storage, lambda event: None)
+    with pytest.raises(Interrupted):
+        worker.prepare(baseline)
+    companion = load_study(storage, "tiny-screening")
+    assert [trial.state for trial in companion.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_share_the_candidates(define, task, baseline, tmp_path, monkeypatch, processes):
+    """Each with its own connection; all begin at once, and the last candidate is wanted by all of them."""
+    judged, ready = [], threading.Barrier(processes)
+
+    def judge(widths, baseline, task):
+        judged.append(tuple(widths.items()))
+        time.sleep(0.05)
+        return float(sum(widths.values()))
+
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    monkeypatch.setattr(screening, "judge", judge)
+    monkeypatch.setattr(screening, "_POLL", 0.05)
+    definition = define(**{**CANDIDATES, "screening": {"candidates": 9, "start": 2}})
+    url, events = f"sqlite:///{tmp_path}/s.db", [[] for _ in range(processes)]
+    open_study(open_storage(url, create=True), definition)
+
+    def run(number):
+        storage = open_storage(url, create=False)
+        subject = dataclasses.replace(task, definition=definition)
+        worker = runner.Worker(subject, storage, events[number].append)
+        ready.wait()
+        worker.prepare(baseline)
+        return worker.study.user_attrs["prepared"]
+
+    with ThreadPoolExecutor(processes) as pool:
+        prepared = list(pool.map(run, range(processes)))
+    storage = open_storage(url, create=False)
+    complete = load_study(storage, "tiny-screening").get_trials(states=(TrialState.COMPLETE,))
+    assert len(complete) == 9
+    assert len(judged) == len(set(judged))
+    assert all(found == prepared[0] for found in prepared)
+    queued = [trial.system_attrs["fixed_params"] for trial in load_study(storage, "tiny").trials]
+    assert len(queued) == 2
+    for told in events:  # every process tells of all candidates
+        counts = [event.candidate for event in told if isinstance(event, Screened)]
+        assert counts == sorted(set(counts))
+        assert counts[-1] == 9
 
 
 def test_trials_draw_from_the_narrowed_ranges(prepare, task, baseline):
@@ -150,8 +213,68 @@ def test_nothing_to_screen(prepare, changes):
 def test_known_recipes_that_the_space_has_room_for_come_first(prepare):
     study, _, _, _ = prepare(screening={"candidates": 0}, search={"recipes": ["report", "probability", "fold-at-once"]})
     queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
-    assert [values["schedule.shape"] for values in queued] == ["linear", "instant"]  # `step` is not in this space
-    assert queued[0]["blending.mode"] == "probability"
+    assert [values["schedule.shape"] for values in queued] == ["instant", "linear"]  # `step` is not in this space
+    assert queued[1]["blending.mode"] == "probability"
+    assert [trial.user_attrs for trial in study.trials] == [{"known": "fold-at-once"}, {}]
+
+
+@pytest.fixture
+def unequal(monkeypatch):
+    """Screening finds that equal shares are the worst of all widths."""
+    full = {"features.0": 8, "features.3": 8, "features.7": 16, "features.10": 16, "features.14": 32, "features.17": 32}
+
+    def loss(widths, *rest):
+        return -statistics.pstdev(width / full[name] for name, width in widths.items())
+
+    monkeypatch.setattr(screening, "judge", loss)
+    return full
+
+
+class TestEqualShares:
+    def test_known_recipe_is_tried_at_them_first_and_then_at_the_best_widths(self, unequal, prepare, task):
+        study, companion, _, _ = prepare()
+        equal = companion.trials[0].user_attrs[WIDTHS]
+        prepared = study.user_attrs["prepared"]
+        first, second, third = (trial.system_attrs["fixed_params"] for trial in study.trials)
+        shares = {f"keep.{name}": width / unequal[name] for name, width in equal.items()}
+        assert {key: value for key, value in first.items() if key.startswith("keep")} == shares
+        assert {**first, **prepared["starts"][0]} == second
+        assert (first["schedule.shape"], third) == ("instant", prepared["starts"][1])
+        assert [trial.user_attrs for trial in study.trials] == [{"known": "fold-at-once"}, {}, {}]
+        # The narrowed ranges hold them: Optuna warns of a value that is out of its range.
+        ranges = {name: parse_dimension(value) for name, value in prepared["shares"].items()}
+        space = SearchSpace(parse_definition(study.user_attrs["definition"]), task.costs, dict, ranges)
+        asked = optuna.create_study()
+        asked.enqueue_trial(first)
+        assert space.propose(asked.ask()).widths == equal
+
+    @pytest.mark.parametrize("per", ["network", "resolution"])
+    def test_where_groups_share_a_parameter(self, unequal, prepare, task, per):
+        study, companion, _, _ = prepare(space__keep={"per": per})
+        ranges = {name: parse_dimension(value) for name, value in study.user_attrs["prepared"]["shares"].items()}
+        definition = parse_definition(study.user_attrs["definition"])
+        asked = optuna.create_study()
+        asked.enqueue_trial(study.trials[0].system_attrs["fixed_params"])
+        widths = SearchSpace(definition, task.costs, dict, ranges).propose(asked.ask()).widths
+        assert widths == companion.trials[0].user_attrs[WIDTHS]
+
+    def test_a_space_without_room_is_told_once(self, prepare):
+        changes = {"space__schedule": {"shape": "linear"}, "screening": {"candidates": 0}}
+        study, _, events, _ = prepare(**changes)
+        assert study.trials == []
+        assert [event.text for event in events] == [
+            "this space has no room for the known recipe fold-at-once: no trial is compared with it"
+        ]
+        assert prepare(**changes)[2] == []
+
+    def test_where_it_is_not_asked_for_nothing_is_told(self, prepare):
+        study, _, events, _ = prepare(search={"recipes": []}, screening={"candidates": 0})
+        assert (study.trials, events) == ([], [])
+
+    def test_ranges_become_no_wider_than_needed(self):
+        shares = {"a": Range(0.3, 0.5), "b": Range(0.3, 0.5), "c": Range(0.3, 0.5)}
+        wider = including(shares, {"a": 0.2, "b": 0.4, "c": 0.6, "d": 1.0})
+        assert wider == {"a": Range(0.2, 0.5), "b": Range(0.3, 0.5), "c": Range(0.3, 0.6)}
 
 
 class TestSummary:

@@ -1,12 +1,20 @@
+import copy
+import dataclasses
+import io
+import random
+import zipfile
+
 import pytest
 import torch
 from safetensors.torch import save_file
+from scipy.stats import binomtest
 
-from branchfold.errors import NetworkError
-from branchfold.models.checkpoints import load_network, save_network
+from branchfold.errors import NetworkError, StudyError
+from branchfold.models.checkpoints import load_network, read_description, save_network
 from branchfold.models.networks.factories import build_network
+from branchfold.models.weights import read_weights
 from branchfold.search.events import BaselineEpoch
-from branchfold.search.trial.baseline import describe, make_baseline
+from branchfold.search.trial.baseline import check_alive, describe, make_baseline
 from branchfold.search.trial.task import Task
 
 
@@ -38,6 +46,22 @@ def test_trained_as_the_definition_says_and_alike_with_the_same_seed(task, basel
     }
     assert record["accuracy"] > 0.5
     assert record["macs"] == 9 * (512 + 4096 + 2048 + 4096 + 2048 + 4096) + 1280
+
+
+def test_its_accuracy_has_an_interval_in_the_file_and_a_chosen_networks_has_none(task, with_checkpoint, tmp_path):
+    torch.save(other_network().state_dict(), tmp_path / "net.pt")
+    record = make_baseline(with_checkpoint(tmp_path / "net.pt"), tmp_path / "b.safetensors", lambda event: None)
+    (kept,) = read_description(tmp_path / "b.safetensors").accuracies
+    found = binomtest(round(288 * record["accuracy"]), 288).proportion_ci(method="wilson")
+    assert kept == {
+        "split": "validation",
+        "accuracy": record["accuracy"],
+        "examples": 288,
+        "interval": pytest.approx([found.low, found.high]),
+        "seed": 0,
+    }
+    (chosen,) = describe(task, {"features.0": 3}, 0.5, {"trial": 1}).accuracies
+    assert chosen.keys() == kept.keys() - {"interval"}
 
 
 @pytest.mark.parametrize("form", ["safetensors", "plain.safetensors", "pt", "wrapped.pt"])
@@ -88,3 +112,62 @@ class TestRefusals:
     def test_something_else_than_tensors(self, with_checkpoint, tmp_path):
         torch.save({"epoch": 3}, tmp_path / "net.pt")
         assert "holds no state dict" in self.refused(with_checkpoint(tmp_path / "net.pt"), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_files_are_refused_whatever_the_damage(tmp_path):
+    draw = random.Random(0)
+    new, old, archive = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    torch.save({"a": torch.ones(3)}, new)
+    torch.save({"a": torch.ones(3)}, old, _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("x/y", "z")
+    damaged = [b"", b"hello world", b".", archive.getvalue(), new.getvalue()[:400], old.getvalue()[:-5]]
+    for _ in range(100):
+        content = bytearray(draw.choice([new, old]).getvalue())
+        for _ in range(4):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        damaged.append(bytes(content))
+    messages = []
+    for content in damaged:
+        for name in ("net.pt", "net.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            try:
+                read_weights(tmp_path / name)
+            except NetworkError as error:
+                messages.append(str(error))
+    assert len(messages) > 150
+    assert not [text for text in messages if "\n" in text or text.endswith(": ")]
+
+
+class TestAlive:
+    @pytest.fixture
+    def network(self, baseline):
+        """The trained network with another bias of class 0."""
+
+        def make(bias=0.0):
+            network = copy.deepcopy(baseline)
+            with torch.no_grad():
+                network.classifier.bias[0] += bias
+            return network
+
+        return make
+
+    def test_a_trained_network_is(self, network, task):
+        check_alive(network(), task)
+
+    @pytest.mark.parametrize("bias", [float("nan"), float("inf")])
+    def test_one_whose_outputs_are_not_finite_is_not(self, network, task, define, bias):
+        words = r"the trained baseline's outputs are not finite; lower baseline.lr = 0.1"
+        with pytest.raises(StudyError, match=words):
+            check_alive(network(bias), task)
+        given = define(baseline={"epochs": None, "checkpoint": "a.pt"})
+        with pytest.raises(StudyError, match=r"the outputs of checkpoint 'a.pt' are not finite"):
+            check_alive(network(bias), dataclasses.replace(task, definition=given))
+
+    def test_one_that_training_left_with_one_class_is_not(self, network, task, define):
+        words = r"gives all 288 validation examples the same class; lower baseline.lr = 0.1 or raise baseline.epochs"
+        with pytest.raises(StudyError, match=words):
+            check_alive(network(1e6), task)
+        given = define(baseline={"epochs": None, "checkpoint": "a.pt"})
+        check_alive(network(1e6), dataclasses.replace(task, definition=given))

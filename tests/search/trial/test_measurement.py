@@ -1,11 +1,9 @@
-import time
-
 import pytest
 import torch
 from torch import nn
 
 from branchfold.models.layers.modes import evaluating
-from branchfold.search.trial.measurement import accuracy_of, latency_of
+from branchfold.search.trial.measurement import accuracy_of, right_of
 
 
 class Known(nn.Module):
@@ -27,6 +25,7 @@ def test_accuracy_counts_examples_and_not_batches():
     batches = [(logits[:1], labels[:1]), (logits[1:], labels[1:])]
     network = Known().train()
     assert accuracy_of(network, batches) == 3 / 5
+    assert right_of(network, batches).tolist() == [True, True, True, False, False]
     assert network.training
     assert network.trained == 0
 
@@ -43,12 +42,3 @@ def test_evaluating_restores_each_modules_mode():
     with pytest.raises(KeyError), evaluating(network):
         raise KeyError
     assert network.training
-
-
-def test_latency_is_that_of_one_pass():
-    class Slow(nn.Module):
-        def forward(self, x):
-            time.sleep(0.01)
-            return x
-
-    assert 0.01 <= latency_of(Slow(), torch.zeros(1), seconds=0.1) < 0.03

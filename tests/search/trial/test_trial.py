@@ -40,7 +40,7 @@ def recipe(stages=None, **changes):
 def run(task, baseline, seed=3, **changes):
     """(result, accuracies at α = 0 by report, reports)."""
     reports = []
-    result = run_trial(recipe(**changes), baseline, task, seed=seed, hear=reports.append)
+    result = run_trial(recipe(**changes), baseline, task, seed=seed, on_report=reports.append)
     assert result.reports == reports
     return result, {report.number: report.folded_accuracy for report in reports}, reports
 
@@ -207,9 +207,15 @@ class TestEnds:
         study = optuna.create_study(direction="maximize", pruner=Always())
         trial, events = study.ask(), []
         with pytest.raises(optuna.TrialPruned):
-            run_trial(recipe(), baseline, task, seed=0, hear=(hear := Recorder(trial, task.definition, events.append)))
+            run_trial(
+                recipe(),
+                baseline,
+                task,
+                seed=0,
+                on_report=(recorder := Recorder(trial, task.definition, events.append)),
+            )
         assert sorted(study.trials[0].intermediate_values) == [0, 1]
-        assert [entry["number"] for entry in hear.history] == [0, 1]
+        assert [entry["number"] for entry in recorder.history] == [0, 1]
         assert [(event.unit, event.number, event.total) for event in events] == [("epoch", 0, 2), ("epoch", 1, 2)]
 
     @pytest.mark.parametrize("shape", ["instant", "step", "knee", "plateau"])

@@ -1,3 +1,5 @@
+import resource
+
 import optuna
 import pytest
 
@@ -6,6 +8,7 @@ from branchfold.studies.database.artifacts import (
     artifact_folder,
     artifact_store,
     attach_network,
+    check_artifact_folder,
     fetch_network,
     load_baseline,
     save_baseline,
@@ -80,6 +83,33 @@ def test_failed_copy_leaves_the_trial_without_a_network(study, storage, url, tmp
     with pytest.raises(StudyError, match="cannot keep the network"):
         attach_network(trial, storage, artifact_store(url), tmp_path / "nowhere")
     assert "network" not in study.trials[0].user_attrs
+
+
+def test_full_disk_leaves_nothing_half_written_or_listed(study, storage, url, network, tmp_path):
+    """The limit is the system's own: the file is cut where it is reached."""
+    store, trial, before = artifact_store(url), study.ask(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    network.write_bytes(bytes(4_000_000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, before[1]))
+    try:
+        with pytest.raises(StudyError, match=r"cannot keep the network .*: File too large"):
+            attach_network(trial, storage, store, network)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "studies" / "artifacts").iterdir()) == []
+    assert optuna.artifacts.get_all_artifact_meta(study.trials[0], storage=storage) == []
+    assert "network" not in study.trials[0].user_attrs
+    attach_network(trial, storage, store, network)
+    [kept] = (tmp_path / "studies" / "artifacts").iterdir()
+    assert kept.stat().st_size == 4_000_000
+
+
+def test_folder_of_the_networks_is_checked_and_not_made(url, tmp_path):
+    check_artifact_folder(url)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "artifacts").touch()
+    with pytest.raises(StudyError, match="artifacts, where the study's networks are to be kept, is no folder"):
+        check_artifact_folder(url)
 
 
 def test_unwritable_destination(study, storage, url, network, tmp_path):

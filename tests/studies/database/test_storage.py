@@ -15,8 +15,9 @@ from sqlalchemy import text
 from branchfold.errors import StudyError
 from branchfold.studies.database import storage as database
 from branchfold.studies.database.addresses import shown_url
-from branchfold.studies.database.storage import load_study, open_storage, open_study, set_user_attrs, stored_definition
-from branchfold.studies.database.trials import finished_trials, trial_rows
+from branchfold.studies.database.rows import trial_rows
+from branchfold.studies.database.storage import load_study, open_storage, open_study, stored_definition
+from branchfold.studies.database.trials import finished_trials
 from branchfold.studies.definition.reading import load_definition
 
 
@@ -309,27 +310,3 @@ def test_kill_leaves_finished_trials_and_queues_the_killed_one_again(url, monkey
     assert [row.state for row in trial_rows(study)] == ["complete", "complete", "fail", "complete"]
     assert study.trials[3].params == study.trials[2].params
     assert study.trials[3].system_attrs["failed_trial"] == 2
-
-
-@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-class TestUserAttributes:
-    def test_are_written_in_one_go_and_replaced(self, tmp_path):
-        storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
-        study = optuna.create_study(storage=storage)
-        trial = study.ask()
-        trial.set_user_attr("a", 1)
-        set_user_attrs(trial, {"a": [1, 2], "b": {"c": None}})
-        assert study.trials[0].user_attrs == {"a": [1, 2], "b": {"c": None}}
-        study.tell(trial, 1.0)
-        assert optuna.load_study(study_name=study.study_name, storage=storage).trials[0].user_attrs["a"] == [1, 2]
-
-    def test_a_value_that_is_not_json_leaves_them_as_they_were(self, tmp_path):
-        trial = optuna.create_study(storage=open_storage(f"sqlite:///{tmp_path}/s.db", create=True)).ask()
-        with pytest.raises(TypeError):
-            set_user_attrs(trial, {"a": 1, "b": object()})
-        assert trial.study.trials[0].user_attrs == {}
-
-    def test_without_a_database_too(self):
-        trial = optuna.create_study().ask()
-        set_user_attrs(trial, {"a": 1})
-        assert trial.study.trials[0].user_attrs == {"a": 1}

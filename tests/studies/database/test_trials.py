@@ -3,14 +3,16 @@ import pytest
 from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
-from branchfold.studies.database.storage import open_storage, open_study, set_user_attrs
+from branchfold.studies.database.optuna_internals import set_user_attrs
+from branchfold.studies.database.rows import trial_rows
+from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import (
     Measurement,
     best_trial,
     finished_trials,
     measurement_of,
+    ranked_trials,
     release_interrupted,
-    trial_rows,
 )
 from branchfold.studies.definition.reading import load_definition
 
@@ -29,8 +31,12 @@ def study(tmp_path, definition):
     return open_study(open_storage(f"sqlite:///{tmp_path}/x.db", create=True), definition)
 
 
-def measured(accuracy, share, macs=None, latency_share=0.7):
-    return Measurement(accuracy, macs or int(share * 1000), share, 50, 0.5, 1.25, latency_share)
+# The fields that studies before this version recorded.
+FIRST_FIELDS = ("accuracy", "macs", "macs_share", "parameters", "parameters_share", "latency", "latency_share")
+
+
+def measured(accuracy, share, macs=None, latency_share=0.7, **rest):
+    return Measurement(accuracy, macs or int(share * 1000), share, 50, 0.5, 1.25, latency_share, **rest)
 
 
 def complete(study, accuracy, share, macs=None, **rest):
@@ -73,6 +79,24 @@ class TestBest:
             best_trial(study, definition)
         assert [trial.number for trial in finished_trials(study)] == [2]
 
+    def test_a_latency_that_is_unsure_is_not_within_a_budget_of_it(self, study, definition):
+        number = complete(study, 0.95, 0.3, latency_share=0.5)
+        complete(study, 0.99, 0.3, latency_share=0.2, latency_spread=0.4, latency_unsure=True)
+        strict = load_definition("digits", ["study.budget={latency = 0.6}"])
+        assert best_trial(study, strict).number == number
+        assert best_trial(study, definition).number == number + 1  # no budget of latency
+
+    def test_of_which_all_are_unsure_is_told(self, study):
+        complete(study, 0.99, 0.3, latency_share=0.2, latency_spread=0.4, latency_unsure=True)
+        strict = load_definition("digits", ["study.budget={latency = 0.6}"])
+        with pytest.raises(StudyError, match=r"meets its budget \(latency 0.6\): .* latency 0.200, unsure; run more"):
+            best_trial(study, strict)
+
+    def test_ranked_within_the_budget(self, study, definition):
+        for accuracy, share in ((0.9, 0.3), (0.95, 0.3), (0.99, 0.9), (0.95, 0.2)):
+            complete(study, accuracy, share)
+        assert [trial.number for trial, _ in ranked_trials(study, definition)] == [3, 1, 0]
+
     def test_several_objectives(self, tmp_path):
         definition = load_definition(
             "digits", ['study.objectives=["accuracy", "macs"]', "study.name=two", "study.budget.macs=0.35"]
@@ -85,6 +109,27 @@ class TestBest:
         assert best_trial(study, definition).number == 1
 
 
+class TestMeasurement:
+    def test_a_trial_without_the_fields_added_later_is_measured(self, study, definition):
+        trial = study.ask()
+        values = {field: value for field, value in measured(0.9, 0.3)._asdict().items() if field in FIRST_FIELDS}
+        set_user_attrs(trial, values)
+        study.tell(trial, 0.9)
+        assert len(values) == 7
+        assert measurement_of(study.trials[0]) == measured(0.9, 0.3)
+        assert best_trial(study, definition).number == 0
+
+    def test_every_field_added_later_has_a_default(self):
+        assert set(Measurement._fields) - set(Measurement._field_defaults) == set(FIRST_FIELDS)
+
+    @pytest.mark.parametrize("missing", FIRST_FIELDS)
+    def test_a_trial_without_one_of_the_first_fields_is_not(self, study, missing):
+        trial = study.ask()
+        set_user_attrs(trial, {key: value for key, value in measured(0.9, 0.3)._asdict().items() if key != missing})
+        study.tell(trial, 0.9)
+        assert measurement_of(study.trials[0]) is None
+
+
 class TestInterrupted:
     def test_running_trial_is_failed_and_its_parameters_come_again(self, study):
         trial = study.ask()
@@ -95,6 +140,23 @@ class TestInterrupted:
         again = study.ask()
         assert (again.number, again.suggest_float("training.lr", 0.1, 1.0)) == (1, value)
         assert again.user_attrs == {"repeats": 0}
+
+    def test_the_known_recipe_stays_known(self, study):
+        study.enqueue_trial({"training.lr": 0.5}, user_attrs={"known": "fold-at-once"})
+        trial = study.ask()
+        trial.suggest_float("training.lr", 0.1, 1.0)
+        assert release_interrupted(study, trial.number)
+        assert study.ask().user_attrs == {"repeats": 0, "known": "fold-at-once"}
+
+    def test_a_queued_trial_that_had_proposed_nothing_or_little_comes_again_whole(self, study):
+        study.enqueue_trial({"training.lr": 0.5, "keep": 0.25})
+        for number in range(2):
+            trial = study.ask()
+            if number:
+                trial.suggest_float("training.lr", 0.1, 1.0)
+            assert release_interrupted(study, trial.number)
+        again = study.ask()
+        assert [again.suggest_float(name, 0.1, 1.0) for name in ("training.lr", "keep")] == [0.5, 0.25]
 
     def test_after_ctrl_c_in_optimize(self, study):
         def interrupted(trial):
@@ -114,17 +176,3 @@ class TestInterrupted:
         assert not release_interrupted(study, done)
         assert not release_interrupted(study, empty.number)
         assert [row.state for row in trial_rows(study)] == ["complete", "fail"]
-
-
-def test_rows(study):
-    complete(study, 0.9, 0.3)
-    trial = study.ask()
-    trial.report(0.4, 0)
-    trial.report(0.6, 1)
-    study.ask()
-    first, second, third = trial_rows(study)
-    assert first[:5] == (0, "complete", 0.9, 0.3, 0.5)
-    assert first.shape in ("linear", "knee")
-    assert 0 <= first.seconds < 60
-    assert second == (1, "running", 0.6, None, None, None, None, 1, None, None)
-    assert third == (2, "running", None, None, None, None, None, 0, None, None)

@@ -295,13 +295,15 @@ class TestErrors:
 
 
 class TestFingerprint:
-    def test_ignores_trials_and_the_place_of_the_data(self):
+    def test_ignores_trials_and_finalists_and_the_place_of_the_data(self):
         before = load_definition("digits").fingerprint()
-        after = load_definition("digits", ["study.trials=500", "data.root=/elsewhere"]).fingerprint()
+        changes = ["study.trials=500", "data.root=/elsewhere", "search.finalists=1"]
+        after = load_definition("digits", changes).fingerprint()
         assert before == after == json.loads(json.dumps(before))
         assert describe_difference(before, after) is None
         assert "trials" not in before["study"]
         assert "root" not in before["data"]
+        assert "finalists" not in before["search"]
 
     def test_difference_names_keys_and_both_values(self):
         before = load_definition("digits").fingerprint()
@@ -324,3 +326,30 @@ def test_reading_a_definition_imports_neither_torch_nor_optuna():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["digits-screening", "x-refined", ".", "..", "-x", "--yes"])
+    def test_that_would_collide_or_not_be_a_name_are_refused(self, name, tmp_path):
+        with pytest.raises(StudyError, match=r"^--set study.name=.*: study.name must .*, but got") as caught:
+            load_definition("digits", [f"study.name='{name}'"])
+        assert str(caught.value).endswith(f'but got "{name}"')
+        path = tmp_path / "own.toml"
+        path.write_text(f'[study]\nname = "{name}"\n[model]\nfactory = "vgg16"\n[data]\nname = "cifar10"\n[search]\n')
+        with pytest.raises(StudyError, match=r"own\.toml: study\.name must"):
+            load_definition(str(path))
+
+    @pytest.mark.parametrize("name", ["digits-screening-2", "refined", "a.b", "_", "..."])
+    def test_others_are_not(self, name):
+        assert load_definition("digits", [f"study.name='{name}'"]).study.name == name
+
+    def test_stored_ones_stay_readable(self):
+        tables = load_definition("digits").to_dict()
+        for name in ("digits-screening", "digits-refined", "-x", "."):
+            assert parse_definition({**tables, "study": {**tables["study"], "name": name}}).study.name == name
+
+
+def test_samplers_that_take_one_objective_are_told():
+    several = ['study.objectives=["accuracy", "macs"]', "search.sampler=cma-es"]
+    with pytest.raises(StudyError, match=r'search\.sampler must take several objectives, which "cma-es" does not'):
+        load_definition("digits", several)

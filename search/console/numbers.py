@@ -1,0 +1,31 @@
+"""Numbers for people: shares as percentages, accuracies with what so many examples can tell."""
+
+from ...studies.statistics import wilson
+from ..trial.latency import Latency
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a percentage with one digit, "97.3 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def with_interval(accuracy: float, examples: int) -> str:
+    """An accuracy on examples that nothing was chosen by, "97.3 % (95 % interval 95.1 to 98.6 %)"."""
+    low, high = wilson(accuracy, examples)
+    return f"{percent(accuracy)} (95 % interval {100 * low:.1f} to {percent(high)})"
+
+
+def latency_lines(latency: Latency) -> str:
+    """A latency in two lines: what a pass takes, and that beside the full network's."""
+    first, third = latency.quartiles
+    low, high = latency.share_quartiles
+    many = "one example" if latency.batch == 1 else f"{latency.batch} examples"
+    threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
+    rounds = latency.rounds
+    unsure = f"; unsure, in all of {rounds} measurements it spreads more than it differs" if latency.unsure else ""
+    return (
+        f"latency: {latency.milliseconds:.3f} ms for {many} on {threads} "
+        f"(interquartile range {first:.3f} to {third:.3f})\n"
+        f"{percent(latency.share)} of the full network's latency, timed in turn "
+        f"(interquartile range {100 * low:.1f} to {percent(high)}{unsure})"
+    )

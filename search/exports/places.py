@@ -1,0 +1,98 @@
+"""Where a file may be written: nothing that a study needs is ever overwritten, and nothing unknown unasked."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...errors import StudyError
+from ...models.checkpoints import is_checkpoint
+from ...studies.database.addresses import database_file, is_sqlite, parse_url
+from ...studies.database.artifacts import artifact_folder
+from ...studies.definition.reading import Definition, builtin_studies
+
+# What SQLite keeps beside a database.
+_BESIDE = ("-wal", "-shm", "-journal")
+
+
+def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: bool = False) -> None:
+    """Refuses, before the work and not after it, a place where a file would do harm or cannot be written.
+
+    Args:
+        path: the file to write. One that is there is replaced if branchfold wrote it.
+        url: of the study's database; it and its networks are never overwritten, by no name that leads to them.
+        sources: paths of the files that the study is made from, likewise.
+        force: whether another file that is there is replaced too.
+
+    Raises:
+        StudyError: if the file must not be replaced, its folder cannot be created or written, or it is a folder.
+    """
+    for what, known in _needed(url, sources):
+        if _same(path, known):
+            raise StudyError(f"cannot write {path}: it is {what}; choose another --output")
+    if _lies_in(path, artifact_folder(url)):
+        raise StudyError(f"cannot write {path}: the networks of studies lie there; choose another --output")
+    _check_replaced(path, force)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        reason = f"{path.parent} is no folder" if isinstance(error, FileExistsError) else error.strerror
+        raise StudyError(f"cannot write {path}: {reason}; choose another --output") from error
+
+
+def sources_of(definition: Definition, study: str | None = None) -> tuple[str, ...]:
+    """The files that a study is made from: its checkpoint, its factory's, and the definition if `study` is its path."""
+    found = [definition.baseline.checkpoint, definition.model.factory.rpartition(":")[0]]
+    if study is not None and study not in builtin_studies():
+        found.append(study)
+    return tuple(file for file in found if file and Path(file).is_file())
+
+
+def _needed(url: str, sources: tuple[str, ...]) -> Iterator[tuple[str, Path]]:
+    address = parse_url(url)
+    if is_sqlite(address):
+        database = database_file(address)
+        yield "the study database", database
+        for suffix in _BESIDE:
+            yield "part of the study database", database.with_name(database.name + suffix)
+    for source in sources:
+        yield "what the study is made from", Path(source)
+
+
+def _same(path: Path, known: Path) -> bool:
+    """Whether two paths are one file: by name, through links of either kind, or spelled otherwise."""
+    try:
+        return path.resolve() == known.resolve() or path.samefile(known)
+    except (OSError, RuntimeError):  # one of them is missing, or a link to itself
+        return False
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    try:
+        inside, resolved = folder.resolve(), path.resolve()
+        if inside == resolved or inside in resolved.parents:
+            return True
+        there = path.stat()
+        return there.st_nlink > 1 and any(os.path.samestat(there, file.stat()) for file in folder.iterdir())
+    except (OSError, RuntimeError):
+        return False
+
+
+def _check_replaced(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise StudyError(f"cannot write {path}: it is a folder; choose another --output")
+    if not os.path.lexists(path):
+        return
+    if path.exists() and not path.is_file():
+        raise StudyError(f"cannot write {path}: it is no ordinary file; choose another --output")
+    if is_checkpoint(path):
+        return
+    if path.suffix == ".toml":
+        raise StudyError(f"cannot write {path}: it may be a study's definition; choose another --output")
+    if not force:
+        raise StudyError(
+            f"cannot write {path}: it is there, and no network that branchfold wrote; "
+            f"choose another --output, or replace it with --force"
+        )

@@ -1,0 +1,133 @@
+"""All that touches what Optuna does not promise: its tables, its private names, how it stores what it reads back.
+
+One test class holds what is relied on here; pyproject caps Optuna's version below the next one that may change it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import DateTime, Engine, bindparam, text
+from sqlalchemy.exc import IntegrityError
+
+# One statement: Optuna reads the state first and writes it then, in between which SQLite lets another process read too.
+_TAKE = text(
+    "UPDATE trials SET state = 'RUNNING', datetime_start = :now WHERE trial_id = :trial AND state = 'WAITING'"
+).bindparams(bindparam("now", type_=DateTime))
+
+
+class QueueStorage(RDBStorage):
+    """Optuna's storage, in which a queued trial is taken by exactly one process."""
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """Sets a trial's state; False where it was to begin and does not wait, because another process took it."""
+        if state != TrialState.RUNNING:
+            return super().set_trial_state_values(trial_id, state, values)
+        with self.engine.begin() as connection:
+            return connection.execute(_TAKE, {"now": datetime.now(), "trial": trial_id}).rowcount == 1
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """Returns the storage that a study reads and writes."""
+    return study._storage
+
+
+def engine_of(storage: BaseStorage) -> Engine | None:
+    """Returns the engine behind a study's storage; None if it is no database."""
+    backend = getattr(storage, "_backend", storage)  # a study wraps its database in a cache
+    return backend.engine if isinstance(backend, RDBStorage) else None
+
+
+def as_format_string(url: str) -> str:
+    """Returns a URL as `RDBStorage` takes it: filled in as a format string, while SQLAlchemy leaves braces unquoted."""
+    return url.replace("{", "{{").replace("}", "}}")
+
+
+def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
+    """Writes user attributes of a running trial in one transaction: all of them or none.
+
+    Optuna's own `set_user_attr` commits each, which takes longer than all else that is recorded of a trial.
+    """
+    engine = engine_of(trial.storage)
+    if engine is None:
+        for key, value in values.items():
+            trial.set_user_attr(key, value)
+        return
+    rows = [{"trial": trial._trial_id, "key": key, "value": json.dumps(value)} for key, value in values.items()]
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"), rows)
+        connection.execute(
+            text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)"), rows
+        )
+
+
+def claim(study: optuna.Study, key: str) -> bool:
+    """Whether this process is the first to claim `key`, and so the one that does what it stands for.
+
+    The claim is an attribute of the study, inserted in one statement: the database refuses a second row, where
+    `set_user_attr` would replace the first.
+
+    Args:
+        study: in a database that other processes may use.
+        key: of the attribute; its value is the process, for people.
+    """
+    value = f"process {os.getpid()} on {platform.node()}"
+    engine = engine_of(study._storage)
+    if engine is None:  # a storage in memory has one process
+        first = key not in study.user_attrs
+        study.set_user_attr(key, value)
+        return first
+    row = {"study": study._study_id, "key": key, "value": json.dumps(value)}
+    try:
+        with engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (:study, :key, :value)"), row
+            )
+    except IntegrityError:
+        return False
+    return True
+
+
+def set_dashboard_constraints(trial: optuna.Trial, excesses: list[float]) -> None:
+    """Writes a trial's constraints in the older form, the only one that optuna-dashboard reads."""
+    trial.storage.set_trial_system_attr(trial._trial_id, "constraints", excesses)
+
+
+def was_stopped(study: optuna.Study) -> bool:
+    """Returns whether the last `optimize` was stopped from inside: a grid does so when it is through."""
+    return study._stop_flag
+
+
+def without_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the running trials that have no heartbeat (yet); none if the storage is no database."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    engine = engine_of(study._storage)
+    if not running or engine is None:
+        return []
+    with engine.connect() as connection:
+        beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+    return [trial for trial in running if trial._trial_id not in beating]
+
+
+def with_stale_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
+    """Returns the running trials whose heartbeat stopped: the process behind them is dead."""
+    backend = getattr(study._storage, "_backend", study._storage)
+    if not isinstance(backend, RDBStorage) or backend.heartbeat_interval is None:
+        return []
+    stale = set(backend._get_stale_trial_ids(study._study_id))
+    return [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if t._trial_id in stale]
+
+
+def artifact_ids(study: optuna.Study) -> set[str]:
+    """Returns the ids of the artifacts that a study and its trials list, those uploaded in the dashboard too."""
+    listed = [study._storage.get_study_system_attrs(study._study_id)]
+    listed += [trial.system_attrs for trial in study.get_trials(deepcopy=False)]
+    return {key.removeprefix("artifacts:") for attrs in listed for key in attrs if key.startswith("artifacts:")}

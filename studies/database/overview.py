@@ -1,0 +1,93 @@
+"""The studies of a storage at a glance, and one of them deleted with all that belongs to it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import optuna
+from optuna.storages import RDBStorage
+
+from ...errors import StudyError
+from .attributes import EXHAUSTED
+from .companions import companions_of, is_companion
+from .deletion import delete_alone
+from .optuna_internals import artifact_ids
+from .storage import stored_definition
+from .trials import best_trial, finished_trials, living_trials
+
+
+class Companion(NamedTuple):
+    """A study beside a study: its widths judged untrained, or its refined trials."""
+
+    name: str
+    finished: int
+
+
+class StudyRow(NamedTuple):
+    """One line of `branchfold list`; None is not known.
+
+    `finished` counts completed trials and those stopped early, of `wanted` that the study is to have; `accuracy` is
+    the best one's within the budget, on the validation split. `state` is "running", "finished", "stopped", "companion"
+    where the study that it belonged to is gone, or "foreign" for a study that branchfold did not make or cannot read.
+    """
+
+    name: str
+    finished: int
+    wanted: int | None
+    accuracy: float | None
+    state: str
+    companions: list[Companion]
+
+
+def study_rows(storage: RDBStorage) -> list[StudyRow]:
+    """Returns one row for each study of a storage, by name; companions are told with the study they belong to."""
+    names = sorted(optuna.get_all_study_names(storage))
+    beside = {companion for name in names for companion in companions_of(storage, name)}
+    return [_row(storage, name) for name in names if name not in beside]
+
+
+def delete_study(storage: RDBStorage, study: optuna.Study) -> int:
+    """Deletes a study, its companions and the networks of both; returns how many files of networks that were.
+
+    Raises:
+        StudyError: If trials of it run.
+    """
+    names = [*companions_of(storage, study.study_name), study.study_name]
+    for name in names:
+        if running := len(living_trials(optuna.load_study(storage=storage, study_name=name))):
+            verb = "trial runs" if running == 1 else "trials run"
+            raise StudyError(
+                f"study {name!r} is at work: {running} {verb}; stop what runs it first (a process that was killed is "
+                f"noticed within a minute)"
+            )
+    return sum(delete_alone(storage, name) for name in names)
+
+
+def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str], int]:
+    """Returns what goes when a study is deleted: its trials, its companions' names, and the networks of all."""
+    companions = companions_of(storage, study.study_name)
+    each = [study, *(optuna.load_study(storage=storage, study_name=name) for name in companions)]
+    return len(study.get_trials(deepcopy=False)), companions, len(set().union(*map(artifact_ids, each)))
+
+
+def _row(storage: RDBStorage, name: str) -> StudyRow:
+    study = optuna.load_study(storage=storage, study_name=name)
+    finished = len(finished_trials(study))
+    companions = [
+        Companion(other, len(finished_trials(optuna.load_study(storage=storage, study_name=other))))
+        for other in companions_of(storage, name)
+    ]
+    if is_companion(study):
+        return StudyRow(name, finished, None, None, "companion", companions)
+    try:
+        definition = stored_definition(study)
+    except StudyError:
+        return StudyRow(name, finished, None, None, "foreign", companions)
+    wanted = definition.study.trials
+    through = finished >= wanted or EXHAUSTED in study.user_attrs
+    state = "running" if living_trials(study) else "finished" if through else "stopped"
+    try:
+        accuracy = float(best_trial(study, definition).user_attrs["accuracy"])
+    except StudyError:  # none within the budget yet
+        accuracy = None
+    return StudyRow(name, finished, wanted, accuracy, state, companions)
