@@ -72,7 +72,7 @@ class Analysis:
 
     @staticmethod
     def of(model: nn.Module, example_inputs: ExampleInputs) -> "Analysis":
-        """Traces `model` and follows its channels.
+        """The analysis of `model`: traced, its channels followed, its groups named.
 
         Raises:
             NetworkError: if the network cannot be traced.

@@ -143,7 +143,7 @@ class _Sum:
         self.add(rows)
 
     def add(self, rows: Tensor) -> None:
-        """Adds a batch."""
+        """Adds a batch's rows (C, n)."""
         rows = rows if self.shift is None else rows - self.shift
         self.products = self.products + gram(rows)
         self.totals = self.totals + rows.double().sum(1)

@@ -17,10 +17,10 @@ from rich.console import Console
 from branchfold.models import add_branches, fold
 from branchfold.search.console.listings import trials_table, trials_values
 from branchfold.search.events import Screened, ScreeningStarted
+from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import screening
 from branchfold.search.run import worker as runner
 from branchfold.search.run.screening import WIDTHS, including, judge, screen, summary
-from branchfold.search.run.signals import Interrupted
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.task import Task
 from branchfold.studies.database.storage import load_study, open_storage, open_study
