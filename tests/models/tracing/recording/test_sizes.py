@@ -7,8 +7,8 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
-from branchfold.models.tracing.recorder import Recorder
-from branchfold.models.tracing.sizes import recorded_sizes
+from branchfold.models.tracing.recording.recorder import Recorder
+from branchfold.models.tracing.recording.sizes import recorded_sizes
 
 EXAMPLE = torch.randn(4, 3, 9, 7, dtype=torch.float64)
 
