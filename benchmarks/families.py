@@ -1,6 +1,7 @@
-"""Prints, as a Markdown table, what of each torchvision family can be narrowed, and why the rest cannot.
+"""What of each torchvision family can be narrowed, and why the rest cannot.
 
-python benchmarks/families.py          one network of each family: what is narrowed, what is fixed and why
+python benchmarks/families.py          one network of each family: what is narrowed, what is fixed and why, as JSON
+                                       (--output benchmarks/families.json is what docs/networks.md shows)
 python benchmarks/families.py --all    every classifier, cut to half and folded: how exact that is, or why not
 """
 
@@ -12,12 +13,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
 
 import torch
 from torchvision import models
 from torchvision.models import get_model
 
 from branchfold.benchmarks.exactness import Exactness, exactness
+from branchfold.benchmarks.results import publish, surroundings
 from branchfold.errors import NetworkError
 from branchfold.models.channels.groups import Analysis
 from branchfold.models.layers.kinds import CONVOLUTIONS
@@ -58,8 +62,8 @@ REASONS = {
 }
 
 
-def row(name: str, pixels: int) -> str:
-    """One line of the table."""
+def narrowed(name: str, pixels: int) -> dict[str, Any]:
+    """What of a network can be narrowed, and the reasons of the groups that cannot, with their counts."""
     backbone = {"weights_backbone": None} if name.startswith(("fcn", "deeplab", "lraspp")) else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two networks warn of how their weights are drawn
@@ -67,11 +71,15 @@ def row(name: str, pixels: int) -> str:
     try:
         analysis = Analysis.of(network, torch.randn(2, 3, pixels, pixels))
     except NetworkError as error:
-        return f"| {name} | refused | | {error} |"
+        return {"refused": str(error)}
     free = [group for group in analysis.groups if group.prunable]
     reasons = Counter(_short(group.reason) for group in analysis.groups if not group.prunable)
-    why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-    return f"| {name} | {len(free)} of {len(analysis.groups)} | {_share_of_channels(analysis):.0%} | {why} |"
+    return {
+        "groups": len(analysis.groups),
+        "free": len(free),
+        "share_of_channels": _share_of_channels(analysis),
+        "fixed": dict(reasons.most_common()),
+    }
 
 
 def _share_of_channels(analysis: Analysis) -> float:
@@ -136,24 +144,20 @@ def _print_exactness(names: list[str]) -> None:
         print(line)
 
 
-def _print_families(names: list[str]) -> None:
-    print("| network | groups that can be narrowed | share of its convolutions' channels | fixed |")
-    print("| --- | --- | --- | --- |")
-    for name in names:
-        print(row(name, FAMILIES.get(name, 224)), flush=True)
-
-
 def main() -> None:
     """Prints a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("networks", nargs="*", help="names of torchvision networks")
     parser.add_argument("--all", action="store_true", help="fold every classifier, or those that are named")
+    parser.add_argument("--output", type=Path, help="file for the JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.all:
         _print_exactness(arguments.networks or models.list_models(module=models))
     else:
-        _print_families(arguments.networks or list(FAMILIES))
+        names = arguments.networks or list(FAMILIES)
+        found = {name: narrowed(name, FAMILIES.get(name, 224)) for name in names}
+        publish({**surroundings("torch", "torchvision"), "networks": found}, arguments.output)
 
 
 if __name__ == "__main__":

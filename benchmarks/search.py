@@ -25,7 +25,7 @@ from torch import nn
 
 from branchfold.benchmarks.results import publish, surroundings
 from branchfold.search.events import TrialEnded
-from branchfold.search.run.quiet import quiet_optuna
+from branchfold.search.process.quiet import quiet_optuna
 from branchfold.search.run.recording import SEED
 from branchfold.search.run.samplers import make_pruner, make_sampler
 from branchfold.search.run.worker import Worker

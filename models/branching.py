@@ -34,7 +34,8 @@ def add_branches(
     """A copy of `model` with a branch beside every group that is to be narrowed, at α = 1.
 
     Args:
-        model: any network that `torch.fx` can trace; it is not changed. Dtype, device and training mode carry over.
+        model: any network whose forward decides nothing by the values of tensors; it is not changed. Dtype, device
+            and training mode carry over.
         example_inputs: a tensor (N, C, H, W), a sequence of the forward's positional arguments, or a dict of them by
             name.
         keep: the share of the channels that stays, in (0, 1], of every group; or {group name: share, or a channel count

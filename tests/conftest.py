@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import assert_equal
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -294,11 +295,6 @@ def functional() -> type[nn.Module]:
     return Functional
 
 
-def _assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
-
-
 @pytest.fixture(scope="session")
 def assert_folds(randomise, randomise_branches) -> Callable[..., set[str]]:
     """At α = 1 the original, at α = 0 the fold, whole and stage after stage; the groups that have a branch."""
@@ -306,7 +302,7 @@ def assert_folds(randomise, randomise_branches) -> Callable[..., set[str]]:
     def check(network, *inputs, training=(False, True, False), keep=0.5):
         randomise(network)
         branched = add_branches(network, inputs, keep=keep, init="kaiming")
-        _assert_equal(branched(*inputs), network(*inputs))
+        assert_equal(branched(*inputs), network(*inputs))
         randomise_branches(branched)
         names = list(branched.alpha)
         assert names
@@ -315,14 +311,14 @@ def assert_folds(randomise, randomise_branches) -> Callable[..., set[str]]:
         stage = branched
         for name in names:
             stage = fold(stage, groups=[name])
-            _assert_equal(stage(*inputs), branched(*inputs))
+            assert_equal(stage(*inputs), branched(*inputs))
         for mode in training:  # after training once more, with the statistics that it left
             wanted = branched.train(mode)(*inputs)
-            _assert_equal(small.train(mode)(*inputs), wanted)
-            _assert_equal(stage.train(mode)(*inputs), wanted)
+            assert_equal(small.train(mode)(*inputs), wanted)
+            assert_equal(stage.train(mode)(*inputs), wanted)
         fitted = add_branches(network, inputs, keep=keep)
         fitted.set_alpha(0)
-        _assert_equal(fold(fitted)(*inputs), fitted(*inputs))
+        assert_equal(fold(fitted)(*inputs), fitted(*inputs))
         model = CostModel(network, inputs)
         with FlopCounterMode(display=False) as counter:
             small.eval()(*inputs)

@@ -113,6 +113,20 @@ def service() -> list[str]:
     return [head, "| --- |" + " --- |" * 4, *lines]
 
 
+def families() -> list[str]:
+    """What of one network of each torchvision family can be narrowed, and why the rest cannot."""
+    lines = []
+    for name, found in read("families")["networks"].items():
+        if "refused" in found:
+            lines.append(f"| {name} | refused | | {found['refused']} |")
+            continue
+        fixed = ", ".join(f"{reason} ({count})" for reason, count in found["fixed"].items())
+        share = f"{found['share_of_channels']:.0%}".replace("%", " %")
+        lines.append(f"| {name} | {found['free']} of {found['groups']} | {share} | {fixed} |")
+    head = "| network | groups that can be narrowed | share of its convolutions' channels | fixed |"
+    return [head, "| --- |" + " --- |" * 3, *lines]
+
+
 def _mean(row: dict[str, Any]) -> str:
     return f"{100 * row['mean']:.1f} ± {100 * row['stdev']:.1f} %"
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from branchfold.docs.generate import commands, house, measurements, schedules
+from branchfold.docs.generate import commands, house, keys, measurements, schedules
 
 ROOT = Path(__file__).resolve().parents[2]
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -24,8 +24,11 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "architectures": measurements.architectures,
     "depth": measurements.depth,
     "service": measurements.service,
+    "families": measurements.families,
     "schedules": schedules.schedules,
     "commands": commands.commands,
+    "keys": keys.keys,
+    "names": keys.named_values,
     "house": house.house,
 }
 

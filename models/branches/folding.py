@@ -19,7 +19,7 @@ from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
-from ..tracing.plain_layers import restore_classes
+from ..tracing.recording.plain_layers import restore_classes
 from .attributes import require_alike, rewrite_attributes
 from .modules import CompressParts, compress_of
 from .network import BranchedNetwork
@@ -64,7 +64,7 @@ def _mixed(P: Tensor, weight: Tensor) -> Tensor:
 
 
 def _selects(P: Tensor) -> bool:
-    """Whether every row is 1 in one place and 0 elsewhere."""
+    """Whether every row of P (k, C) is 1 in one place and 0 elsewhere."""
     return bool(P.count_nonzero() == len(P) and (P.amax(1) == 1).all())
 
 
@@ -234,6 +234,7 @@ def _is_cheaper_first(written: tuple[Part, ...], read: tuple[Part, ...]) -> bool
 
 
 def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
+    """A reader's weight (out, full places, *kernel) with the E of each part whose group is folded."""
     blend, parts = branched.blend.at(name), branched.plan.blends[name]
     columns = weight.split([part.width * part.span for part in parts], 1)
     folded = [

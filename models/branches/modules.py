@@ -25,6 +25,7 @@ class Compress(nn.Module):
         self.dim, self.span = dim, span
 
     def forward(self, y: Tensor) -> Tensor:
+        """Z (N, …, k at `dim`, …) of y (N, …, C at `dim`, …)."""
         if self.span == 1:
             return mix_channels(y, self.weight, self.bias, self.dim)
         z = mix_spans(y, self.weight, self.span, self.dim)
@@ -128,6 +129,7 @@ class Blend(nn.Module):
         self.expand = nn.ParameterDict({str(i): nn.Parameter(E) for i, E in enumerate(expand) if E is not None})
 
     def forward(self, a: Tensor, z: Tensor, alpha: Tensor) -> Tensor:
+        """What readers see of a (N, …, full places at `dim`, …) and z (likewise, narrow places) at α (G,) or (G, N)."""
         if len(self.sizes) == 1:
             return self._blend(0, a, z, alpha)
         wide = a.split([full for full, _ in self.sizes], self.dim)
@@ -137,7 +139,7 @@ class Blend(nn.Module):
         )
 
     def delivered(self, z: Tensor) -> Tensor:
-        """E z of all segments: what readers see at α = 0."""
+        """E z of all segments, (N, …, full places at `dim`, …): what readers see at α = 0."""
         narrow = z.split([kept for _, kept in self.sizes], self.dim)
         parts = [z if self.alphas[i] is None else self._mix(z, self.expand[str(i)], i) for i, z in enumerate(narrow)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, self.dim)

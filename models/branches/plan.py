@@ -7,7 +7,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ..tracing.attributes import Attribute
+from ..tracing.recording.attributes import Attribute
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Plan:
 
 
 def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Which places of a tensor's channel dimension stay: of each group the first channels, or those `chosen`."""
+    """Places (n,) of a channel dimension that stay: of each group the first channels, or those `chosen` (k,)."""
     places, start = [], 0
     for part in parts:
         channels = torch.arange(part.kept)

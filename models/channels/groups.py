@@ -47,7 +47,7 @@ def channel_groups(model: nn.Module, example_inputs: ExampleInputs) -> tuple[Cha
     """The channel groups of a network, in forward order, found from its graph; the model is not changed.
 
     Args:
-        model: any network that `torch.fx` can trace.
+        model: any network whose forward decides nothing by the values of tensors.
         example_inputs: a tensor (N, C, H, W), a sequence of the forward's positional arguments, or a dict of them by
             name.
 
@@ -72,7 +72,7 @@ class Analysis:
 
     @staticmethod
     def of(model: nn.Module, example_inputs: ExampleInputs) -> "Analysis":
-        """Traces `model` and follows its channels.
+        """The analysis of `model`: traced, its channels followed, its groups named.
 
         Raises:
             NetworkError: if the network cannot be traced.

@@ -29,7 +29,7 @@ def sensitivity(
     is, not what it costs the network's accuracy.
 
     Args:
-        model: any network that `torch.fx` can trace; it is not changed.
+        model: any network whose forward decides nothing by the values of tensors; it is not changed.
         example_inputs: a tensor (N, C, H, W), a sequence of the forward's positional arguments, or a dict of them by
             name.
         data: a few hundred examples: a tensor of inputs, or an iterable of batches. The example inputs by default.
@@ -143,7 +143,7 @@ class _Sum:
         self.add(rows)
 
     def add(self, rows: Tensor) -> None:
-        """Adds a batch."""
+        """Adds a batch's rows (C, n)."""
         rows = rows if self.shift is None else rows - self.shift
         self.products = self.products + gram(rows)
         self.totals = self.totals + rows.double().sum(1)

@@ -68,6 +68,7 @@ def _written(analysis: Analysis, widths: dict[str, int]) -> Scores:
 
 
 def _rows(analysis: Analysis, path: str) -> Tensor:
+    """A writer's weight, (C, all that adds to one channel)."""
     layer = analysis.graph.traced.modules[path]
     weight = own_tensor(layer, "weight")
     assert weight is not None

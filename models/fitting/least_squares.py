@@ -165,6 +165,7 @@ class _Fit:
             del self.arrived[call]
 
     def _select(self, path: str, wide: list[Tensor], thin: list[Tensor]) -> None:
+        """P of the writer at `path`, which yields `wide` and delivers `thin`: (N, …, C, …) of every batch both."""
         module, parts = self.branched.compress.at(path), self.branched.plan.writers[path]
         start = 0
         for i, part in enumerate(parts):
@@ -179,6 +180,7 @@ class _Fit:
             start += size
 
     def _narrow(self, path: str, thin: list[Tensor]) -> None:
+        """The narrow copy of the layer at `path`, at which `thin` (N, k, *) arrives, batch by batch."""
         parts = self.branched.plan.carriers[path]
         places = kept_places(parts, self.chosen).to(self.branched.alphas.device)
         narrow = with_channels(self.branched.network.get_submodule(path), places)
@@ -194,6 +196,7 @@ class _Fit:
         self.branched.narrow.put(path, narrow)
 
     def _expand(self, name: str, wide: list[Tensor], thin: list[Tensor]) -> None:
+        """E of a blend, from `thin` (N, …, narrow places, …) to `wide` (N, …, full places, …), batch by batch."""
         blend = self.branched.blend.at(name)
         full, kept = zip(*blend.sizes, strict=True)
         for i, part in enumerate(self.branched.plan.blends[name]):

@@ -35,7 +35,7 @@ def by_channel(x: Tensor, dim: int, width: int) -> Tensor:
 
 
 def greedy_subset(G: Tensor, k: int, M: Tensor | None = None) -> Subset:
-    """Chooses k of C channels: each time the one that explains most of what is left.
+    """The best k of C channels, chosen one after the other: each time the one that explains most of what is left.
 
     Explaining channel j takes r rᵀ / R[j, j], with r = R[:, j], off the residual Gram R, and rᵀ M r / R[j, j] off the
     energy tr(M R) (greedy column subset selection; Farahat, Ghodsi and Kamel, "An efficient greedy method for

@@ -58,7 +58,7 @@ def _put(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def own_tensor(module: nn.Module, name: str) -> Tensor | None:
-    """A layer's weight or bias without its history; None where it has none."""
+    """A layer's weight (out, in, *kernel) or bias (out,) as it lies there, without its history; None if it has none."""
     parameter = module._parameters.get(name)
     return None if parameter is None else parameter.detach()
 

@@ -17,7 +17,8 @@ def preserving_state(network: nn.Module) -> Iterator[None]:
     Parameters are not looked after: torch itself refuses to change most of them in place.
     """
     before = {module: dict(module.__dict__) for module in network.modules()}
-    held = [_Held(value) for attributes in before.values() for value in attributes.values() if _is_container(value)]
+    containers = [value for attributes in before.values() for value in attributes.values() if _is_container(value)]
+    held, empty = [_Held(value) for value in containers if value], [value for value in containers if not value]
     buffers = [
         (buffer, buffer._version, buffer.detach().clone()) for buffer in network.buffers() if _has_version(buffer)
     ]
@@ -30,6 +31,8 @@ def preserving_state(network: nn.Module) -> Iterator[None]:
             module.__dict__.update(attributes)
         for container in held:
             container.restore()
+        for filled in filter(None, empty):
+            filled.clear()
         with torch.no_grad():
             for buffer, version, value in buffers:
                 if buffer._version != version:
@@ -50,7 +53,7 @@ class _Held:
     def __init__(self, container: Any) -> None:
         self.container, self.copy = container, container.copy()
         inner = container.values() if isinstance(container, dict) else container
-        self.inner = [_Held(value) for value in inner if _is_container(value)]
+        self.inner = [_Held(value) for value in inner if _is_container(value)] if container else []
 
     def restore(self) -> None:
         """Puts it back, in place."""

@@ -11,6 +11,7 @@ import click
 
 from ...errors import BranchfoldError
 from .options import (
+    Detail,
     as_arguments,
     as_definition,
     as_shape,
@@ -22,7 +23,7 @@ from .options import (
     storage_option,
 )
 from .study_commands import delete, list_studies
-from .terminal import Detail, announce, ending_on_signals, make_console, print_line
+from .terminal import announce, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
 
 

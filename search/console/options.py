@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -11,6 +11,9 @@ from ...errors import NetworkError
 
 if TYPE_CHECKING:
     from ...studies.definition.reading import Definition
+
+# How much is printed while something runs.
+Detail = Literal["quiet", "normal", "verbose"]
 
 DEFAULT_STORAGE = "sqlite:///studies/branchfold.db"
 

@@ -22,7 +22,7 @@ from ..events import (
     TrialStarted,
 )
 from .numbers import percent, with_interval
-from .terminal import Detail
+from .options import Detail
 
 
 class Progress:

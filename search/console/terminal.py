@@ -6,15 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .options import Detail
     from .progress import Progress
-
-# How much is printed while something runs.
-Detail = Literal["quiet", "normal", "verbose"]
 
 
 def make_console() -> Console:
@@ -47,7 +45,7 @@ def ending_on_signals(console: Console, hint: Callable[[], str], *, at_once: str
         hint: the line, made when it is needed.
         at_once: the line where a second signal leaves no time for that.
     """
-    from ..run.signals import Interrupted, last_words
+    from ..process.signals import Interrupted, last_words
 
     def shout() -> None:
         console.show_cursor(True)  # a status line hides it
@@ -67,8 +65,8 @@ def ending_on_signals(console: Console, hint: Callable[[], str], *, at_once: str
 @contextmanager
 def watching(console: Console, detail: Detail, *, hint: str) -> Iterator[Progress]:
     """Progress of trials that belong to no run; a signal ends them with one line, the hint."""
-    from ..run.quiet import quiet_optuna
-    from ..run.signals import stopping_on_signals
+    from ..process.quiet import quiet_optuna
+    from ..process.signals import stopping_on_signals
     from ..training.device import device_line
     from .progress import Progress
 

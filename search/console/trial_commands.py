@@ -12,6 +12,7 @@ import click
 from ...errors import StudyError
 from ...names import EXPORT_FORMATS
 from .options import (
+    Detail,
     as_study_name,
     best_trial_option,
     data_root_option,
@@ -20,7 +21,7 @@ from .options import (
     json_option,
     storage_option,
 )
-from .terminal import Detail, announce, make_console, print_line, watching
+from .terminal import announce, make_console, print_line, watching
 
 if TYPE_CHECKING:
     import optuna

@@ -13,10 +13,10 @@ from ...studies.database.storage import open_storage
 from ...studies.database.trials import release_interrupted
 from ...studies.definition.reading import Definition, parse_definition
 from ..events import BaselineReady, Event, Listener, TrialEnded, TrialStarted
+from ..process.quiet import quiet_optuna
+from ..process.signals import Interrupted, last_words, stopping_on_signals
 from ..trial.task import Task
 from .lifeline import Job, Process
-from .quiet import quiet_optuna
-from .signals import Interrupted, last_words, stopping_on_signals
 from .worker import Worker
 
 

@@ -11,6 +11,8 @@ from ...studies.database.storage import GRACE_PERIOD, has_study, open_storage, o
 from ...studies.database.trials import end_abandoned, finished_trials
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
+from ..process.quiet import quiet_optuna
+from ..process.signals import stopping_on_signals
 from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
 from ..trial.baseline import from_checkpoint
@@ -18,9 +20,7 @@ from ..trial.task import Task
 from .crew import run_crew
 from .finalists import train_finalists
 from .memory import check_memory, cores
-from .quiet import quiet_optuna
 from .samplers import check_search
-from .signals import stopping_on_signals
 from .worker import Worker, is_exhausted, trials_left
 
 _POLL = 2.0  # seconds between looks at what other processes do

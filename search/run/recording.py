@@ -28,10 +28,10 @@ from ...studies.database.trials import (
 )
 from ...studies.definition.reading import Definition
 from ..events import Best, Listener, TrialEnded, TrialReport
+from ..process.signals import last_words
 from ..space import Recipe
 from ..trial.task import Task
 from ..trial.trial import Report, TrialResult, save_result
-from .signals import last_words
 
 SEED = "seed"
 REPEATED = "same_as"

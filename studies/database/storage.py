@@ -19,8 +19,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.engine import URL, make_url
 
 from ...errors import StudyError, nearest
-from ..definition.earlier import completed
-from ..definition.reading import Definition, describe_difference, parse_definition, stored_fingerprint
+from ..definition.reading import Definition, describe_difference, parse_stored, stored_fingerprint
 from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY
 from .companions import delete_left_behind
@@ -160,7 +159,7 @@ def stored_definition(study: optuna.Study) -> Definition:
     tables = study.user_attrs.get(DEFINITION)
     if tables is None:
         raise StudyError(f"study {study.study_name!r} holds no definition: it was not made by `branchfold run`")
-    return parse_definition(completed(tables), f"stored definition of study {study.study_name}")
+    return parse_stored(tables, f"stored definition of study {study.study_name}")
 
 
 def _connect(address: URL, *, create: bool) -> RDBStorage:

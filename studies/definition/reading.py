@@ -147,7 +147,7 @@ def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
     if isinstance(data := tables.get("data"), dict):
         data.setdefault("root", placed(("data", "root"), DATA_ROOT, Path.cwd()))
     definition = parse_definition(tables, label, sources)
-    _check_name(definition.study.name, sources.get("study.name", label))
+    _check_name(definition)
     return definition
 
 
@@ -174,17 +174,24 @@ def parse_definition(
     return definition
 
 
-def stored_fingerprint(tables: dict[str, Any], label: str) -> dict[str, Any]:
-    """Returns a fingerprint that some version stored as this version would write it, with the keys added since.
+def parse_stored(tables: dict[str, Any], label: str) -> Definition:
+    """Returns the definition that some version stored, with the keys added since.
+
+    Relative paths, which earlier versions stored, were meant and are taken from the working directory.
 
     Args:
-        tables: What `Definition.fingerprint` returned then, or `Definition.to_dict`.
+        tables: What `Definition.to_dict` returned then, or `Definition.fingerprint`.
         label: Whose it is; it begins the error's line.
 
     Raises:
         StudyError: If it has keys or values that this version does not know.
     """
-    return parse_definition(completed(tables), label).fingerprint()
+    return parse_definition(with_places(completed(tables), Path.cwd()), label)
+
+
+def stored_fingerprint(tables: dict[str, Any], label: str) -> dict[str, Any]:
+    """Returns a fingerprint that some version stored as this version would write it; arguments as `parse_stored`'s."""
+    return parse_stored(tables, label).fingerprint()
 
 
 def builtin_studies() -> list[str]:
@@ -220,15 +227,15 @@ def parse_override(override: str) -> tuple[list[str], Any]:
     raise StudyError(f"--set {override}: must be section.key=value, for example --set study.trials=20")
 
 
-def _check_name(name: str, label: str) -> None:
+def _check_name(definition: Definition) -> None:
+    name = definition.study.name
     for kind in COMPANIONS:
         if name.endswith(f"-{kind}"):
-            raise StudyError(
-                f"{label}: study.name must not end in -{kind}, which names what belongs to another study, "
-                f"but got {shown(name)}"
-            )
+            line = f"must not end in -{kind}, which names what belongs to another study, but got {shown(name)}"
+            raise definition.mistake("study.name", f"study.name {line}")
     if name in (".", "..") or name.startswith("-"):
-        raise StudyError(f"{label}: study.name must be a name for files and commands, but got {shown(name)}")
+        line = f"study.name must be a name for files and commands, but got {shown(name)}"
+        raise definition.mistake("study.name", line)
 
 
 def _read(study: str) -> tuple[str, str, Path]:

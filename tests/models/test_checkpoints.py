@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comparing import normal
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -30,10 +31,6 @@ Path(__file__).with_name("was_run").touch()
 def build(channels=8):
     return nn.Sequential(nn.Conv2d(3, channels, 3), nn.BatchNorm2d(channels), nn.ReLU(), nn.Conv2d(channels, 4, 1))
 """
-
-
-def normal(*shape):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
 @pytest.fixture

@@ -2,22 +2,13 @@ import time
 
 import pytest
 import torch
+from comparing import counted
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.cost import Cost, CostModel, count_macs
 from branchfold.models.networks.factories import build_network
-
-
-def counted(network, inputs):
-    """MACs of one example by torch's own counter, and parameters."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(inputs)
-    flops = counter.get_total_flops()
-    assert flops % (2 * len(inputs)) == 0
-    return Cost(flops // (2 * len(inputs)), sum(parameter.numel() for parameter in network.parameters()))
 
 
 def random_widths(network, inputs, seed):

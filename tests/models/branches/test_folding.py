@@ -5,18 +5,10 @@ from itertools import pairwise
 
 import pytest
 import torch
+from comparing import assert_equal, normal
 from torch import nn
 
 from branchfold.models import add_branches, channel_groups, fold
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
 
 
 @pytest.fixture

@@ -107,7 +107,7 @@ def test_widths_are_channels(groups, widths, expected):
         ({"b2": 0.5}, "but got 0.5"),
         ({"b2": True}, "but got True"),
         ({"b2": "6"}, "but got '6'"),
-        ({"steem": 4}, "no channel group is called 'steem'; did you mean 'stem'"),
+        ({"steem": 4}, "no channel group is called 'steem'; did you mean stem"),
         ({"fc": 3}, "group 'fc' cannot be narrowed: it is the network's output"),
     ],
 )

@@ -5,20 +5,12 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import assert_equal, normal
 from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.branches.network import BranchedNetwork
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
 
 
 def assert_same_state(mine, theirs):

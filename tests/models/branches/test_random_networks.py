@@ -4,6 +4,7 @@ import copy
 
 import torch
 import torch.nn.functional as F
+from comparing import assert_equal, normal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -31,15 +32,6 @@ RESHAPES = {
     "pixels": lambda x: F.pixel_unshuffle(F.pixel_shuffle(F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % 4)), 2), 2),
     "softmax": lambda x: torch.softmax(x.unflatten(1, (2, -1)), 1).flatten(1, 2) if x.shape[1] % 2 == 0 else x,
 }
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
 
 
 class Program(nn.Module):

@@ -5,16 +5,12 @@ import warnings
 
 import pytest
 import torch
+from comparing import assert_equal
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.cost import CostModel
-
-
-def assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
 
 
 @pytest.fixture(scope="module")

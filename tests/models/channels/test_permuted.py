@@ -5,14 +5,11 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import normal
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d, Permute, StochasticDepth, stochastic_depth
 
 from branchfold.models import add_branches, channel_groups, fold
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def convnext(net, x):

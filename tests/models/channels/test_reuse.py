@@ -3,16 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import normal
 from torch import nn
 
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.branches.network import BranchedNetwork
 from branchfold.models.channels.groups import Analysis
 from branchfold.models.fitting.order import fitting_order
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def groups_of(network, x):

@@ -3,22 +3,13 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import assert_equal, counted, normal
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from branchfold.models import add_branches, channel_groups, fold
 from branchfold.models.cost import Cost, CostModel
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def assert_equal(actual, expected):
-    """Relative to the largest value: 1e-9."""
-    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
 
 
 def assert_attributes_agree(network):
@@ -207,14 +198,6 @@ def test_a_transposed_convolution_told_its_output_size_or_in_groups_is_fixed(fun
     # Not depthwise: two outputs from each input channel.
     multiplied = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ConvTranspose2d(6, 12, 3, groups=6), nn.Conv2d(12, 2, 1))
     assert not channel_groups(multiplied, torch.randn(2, 3, 7, 8))[0].prunable
-
-
-def counted(network, inputs):
-    """MACs of one example by torch's own counter, and parameters."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network.eval()(inputs)
-    assert counter.get_total_flops() % (2 * len(inputs)) == 0
-    return Cost(counter.get_total_flops() // (2 * len(inputs)), sum(p.numel() for p in network.parameters()))
 
 
 def test_the_cost_is_torchs_count_after_folding(network):

@@ -4,16 +4,13 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import normal
 from torch import Tensor, nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import channel_groups
 from branchfold.models.channels.groups import Analysis
 from branchfold.models.fitting.activations import group_activity, input_batches, sensitivity
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 class Read(NamedTuple):

@@ -1,15 +1,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import normal
 from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.fitting.choice import CHOICES
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def chosen(branched):

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import normal
 from torch import nn
 
 from branchfold.errors import NetworkError
@@ -13,10 +14,6 @@ from branchfold.models.layers.narrowing import with_channels
 from branchfold.models.layers.statistics import recompute_batch_norm
 
 RIDGE = 1e-4
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def error_at_zero(branched, network, x):

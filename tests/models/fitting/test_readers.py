@@ -1,15 +1,11 @@
 import pytest
 import torch
+from comparing import normal
 from torch import nn
 
 from branchfold.models import add_branches
 from branchfold.models.channels.groups import Analysis
 from branchfold.models.fitting.readers import mean_is_restored, metric, readers_of
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
 
 X = normal(5, 3, 7, 8)
 

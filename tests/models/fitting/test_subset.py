@@ -2,13 +2,10 @@ from itertools import combinations
 
 import pytest
 import torch
+from comparing import normal
 
 from branchfold.errors import NetworkError
 from branchfold.models.fitting.subset import by_channel, gram, greedy_subset, ridge_least_squares
-
-
-def normal(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def activations(channels, examples=60, seed=0):

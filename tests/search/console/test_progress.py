@@ -18,7 +18,7 @@ from branchfold.search.events import (
     TrialReport,
     TrialStarted,
 )
-from branchfold.search.run.signals import Interrupted
+from branchfold.search.process.signals import Interrupted
 
 FIRST, FOURTH = Best(0, 0.85), Best(4, 0.9)
 EVENTS = [

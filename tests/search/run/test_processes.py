@@ -23,11 +23,11 @@ from branchfold.search.data import splits as data
 from branchfold.search.data.source import Source
 from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, Screened, TrialEnded, TrialStarted
 from branchfold.search.exports import delivery
+from branchfold.search.process.quiet import quiet_optuna
+from branchfold.search.process.signals import STOPPING
 from branchfold.search.run import crew, memory, processes
 from branchfold.search.run import worker as runner
 from branchfold.search.run.processes import run_study
-from branchfold.search.run.quiet import quiet_optuna
-from branchfold.search.run.signals import STOPPING
 from branchfold.search.run.worker import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline

@@ -11,12 +11,12 @@ from sqlalchemy import text
 from branchfold.errors import StudyError
 from branchfold.search.console.outcome import refined_lines
 from branchfold.search.events import TrialReport
-from branchfold.search.run import repetition, runs
+from branchfold.search.process.signals import Interrupted
+from branchfold.search.run import runs
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
 from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
 from branchfold.search.run.runs import recipe_of
-from branchfold.search.run.signals import Interrupted
 from branchfold.search.trial.trial import Diverged
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
@@ -158,7 +158,7 @@ class TestRefine:
         def interrupted(*args, **kwargs):
             raise Interrupted
 
-        monkeypatch.setattr(repetition, "run_trial", interrupted)
+        monkeypatch.setattr(runs, "run_trial", interrupted)
         with pytest.raises(Interrupted):
             self.refined(opened, seeds=(99,))
         companion = load_study(opened[1], "tiny-refined")

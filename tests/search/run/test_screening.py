@@ -17,10 +17,10 @@ from rich.console import Console
 from branchfold.models import add_branches, fold
 from branchfold.search.console.listings import trials_table, trials_values
 from branchfold.search.events import Screened, ScreeningStarted
+from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import screening
 from branchfold.search.run import worker as runner
 from branchfold.search.run.screening import WIDTHS, including, judge, screen, summary
-from branchfold.search.run.signals import Interrupted
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.task import Task
 from branchfold.studies.database.storage import load_study, open_storage, open_study
@@ -82,7 +82,7 @@ def test_candidates_are_a_study_beside_the_study_and_the_best_come_first(prepare
     queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
     prepared = study.user_attrs["prepared"]
     assert [{k: v for k, v in values.items() if k.startswith("keep")} for values in queued] == prepared["starts"]
-    assert len(queued) == 2
+    assert len(queued) == 3  # the known recipe at equal shares, and both starts
     assert (queued[0]["schedule.shape"], queued[0]["training.lr"]) == ("instant", 0.02)
     assert list(queued[1]) == list(prepared["starts"][1])
     best = min(trials, key=lambda trial: trial.value)
@@ -182,7 +182,7 @@ def test_several_processes_share_the_candidates(define, task, baseline, tmp_path
     assert len(judged) == len(set(judged))
     assert all(found == prepared[0] for found in prepared)
     queued = [trial.system_attrs["fixed_params"] for trial in load_study(storage, "tiny").trials]
-    assert len(queued) == 2
+    assert len(queued) == 3  # the known recipe at equal shares, and both starts
     for told in events:  # every process tells of all candidates
         counts = [event.candidate for event in told if isinstance(event, Screened)]
         assert counts == sorted(set(counts))

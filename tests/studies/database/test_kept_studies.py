@@ -44,7 +44,7 @@ def test_is_read(url):
 def test_goes_on_with_the_definition_of_then(url):
     events = []
     before = [trial.params for trial in load_study(open_storage(url, create=False), "digits").trials]
-    study = run_study(definition("study.trials=3"), url, workers=1, tell=events.append)
+    study = run_study(definition("study.trials=3"), url, workers=1, notify=events.append)
     assert [trial.params for trial in study.trials[:2]] == before
     assert [row.state for row in trial_rows(study)] == ["complete"] * 3
     # Neither trained again nor screened again.
@@ -63,3 +63,17 @@ def test_goes_on_with_the_definition_of_then(url):
 def test_and_with_no_other(url):
     with pytest.raises(StudyError, match=r"another definition: trial\.epochs was 1 and is now 2"):
         open_study(open_storage(url, create=False), definition("trial.epochs=2"))
+
+
+def test_paths_were_relative_to_the_working_directory(tmp_path, monkeypatch):
+    """As versions stored them before a definition's paths were made absolute."""
+    monkeypatch.chdir(tmp_path)
+    storage = open_storage("sqlite:///s.db", create=True)
+    own = ["model.factory=net.py:make", "baseline.checkpoint=start.pt"]
+    study = open_study(storage, definition(*own))
+    for key in ("definition", "fingerprint"):
+        tables = study.user_attrs[key]
+        tables["model"]["factory"], tables["baseline"]["checkpoint"] = "net.py:make", "start.pt"
+        study.set_user_attr(key, tables)
+    open_study(storage, definition(*own))
+    assert stored_definition(study).baseline.checkpoint == str(tmp_path / "start.pt")

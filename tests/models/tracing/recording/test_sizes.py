@@ -7,8 +7,8 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
-from branchfold.models.tracing.recorder import Recorder
-from branchfold.models.tracing.sizes import recorded_sizes
+from branchfold.models.tracing.recording.recorder import Recorder
+from branchfold.models.tracing.recording.sizes import recorded_sizes
 
 EXAMPLE = torch.randn(4, 3, 9, 7, dtype=torch.float64)
 
@@ -129,8 +129,29 @@ def test_threads_record_what_their_own_code_reads():
 
 
 def test_networks_are_analysed_in_threads_as_alone():
-    call, networks = nn.Module.__call__, [Net(lambda net: net.norm.num_features).double() for _ in range(8)]
+    call, networks = nn.Module.__call__, [Net(lambda net: net.norm.num_features).double() for _ in range(24)]
     with ThreadPoolExecutor(4) as threads:
         found = list(threads.map(reasons, networks))
-    assert found == [reasons(networks[0])] * 8
+    assert found == [reasons(networks[0])] * 24
     assert nn.Module.__call__ is call
+
+
+def test_another_thread_runs_networks_while_one_traces():
+    x, done = EXAMPLE, threading.Event()
+    running, traced = Net(lambda net: 2.0).double().eval(), Net(lambda net: net.norm.num_features).double()
+    expected = running(x)
+
+    def run():
+        runs = []
+        while not done.is_set() or not runs:
+            runs.append(torch.equal(running(x), expected))
+        return runs
+
+    with ThreadPoolExecutor(1) as other:
+        results = other.submit(run)
+        try:
+            found = [reasons(traced) for _ in range(20)]
+        finally:
+            done.set()
+        assert all(results.result(60))
+    assert found == [reasons(traced)] * 20

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from branchfold.search.run.signals import STOPPING, Interrupted, last_words, stopping_on_signals
+from branchfold.search.process.signals import STOPPING, Interrupted, last_words, stopping_on_signals
 
 # The main thread is in one call of C that takes minutes and lets other threads run, like a step of torch's.
 DEEP = """
 import hashlib, sys
-from branchfold.search.run.signals import last_words, stopping_on_signals
+from branchfold.search.process.signals import last_words, stopping_on_signals
 def say(word): print(word, flush=True)
 with last_words(lambda: say("first")), last_words(lambda: 1 / 0), last_words(lambda: say("last")):
     with stopping_on_signals():

@@ -11,7 +11,10 @@ from .numbers import is_traced
 
 _META = torch.device("meta")
 # What refuses a single value a channel while it trains, as there is in an example of batch 1.
-_SHAPE_KEEPING = {F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm}
+_SHAPE_KEEPING: set[Any] = {F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm}
+# Quicker than torch's own answer, which is Python for these.
+_LAST_IN_PLACE = {F.relu, F.relu6, F.silu, F.hardswish, F.hardsigmoid}
+_SHAPE_KEEPING |= _LAST_IN_PLACE
 _MOVES = {"cpu", "cuda"}
 
 
@@ -49,7 +52,9 @@ def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwar
     if isinstance(kwargs.get("device"), str | int):
         kwargs["device"] = _META
     if function in _SHAPE_KEEPING:
-        return torch.empty_like(args[0] if args else kwargs["input"])
+        x = args[0] if args else kwargs["input"]
+        in_place = kwargs.get("inplace", function in _LAST_IN_PLACE and args[-1] is True)
+        return x.add_(0) if in_place else torch.empty_like(x)
     if name in _MOVES:
         return args[0].detach()
     if name == "pin_memory":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx
 
-from ...errors import NetworkError
+from ....errors import NetworkError
 from .attributes import AttributeNumber
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The parts of `zoo.py`: drawing and building networks, both tools in processes with limits, checks, tables."""

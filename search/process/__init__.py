@@ -1,0 +1,1 @@
+"""The process that something runs in: how it is asked to stop, and what stays off its terminal."""
