@@ -10,7 +10,7 @@ def commands() -> list[str]:
     rows = []
     for name, command in sorted(cli.commands.items()):
         arguments = [p.human_readable_name for p in command.params if isinstance(p, click.Argument)]
-        options = [f"`{p.opts[0]}`" for p in command.params if isinstance(p, click.Option)]
+        options = [f"`{max(p.opts, key=len)}`" for p in command.params if isinstance(p, click.Option)]
         sentence = (command.help or "").split("\n\n")[0].replace("\n", " ").rstrip(".")
         rows.append(f"| `branchfold {' '.join([name, *arguments])}` | {sentence} | {', '.join(options)} |")
     return ["| command | does | options |", "| --- | --- | --- |", *rows]
