@@ -63,7 +63,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="a JSON file, which a run that was stopped goes on with")
     parser.add_argument("--reuse", type=Path, metavar="FILE", help="an earlier output: its results of torch-pruning")
     parser.add_argument("--seconds", type=float, default=Limits().tool, help="of the processor for a tool's work")
-    parser.add_argument("--process-seconds", type=float, default=Limits().whole, help="of the clock for one network")
+    parser.add_argument(
+        "--process-seconds", type=float, default=Limits().whole, help="of the processor for one network"
+    )
     parser.add_argument("--gigabytes", type=float, default=Limits().gigabytes, help="of memory for one network")
     return parser.parse_args()
 
@@ -105,9 +107,8 @@ def _reuse(file: Path, result: dict[str, Any]) -> None:
         sys.exit(f"{file} was measured with other versions of {', '.join(other)}: measure torch-pruning anew")
     for key, row in earlier["networks"].items():
         if "torch-pruning" in row:
-            result["networks"].setdefault(key, {"family": row["family"]}).setdefault(
-                "torch-pruning", row["torch-pruning"]
-            )
+            reused = {"commit": earlier["commit"], **row["torch-pruning"]}
+            result["networks"].setdefault(key, {"family": row["family"]}).setdefault("torch-pruning", reused)
 
 
 def _commit() -> str:

@@ -13,10 +13,10 @@ from ..channels.parameters import values_at
 from ..channels.reuse import blended_alike
 from ..layers.kinds import CONVOLUTIONS, has_channel_parameters
 from ..layers.narrowing import own_tensor, with_channels
-from ..tracing.attributes import AttributeNumber
 from ..tracing.graph import IN_PLACE_FUNCTIONS
 from ..tracing.inputs import first_tensor
 from ..tracing.mode_graphs import ModeGraph
+from ..tracing.recording.attributes import AttributeNumber
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
 from .modules import Blend, Compress, CompressParts

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import NetworkError
-from ..tracing.attributes import write
 from ..tracing.inputs import copied, tensors_of
 from ..tracing.preserving import preserving_state
+from ..tracing.recording.attributes import write
 from .network import BranchedNetwork
 
 # Of the largest value; both are computed in float64.

@@ -7,7 +7,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ..tracing.attributes import Attribute
+from ..tracing.recording.attributes import Attribute
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch.nn.utils import parametrize
 
 from ..layers.kinds import behaves_as, has_channel_parameters
 from ..layers.narrowing import has_hooks
-from ..tracing.attributes import Attribute, AttributeNumber
 from ..tracing.graph import TracedNetwork, shape_of
+from ..tracing.recording.attributes import Attribute, AttributeNumber
 from .in_place import is_in_place, reading_results
 from .layouts import Channels, Layout, Segment
 from .numbers import Form, make_equal

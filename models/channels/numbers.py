@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..tracing.attributes import Attribute, AttributeNumber
+from ..tracing.recording.attributes import Attribute, AttributeNumber
 from .layouts import Channels, Layout
 
 Atom = Channels | Attribute

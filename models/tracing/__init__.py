@@ -1,1 +1,1 @@
-"""A network as a graph: what torch.fx follows of its forward, in both modes, with shapes."""
+"""A network as a graph: what its forward does, in both modes, with shapes."""

@@ -14,13 +14,13 @@ from ..layers.copying import deep_copy
 from ..layers.modes import preserving_modes
 from .inputs import ExampleInputs, as_inputs, copied
 from .mode_graphs import ModeGraph, merge_modes
-from .plain_layers import call_plain_layers, make_plain
 from .preserving import preserving_state
 from .propagation import alike, run_both
-from .recorder import LIBRARIES, held_tensors
-from .session import Recording, record
-from .sizes import TRACING
-from .values import UntraceableError
+from .recording.plain_layers import call_plain_layers, make_plain
+from .recording.recorder import LIBRARIES, held_tensors
+from .recording.session import Recording, record
+from .recording.sizes import TRACING
+from .recording.values import UntraceableError
 from .wrappers import require_plain
 
 # Functions that change their first argument, with the twin that does not.

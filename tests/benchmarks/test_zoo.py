@@ -58,7 +58,7 @@ def test_a_process_over_its_limits_is_stopped():
 
     assert measure("branchfold", "own:unet", Limits(gigabytes=0.01))["stopped"] == "at 0.01 GB"
     assert measure("branchfold", "own:unet", Limits(tool=0.001))["stopped"] == "after 0.001 s of work"
-    assert measure("branchfold", "own:unet", Limits(whole=0.01))["stopped"] == "after 0 s"
+    assert measure("branchfold", "own:unet", Limits(whole=0.01))["stopped"] == "after 0.01 s"
 
 
 def test_faults_of_a_result_are_told():

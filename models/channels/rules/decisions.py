@@ -2,9 +2,9 @@
 
 from torch import fx
 
-from ...tracing.numbers import insisted
-from ...tracing.recorder import expect_parts
-from ...tracing.session import expect_argument
+from ...tracing.recording.numbers import insisted
+from ...tracing.recording.recorder import expect_parts
+from ...tracing.recording.session import expect_argument
 from ..graph import ChannelGraph
 from .registry import rule_for
 

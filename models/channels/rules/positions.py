@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
-from ...tracing.attributes import AttributeNumber
 from ...tracing.graph import shape_of
+from ...tracing.recording.attributes import AttributeNumber
 from ..graph import ChannelGraph, label
 from ..layouts import Channels, Layout, Segment
 from ..numbers import Form

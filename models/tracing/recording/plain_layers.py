@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ..layers.kinds import BATCH_NORM
-from ..layers.narrowing import has_hooks
+from ...layers.kinds import BATCH_NORM
+from ...layers.narrowing import has_hooks
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 _BEFORE = "_before_branchfold"

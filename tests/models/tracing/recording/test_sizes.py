@@ -7,8 +7,8 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
-from branchfold.models.tracing.recorder import Recorder
-from branchfold.models.tracing.sizes import recorded_sizes
+from branchfold.models.tracing.recording.recorder import Recorder
+from branchfold.models.tracing.recording.sizes import recorded_sizes
 
 EXAMPLE = torch.randn(4, 3, 9, 7, dtype=torch.float64)
 
@@ -69,7 +69,7 @@ class TestMistakes:
             ([], "there is no data to fit to"),
             (3, "data must be a tensor or an iterable of batches, but got 3"),
             ("abc", "data must be tensors, or tuples that start with one, but got 'a'"),
-            ([{"x": EXAMPLE}], "data must be tensors, or tuples that start with one"),
+            ([{"y": EXAMPLE}], "the network's forward has no argument 'y'"),
             (EXAMPLE[:, :1], r"the network does not accept data of shape \(4, 1, 9, 7\)"),
         ],
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx import _symbolic_trace as symbolic_trace
 
-from ...errors import NetworkError
+from ....errors import NetworkError
 from .numbers import Origin
 from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
 from .recorder import Listening, Recorder

@@ -3,16 +3,13 @@
 import math
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import fx
 
-from ...errors import NetworkError
+from ....errors import NetworkError
 from .attributes import AttributeNumber
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
 
 _BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
 _UNARY: dict[str, Callable[..., Any]] = {
@@ -41,6 +38,22 @@ class Origin:
         return self._node
 
 
+class NumberRecorder(Protocol):
+    """What a number asks of the recorder of the graph that it belongs to."""
+
+    def insist(self, node: fx.Node, value: Any) -> None:
+        """Gives the graph a node that asserts what `node` yielded."""
+
+    def computed(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The number that a function gives of numbers, with its origin."""
+
+    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any) -> fx.Node:
+        """A new node of the graph."""
+
+    def create_arg(self, a: Any) -> Any:
+        """Values as arguments of a node."""
+
+
 class TracedNumber:
     """A number with its origin. It is torch's own kind of open number, so that torch's functions take it.
 
@@ -50,7 +63,7 @@ class TracedNumber:
 
     kind: type
 
-    def __init__(self, value: Any, recorder: "Recorder", origin: Origin) -> None:
+    def __init__(self, value: Any, recorder: NumberRecorder, origin: Origin) -> None:
         self.value, self.recorder, self.origin = value, recorder, origin
 
     @property  # type: ignore[misc]

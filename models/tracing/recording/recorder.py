@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
 
-from ..layers.kinds import is_known_whole
+from ...layers.kinds import is_known_whole
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
 from .values import CONSTANT_READS, VALUE_READS, UntraceableError, constant_value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from ..layers.kinds import behaves_as
+from ...layers.kinds import behaves_as
 from .attributes import HOLD_NUMBERS, plain_attributes, traced_value
 
 if TYPE_CHECKING:
