@@ -82,7 +82,7 @@ def test_candidates_are_a_study_beside_the_study_and_the_best_come_first(prepare
     queued = [trial.system_attrs["fixed_params"] for trial in study.trials]
     prepared = study.user_attrs["prepared"]
     assert [{k: v for k, v in values.items() if k.startswith("keep")} for values in queued] == prepared["starts"]
-    assert len(queued) == 3  # the known recipe at equal shares, and both starts
+    assert len(queued) == 2  # the best start is the one at equal shares, queued once with the known recipe
     assert (queued[0]["schedule.shape"], queued[0]["training.lr"]) == ("instant", 0.02)
     assert list(queued[1]) == list(prepared["starts"][1])
     best = min(trials, key=lambda trial: trial.value)
