@@ -1,9 +1,11 @@
 """How many workers the machine's memory bears: what one of them needs, measured here, and what is free."""
 
+import ctypes
 import gc
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -95,6 +97,8 @@ def _rehearse(task: Task) -> None:
 def _forget_peak() -> None:
     """Has the kernel count this process's peak anew (proc(5), clear_refs); an old peak would be that of loading."""
     gc.collect()
+    with suppress(AttributeError):  # glibc's: what the allocator holds free is nothing that a worker needs
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:  # not everywhere permitted: then the peak is the older one, which is no less

@@ -8,10 +8,10 @@ import torch
 from branchfold import names
 from branchfold.models import add_branches, fold
 from branchfold.models.fitting import initialisations
-from branchfold.search.console import outcome
+from branchfold.search.console import handover
 from branchfold.search.data import sources
 from branchfold.search.data.source import Source
-from branchfold.search.exports import delivery, formats
+from branchfold.search.exports import formats
 from branchfold.search.run import samplers
 from branchfold.search.schedules import shapes
 
@@ -64,7 +64,6 @@ def test_they_are_found_by_a_study(study_run, monkeypatch, tmp_path, define):
     even = initialisations.Initialisation(initialise_evenly, channels=None)
     enter(monkeypatch, names.INITIALISATIONS, initialisations.INITIALISATIONS, "even", even)
     enter(monkeypatch, names.EXPORT_FORMATS, formats.FORMATS, "count", formats.Format("txt", write_count))
-    monkeypatch.setattr(delivery, "latency_of", lambda network, images: 0.001)
 
     changes = {
         "study": {"trials": 1},
@@ -82,7 +81,7 @@ def test_they_are_found_by_a_study(study_run, monkeypatch, tmp_path, define):
     alphas = [report["alpha"] for report in trial.user_attrs["history"][1:]]
     assert all(alpha <= 0.5 for alpha in alphas)
     path = Path(tmp_path / "net.txt")
-    told = outcome.export(study, define(**changes), url, 0, "count", path)
+    told = handover.write_trial(study, define(**changes), url, 0, "count", path)
     assert "on stripes's test split (100 examples" in told
     assert path.read_text() == f"vgg_digits {trial.user_attrs['parameters']}"
 
