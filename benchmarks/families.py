@@ -99,7 +99,9 @@ def _can_be_narrowed(path: str, analysis: Analysis) -> bool:
 
 
 def _short(reason: str) -> str:
-    return next((short for part, short in REASONS.items() if part in reason), reason)
+    # Where a library lies on this machine says nothing to others.
+    placed = re.sub(r"/\S*/(?=[^/\s]+\.py:\d+)", "", reason)
+    return next((short for part, short in REASONS.items() if part in reason), placed)
 
 
 def summary(found: dict[str, Exactness]) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """Weights read from a file into a network that was built for them; no code is ever unpickled."""
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -27,7 +28,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             return load_file(path)
         weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler raises whatever a damaged byte leads to
-        reason = one_line(error, whole=True)
+        # Torch's own text advises to unpickle the file after all.
+        unpickling = isinstance(error, pickle.UnpicklingError)
+        reason = "it is damaged, or holds more than tensors" if unpickling else one_line(error, whole=True)
         raise NetworkError(f"{path} is neither a safetensors file nor a plain state dict: {reason:.200}") from error
     if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]
