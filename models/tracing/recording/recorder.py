@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
 
 from ...layers.kinds import is_known_whole
+from .attributes import AttributeNumber
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
 from .values import CONSTANT_READS, VALUE_READS, UntraceableError, constant_value
@@ -111,7 +112,8 @@ class Recorder(fx.Tracer):
 
     def computed(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """A number that Python computes from others."""
-        value = function(*map(plain, arguments))
+        # Of an attribute the value: its own arithmetic would take the result's origin away, a batch size's for example.
+        value = function(*(int(a) if isinstance(a, AttributeNumber) else plain(a) for a in arguments))
         made = Origin(lambda: self.create_node("call_function", function, self.create_arg(arguments), {}))
         return self._wrapped(value, made, self.device)
 

@@ -53,7 +53,11 @@ def by_values_that_are_known(net, x):
     return x
 
 
-CODE = [padded, windows, offsets, devices, numbers, resized, by_values_that_are_known]
+def with_attributes(net, x):
+    return x * (x.shape[0] * net.rows) + (net.rows * x.shape[0] - x.shape[0] // net.rows)
+
+
+CODE = [padded, windows, offsets, devices, numbers, resized, by_values_that_are_known, with_attributes]
 
 
 @pytest.fixture
@@ -65,6 +69,7 @@ def chain(functional, randomise):
             second=nn.Conv2d(8, 4, 3, padding=1),
         )
         network.register_buffer("enabled", torch.tensor(True))
+        network.rows = 3
         return randomise(network)
 
     return make
