@@ -108,12 +108,17 @@ def read_description(path: str | Path) -> NetworkDescription:
         raise NetworkError(f"path must be a file's, but got {path!r:.80}")
     path = Path(path)
     if not path.is_file():
-        raise NetworkError(f"there is no checkpoint {path}")
+        raise NetworkError(
+            f"{path} is a folder and no checkpoint" if path.is_dir() else f"there is no checkpoint {path}"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise NetworkError(f"{path} is not a whole safetensors file: {error}") from error
+        raise NetworkError(
+            f"{path} is not a whole safetensors file, which alone tells how to rebuild its network "
+            f"(`branchfold export` writes one): {one_line(error)}"
+        ) from error
     if _KEY not in metadata:
         raise NetworkError(
             f"{path} holds no description of its network; only files that branchfold wrote can be rebuilt"

@@ -29,7 +29,7 @@ def parameters(shape: str) -> str:
 def summary(shape: str) -> str:
     """The first sentence of the shape's documentation."""
     text = (SHAPES[shape].function.__doc__ or "").split("\n\n")[0]
-    return " ".join(text.split()).removeprefix("Return ").rstrip(".")
+    return " ".join(text.split()).rstrip(".")
 
 
 def schedules() -> list[str]:

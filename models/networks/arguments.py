@@ -24,7 +24,7 @@ def check_arguments(width: float, in_channels: int, num_classes: int) -> None:
 
 
 def scaled(channels: int, width: float) -> int:
-    """Return ``channels × width`` rounded to a whole number, at least 1."""
+    """``channels × width`` rounded to a whole number, at least 1."""
     return max(1, round(channels * width))
 
 

@@ -20,7 +20,7 @@ ACCEPTED_FORMS = (
 
 
 def resolve_factory(spec: str) -> Factory:
-    """Return the function that builds the named network.
+    """The function that builds the named network.
 
     Args:
         spec: A reference network's name (``vgg16``), ``torchvision:resnet18`` (always without weights),
@@ -44,7 +44,7 @@ def resolve_factory(spec: str) -> Factory:
 
 
 def build_network(spec: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Return the network that a factory builds from these arguments.
+    """The network that a factory builds from these arguments.
 
     Args:
         spec: The network's name, as in ``resolve_factory``.
@@ -68,7 +68,7 @@ def build_network(spec: str, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def default_input_shape(spec: str, arguments: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Return the (C, H, W) of the images that a network is made for, or None where its name does not tell.
+    """The (C, H, W) of the images that a network is made for, or None where its name does not tell.
 
     Args:
         spec: The network's name, as in ``resolve_factory``.

@@ -98,7 +98,7 @@ def _forget_namesakes(folder: Path) -> None:
 
 
 def _places(module: ModuleType) -> list[Path]:
-    """Return where a module lies: its file, or the folders of a package without one; nothing if it is built in."""
+    """Where a module lies: its file, or the folders of a package without one; nothing if it is built in."""
     file = getattr(module, "__file__", None)
     found = [file] if file else list(getattr(module, "__path__", []))
     return [Path(place).resolve() for place in found]

@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
         self.relu2 = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's output (N, out_channels, H / stride, W / stride) of x (N, in_channels, H, W)."""
+        """The block's output (N, out_channels, H / stride, W / stride) of x (N, in_channels, H, W)."""
         residual = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
         return self.relu2(residual + self.shortcut(x))
 
@@ -64,14 +64,14 @@ class ResNet(nn.Module):
         initialise_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (N, num_classes) of images (N, in_channels, H, W)."""
+        """The logits (N, num_classes) of images (N, in_channels, H, W)."""
         x = self.relu(self.bn1(self.conv1(images)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(torch.flatten(self.avgpool(x), 1))
 
 
 def resnet20(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) -> ResNet:
-    """Return CIFAR's ResNet-20 (0.27 M parameters).
+    """CIFAR's ResNet-20 (0.27 M parameters).
 
     Args:
         width: Multiplier of every layer's channels (16, 32, 64 at 1.0).
@@ -85,7 +85,7 @@ def resnet20(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) ->
 
 
 def resnet56(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) -> ResNet:
-    """Return CIFAR's ResNet-56 (0.85 M parameters).
+    """CIFAR's ResNet-56 (0.85 M parameters).
 
     Args:
         width: Multiplier of every layer's channels (16, 32, 64 at 1.0).

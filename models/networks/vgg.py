@@ -53,12 +53,12 @@ class VGG(nn.Module):
         initialise_convolutions(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the logits (N, num_classes) of images (N, in_channels, H, W)."""
+        """The logits (N, num_classes) of images (N, in_channels, H, W)."""
         return self.classifier(torch.flatten(self.features(images), 1))
 
 
 def vgg16(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) -> VGG:
-    """Return VGG-16 for 32×32 images: 13 convolutions, five max pools, one Linear.
+    """VGG-16 for 32×32 images: 13 convolutions, five max pools, one Linear.
 
     Args:
         width: Multiplier of every layer's channels (64 to 512 at 1.0).
@@ -72,7 +72,7 @@ def vgg16(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) -> VG
 
 
 def vgg_digits(width: float = 1.0, in_channels: int = 1, num_classes: int = 10) -> VGG:
-    """Return a small VGG for 8×8 images: six convolutions, two max pools, one Linear behind 2×2 pixels.
+    """A small VGG for 8×8 images: six convolutions, two max pools, one Linear behind 2×2 pixels.
 
     Args:
         width: Multiplier of every layer's channels (32 to 128 at 1.0).

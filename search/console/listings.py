@@ -24,6 +24,13 @@ from .numbers import percent, with_interval
 # Marks in the table of trials.
 LIKE_BEST = "≈"
 UNSURE = "?"
+# States that a word alone does not tell.
+_STATES = {
+    "pruned": "pruned: stopped early",
+    "fail": "fail: it failed, or was interrupted and is tried again under another number",
+    "waiting": "waiting: queued, and tried if the study is to have more trials",
+    "running": "running: until its process has given no heartbeat for 75 s",
+}
 
 
 def trials_values(study: optuna.Study) -> list[dict[str, Any]]:
@@ -140,8 +147,8 @@ def inspection(
     return {"model": model, "input": list(shape), "macs": full.macs, "parameters": full.parameters, "groups": groups}
 
 
-_INSPECTION_CAPTION = (
-    "half saves: share of all MACs that go when the group keeps half of its channels; "
+_SAVES = "half saves: share of all MACs that go when the group keeps half of its channels"
+_ERRORS = (
     "error at N %: share of what its readers make of the group that the best N % of the channels leave unexplained"
 )
 
@@ -149,13 +156,14 @@ _INSPECTION_CAPTION = (
 def groups_table(found: dict[str, Any]) -> Table:
     """An inspection as a table."""
     shape = "×".join(map(str, found["input"]))
+    measured = any(group["errors"] for group in found["groups"])
     table = Table(
         title=f"{found['model']}: input {shape}, {found['macs']:,} MACs, {found['parameters']:,} parameters",
-        caption=_INSPECTION_CAPTION,
+        caption="; ".join([_SAVES, _ERRORS] if measured else [_SAVES]),
         title_justify="left",
         caption_justify="left",
     )
-    shares = [share for share in SENSITIVITY_AT if any(group["errors"] for group in found["groups"])]
+    shares = list(SENSITIVITY_AT) if measured else []
     sensitivities = [f"error at {percent(share)}" for share in shares]
     rewriting = any(group["attributes"] for group in found["groups"])
     rewrites = ["rewrites"] if rewriting else []
@@ -229,4 +237,6 @@ def _caption(baseline: dict[str, Any] | None, comparison: Comparison | None, row
         text = "latency: median share of the baseline's (interquartile range in points), one example on one thread"
         unsure = f"; {UNSURE}: unsure, it spreads more than it differs from what it is compared with"
         lines.append(text + unsure * any(row.latency_unsure for row in rows))
+    states = {row.state for row in rows}
+    lines += [meaning for state, meaning in _STATES.items() if state in states]
     return "\n".join(lines)

@@ -89,10 +89,12 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: D
     console = make_console()
     announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage
+    from ...studies.database.trials import trial_of
     from ..run.repetition import repeat_trial
     from .outcome import rerun_lines
 
     loaded = _load(study, storage)
+    trial_of(loaded, trial)
     with watching(console, detail, hint="stopped; the same command begins the trial again") as progress:
         progress.line(f"trial {trial} again, with its recipe and seed")
         again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, notify=progress)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def augment(images: Tensor, *, max_shift: int, flips: bool, generator: torch.Generator) -> Tensor:
-    """Return the images, each shifted at random and, if asked for, mirrored with probability one half.
+    """The images, each shifted at random and, if asked for, mirrored with probability one half.
 
     Shifts are uniform over the whole pixels from −max_shift to max_shift in both directions: what cropping at random
     from the zero-padded image gives.
@@ -26,7 +26,7 @@ def augment(images: Tensor, *, max_shift: int, flips: bool, generator: torch.Gen
 
 
 def shift_and_mirror(images: Tensor, down: Tensor, right: Tensor, mirrored: Tensor) -> Tensor:
-    """Return each image shifted by its own number of pixels, with zeros moving in, and then mirrored if so marked.
+    """Each image shifted by its own number of pixels, with zeros moving in, and then mirrored if so marked.
 
     Args:
         images: (N, C, H, W), of any dtype.

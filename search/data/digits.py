@@ -26,7 +26,7 @@ class Digits(Source):
 
 
 def read_digits() -> tuple[Tensor, Tensor]:
-    """Return all digits (N, 1, 8, 8) uint8, their range 0 … 16 spread over 0 … 255, and labels (N,) int64."""
+    """All digits (N, 1, 8, 8) uint8, their range 0 … 16 spread over 0 … 255, and labels (N,) int64."""
     from sklearn.datasets import load_digits  # a second's import
 
     images, labels = load_digits(return_X_y=True)

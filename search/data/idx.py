@@ -35,7 +35,7 @@ class IdxFiles(Published):
 
 
 def read_idx(path: Path) -> Tensor:
-    """Return the array of an idx file, plain or gzipped (http://yann.lecun.com/exdb/mnist), as uint8.
+    """The array of an idx file, plain or gzipped (http://yann.lecun.com/exdb/mnist), as uint8.
 
     Args:
         path: The file's path without ``.gz``; where there is no such file, the one with ``.gz`` is read.

@@ -39,7 +39,7 @@ class Published(Source):
 
     @abstractmethod
     def _files(self, folder: Path, part: str) -> tuple[Tensor, Tensor]:
-        """Return a part's images and labels from the files in a folder; anything may be raised if they are damaged."""
+        """A part's images and labels from the files in a folder; anything may be raised if they are damaged."""
 
     def _read(self, root: Path, part: str) -> tuple[Tensor, Tensor]:
         folder = self._found(root.expanduser())
@@ -57,7 +57,7 @@ class Published(Source):
         return images, labels
 
     def _found(self, root: Path) -> Path:
-        """Return the folder of the files, which are downloaded if they are not there."""
+        """The folder of the files, which are downloaded if they are not there."""
         folder = root / self.folder
         if not folder.exists():
             self._download(root)

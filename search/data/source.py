@@ -27,7 +27,7 @@ class Source(ABC):
     flips: bool = False
 
     def read(self, root: Path, part: str) -> tuple[Tensor, Tensor]:
-        """Return a part's images (N, C, H, W) uint8, padded, and labels (N,) int64.
+        """A part's images (N, C, H, W) uint8, padded, and labels (N,) int64.
 
         Args:
             root: The folder of the data sets.
@@ -41,4 +41,4 @@ class Source(ABC):
 
     @abstractmethod
     def _read(self, root: Path, part: str) -> tuple[Tensor, Tensor]:
-        """Return a part's images as they are kept, and labels."""
+        """A part's images as they are kept, and labels."""

@@ -49,7 +49,7 @@ class ImageData:
 def load_data(
     name: str, root: str | Path = "data", *, validation: float = 0.1, seed: int = 0, limit: int | None = None
 ) -> ImageData:
-    """Return the train and validation splits of a data set.
+    """The train and validation splits of a data set.
 
     Both are stratified: each class has the same share of either, and of any beginning of either.
 
@@ -87,7 +87,7 @@ def load_data(
 
 
 def first_images(name: str, root: str | Path, count: int) -> Tensor:
-    """Return the first normalised training images (N, C, H, W), N at most `count`.
+    """The first normalised training images (N, C, H, W), N at most `count`.
 
     Args:
         name: As in ``load_data``.
@@ -103,7 +103,7 @@ def first_images(name: str, root: str | Path, count: int) -> Tensor:
 
 
 def load_test(name: str, root: str | Path = "data") -> Split:
-    """Return a data set's test split: for what is exported or reported, never for a search.
+    """A data set's test split: for what is exported or reported, never for a search.
 
     Args:
         name: As in ``load_data``.
@@ -118,7 +118,7 @@ def load_test(name: str, root: str | Path = "data") -> Split:
 
 
 def source_of(name: str) -> Source:
-    """Return a data set as it is published.
+    """A data set as it is published.
 
     Args:
         name: As in ``load_data``.
@@ -139,7 +139,7 @@ def _check_limit(source: Source, limit: int, *, available: int) -> None:
 
 
 def _pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each channel's mean and standard deviation, of pixels scaled to [0, 1], from its histogram."""
+    """Each channel's mean and standard deviation, of pixels scaled to [0, 1], from its histogram."""
     value = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
     for channel in range(images.shape[1]):

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def stratified_order(labels: Tensor, *, seed: int) -> Tensor:
-    """Return a random order (N,) of the examples, any beginning of which holds each class in its share.
+    """A random order (N,) of the examples, any beginning of which holds each class in its share.
 
     Args:
         labels: (N,) class of each example.

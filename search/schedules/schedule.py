@@ -35,7 +35,7 @@ class Schedule:
         self.losses.append(loss)
 
     def __call__(self, progress: float) -> float:
-        """Return α at a progress of at least 0; from 1 on it is exactly 0."""
+        """The value of α at a progress of at least 0; from 1 on it is exactly 0."""
         if not progress >= 0:
             raise ScheduleError(f"progress must be at least 0, but got progress={progress!r}")
         if progress >= 1:
@@ -45,7 +45,7 @@ class Schedule:
 
 
 def make_schedule(shape: str, **parameters: float | int) -> Schedule:
-    """Return the schedule of a shape: a function from progress t ≥ 0 to α.
+    """The schedule of a shape: a function from progress t ≥ 0 to α.
 
     Args:
         shape: A name in ``SHAPES``.

@@ -51,28 +51,28 @@ class Shape:
 
 
 def instant(t: float) -> float:
-    """Return 0: the branches take over at once."""
+    """0: the branches take over at once."""
     return 0.0
 
 
 def step(t: float, *, steps: int) -> float:
-    """Return 1 − 1/steps, 1 − 2/steps, … 0, each for an equal share of the window (0.9 … 0 for ten steps)."""
+    """1 − 1/steps, 1 − 2/steps, … 0, each for an equal share of the window (0.9 … 0 for ten steps)."""
     done = math.floor(t * steps + _ROUNDING) + 1
     return max(0, steps - done) / steps
 
 
 def linear(t: float) -> float:
-    """Return 1 − t."""
+    """1 − t."""
     return 1.0 - t
 
 
 def cosine(t: float) -> float:
-    """Return (1 + cos πt) / 2, as torch's CosineAnnealingLR does between 1 and 0."""
+    """(1 + cos πt) / 2, as torch's CosineAnnealingLR does between 1 and 0."""
     return 0.5 * (1.0 + math.cos(math.pi * t))
 
 
 def exponential(t: float, *, rate: float) -> float:
-    """Return (e^(−rate·t) − e^(−rate)) / (1 − e^(−rate)), the exponential decay brought down to exactly 0 at t = 1.
+    """(e^(−rate·t) − e^(−rate)) / (1 − e^(−rate)), the exponential decay brought down to exactly 0 at t = 1.
 
     Over a window of n steps torch's ExponentialLR decays alike with gamma = e^(−rate/n), without reaching 0.
     """
@@ -81,7 +81,7 @@ def exponential(t: float, *, rate: float) -> float:
 
 
 def knee(t: float, *, threshold: float, position: float) -> float:
-    """Return the two straight lines from 1 at t = 0 to ``threshold`` at t = ``position`` and on to 0 at t = 1.
+    """The two straight lines from 1 at t = 0 to ``threshold`` at t = ``position`` and on to 0 at t = 1.
 
     It is fast above the threshold and slow below it where threshold + position < 1, as everywhere in the default
     ranges; where the sum is above 1 it is the other way round, and at 1 it is ``linear``.
@@ -92,7 +92,7 @@ def knee(t: float, *, threshold: float, position: float) -> float:
 
 
 def multiplicative(t: float, *, factor: float, steps: int) -> float:
-    """Return factor, factor², … factor^(steps − 1), each for an equal share of the window but for a last share at 0.
+    """The powers factor, factor², … factor^(steps − 1), each for an equal share of the window, and a last share at 0.
 
     As torch's MultiplicativeLR with a constant factor, brought down to exactly 0.
     """
@@ -101,12 +101,12 @@ def multiplicative(t: float, *, factor: float, steps: int) -> float:
 
 
 def polynomial(t: float, *, power: float) -> float:
-    """Return (1 − t)^power, as torch's PolynomialLR does between 1 and 0."""
+    """(1 − t)^power, as torch's PolynomialLR does between 1 and 0."""
     return float((1.0 - t) ** power)
 
 
 def sigmoid(t: float, *, steepness: float, centre: float) -> float:
-    """Return σ(steepness · (centre − t)), stretched so that it is exactly 1 at t = 0 and 0 at t = 1."""
+    """σ(steepness · (centre − t)), stretched so that it is exactly 1 at t = 0 and 0 at t = 1."""
 
     def logistic(x: float) -> float:
         return 0.5 * (1.0 + math.tanh(0.5 * x))
@@ -118,7 +118,7 @@ def sigmoid(t: float, *, steepness: float, centre: float) -> float:
 
 
 def knots(t: float, *, first: float, second: float, third: float, fourth: float) -> float:
-    """Return the line through five knots at t = 0, 0.2, … 0.8, and 0 at t = 1; it may have any falling form.
+    """The line through five knots at t = 0, 0.2, … 0.8, and 0 at t = 1; it may have any falling form.
 
     α is 1 at t = 0; each parameter is the share of α that is left from one knot to the next.
     """
@@ -134,7 +134,7 @@ def knots(t: float, *, first: float, second: float, third: float, fourth: float)
 
 
 def plateau(t: float, *, drop: float, patience: int, losses: Sequence[float]) -> float:
-    """Return 1 less `drop` for every time the validation loss has stopped improving; at least 0.
+    """1 less `drop` for every time the validation loss has stopped improving; at least 0.
 
     As torch's ReduceLROnPlateau, α falls when `patience` observations in a row were no better than the best one since
     it last fell.

@@ -13,19 +13,19 @@ _LAST = _FIRST / 1e4
 
 
 def one_cycle(t: float) -> float:
-    """Return 1/25 rising to 1 at t = 0.3 and falling to almost 0, both as half a cosine: torch's OneCycleLR."""
+    """1/25 rising to 1 at t = 0.3 and falling to almost 0, both as half a cosine: torch's OneCycleLR."""
     if t < _WARM_UP:
         return _annealed(_FIRST, 1.0, t / _WARM_UP)
     return _annealed(1.0, _LAST, (t - _WARM_UP) / (1.0 - _WARM_UP))
 
 
 def cosine(t: float) -> float:
-    """Return (1 + cos πt) / 2: torch's CosineAnnealingLR and, with restarts, SGDR (Loshchilov and Hutter, 2017)."""
+    """(1 + cos πt) / 2: torch's CosineAnnealingLR and, with restarts, SGDR (Loshchilov and Hutter, 2017)."""
     return _annealed(1.0, 0.0, t)
 
 
 def linear(t: float) -> float:
-    """Return 1 − t."""
+    """1 − t."""
     return 1.0 - t
 
 

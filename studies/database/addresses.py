@@ -16,7 +16,7 @@ FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, 
 
 
 def parse_url(url: str) -> URL:
-    """Returns the parsed URL of a storage; a SQLite one must name a file."""
+    """The parsed URL of a storage; a SQLite one must name a file."""
     try:
         address = make_url(url)
         address.get_dialect()
@@ -40,24 +40,24 @@ def is_sqlite(address: URL) -> bool:
 
 
 def database_file(address: URL) -> Path:
-    """Returns the absolute path of a SQLite URL's file; a relative one is under the working directory."""
+    """The absolute path of a SQLite URL's file; a relative one is under the working directory."""
     return Path(str(address.database)).absolute()
 
 
 def shown_url(url: str | URL) -> str:
-    """Returns the URL as messages may show it: passwords replaced by ***."""
+    """The URL as messages may show it: passwords replaced by ***."""
     address = make_url(url)
     secret = {key: "***" for key in address.query if "pass" in key.lower()}
     return address.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A", "*")
 
 
 def missing(address: URL) -> StudyError:
-    """Returns the error for a database that should be there already."""
+    """The error for a database that should be there already."""
     return StudyError(f"no study database at {shown_url(address)}; run `branchfold run STUDY` first")
 
 
 def failure(address: URL, error: BaseException) -> StudyError:
-    """Returns one line on why a database cannot be used, and what to do."""
+    """One line on why a database cannot be used, and what to do."""
     cause = root_cause(error)
     if isinstance(cause, ImportError):
         return StudyError(
@@ -71,7 +71,7 @@ def failure(address: URL, error: BaseException) -> StudyError:
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """Returns the error that the driver or the system raised first."""
+    """The error that the driver or the system raised first."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

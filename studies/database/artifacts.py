@@ -24,7 +24,7 @@ BASELINE = "baseline"
 
 
 def artifact_folder(url: str) -> Path:
-    """Returns where a storage's artifacts lie: `artifacts` beside a SQLite file, else `studies/artifacts`."""
+    """Where a storage's artifacts lie: `artifacts` beside a SQLite file, else `studies/artifacts`."""
     address = parse_url(url)
     folder = database_file(address).parent if is_sqlite(address) else Path("studies").absolute()
     return folder / "artifacts"
@@ -67,7 +67,7 @@ def check_artifact_folder(url: str) -> None:
 
 
 def artifact_store(url: str) -> NetworkStore:
-    """Returns the store of a storage's artifacts and creates its folder.
+    """The store of a storage's artifacts; its folder is made where it is missing.
 
     Raises:
         StudyError: If the folder cannot be created.

@@ -24,17 +24,17 @@ _KIND = "companion"
 
 
 def companion_name(name: str, kind: str) -> str:
-    """Returns the name of a study's companion, `NAME-screening` or `NAME-refined`."""
+    """The name of a study's companion, `NAME-screening` or `NAME-refined`."""
     return f"{name}-{kind}"
 
 
 def is_companion(study: optuna.Study) -> bool:
-    """Returns whether a study is one beside another."""
+    """Whether a study is one beside another."""
     return _KIND in study.user_attrs
 
 
 def is_screening(study: optuna.Study) -> bool:
-    """Returns whether a study's trials are widths that were judged untrained."""
+    """Whether a study's trials are widths that were judged untrained."""
     return study.user_attrs.get(_KIND) == SCREENING
 
 
@@ -58,7 +58,7 @@ def open_companion(
     metrics: Sequence[str],
     told: Callable[[str], None],
 ) -> optuna.Study:
-    """Returns a study's companion, created or opened; it has its definition and its baseline.
+    """A study's companion, created or opened; it has its definition and its baseline.
 
     One that belonged to another study of this name is deleted with its networks, and a new one takes its place.
 
@@ -97,7 +97,7 @@ def open_companion(
 
 
 def find_companion(storage: RDBStorage, study: optuna.Study, kind: str) -> optuna.Study | None:
-    """Returns a study's companion, or None where there is none that belongs to it."""
+    """A study's companion, or None where there is none that belongs to it."""
     name = companion_name(study.study_name, kind)
     if name not in optuna.get_all_study_names(storage) or _why_stale(storage, name, study) is not None:
         return None
@@ -105,7 +105,7 @@ def find_companion(storage: RDBStorage, study: optuna.Study, kind: str) -> optun
 
 
 def companions_of(storage: RDBStorage, name: str) -> list[str]:
-    """Returns the names of the companions that a study of this name has, or left when it was deleted."""
+    """The names of the companions that a study of this name has, or left when it was deleted."""
     names = optuna.get_all_study_names(storage)
     candidates = (companion_name(name, kind) for kind in COMPANIONS)
     return [
@@ -125,7 +125,7 @@ def delete_left_behind(storage: RDBStorage, name: str) -> list[str]:
 
 
 def _why_stale(storage: RDBStorage, name: str, study: optuna.Study) -> str | None:
-    """Returns what tells a companion from one of this study, or None; studies of earlier versions have no identity."""
+    """What tells a companion from one of this study, or None; studies of earlier versions have no identity."""
     if name not in optuna.get_all_study_names(storage):
         return None
     theirs, ours = optuna.load_study(storage=storage, study_name=name).user_attrs, study.user_attrs

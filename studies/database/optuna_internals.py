@@ -35,19 +35,14 @@ class QueueStorage(RDBStorage):
             return connection.execute(_TAKE, {"now": datetime.now(), "trial": trial_id}).rowcount == 1
 
 
-def storage_of(study: optuna.Study) -> BaseStorage:
-    """Returns the storage that a study reads and writes."""
-    return study._storage
-
-
 def engine_of(storage: BaseStorage) -> Engine | None:
-    """Returns the engine behind a study's storage; None if it is no database."""
+    """The engine behind a study's storage; None if it is no database."""
     backend = getattr(storage, "_backend", storage)  # a study wraps its database in a cache
     return backend.engine if isinstance(backend, RDBStorage) else None
 
 
 def as_format_string(url: str) -> str:
-    """Returns a URL as `RDBStorage` takes it: filled in as a format string, while SQLAlchemy leaves braces unquoted."""
+    """A URL as `RDBStorage` takes it: filled in as a format string, while SQLAlchemy leaves braces unquoted."""
     return url.replace("{", "{{").replace("}", "}}")
 
 
@@ -102,12 +97,12 @@ def set_dashboard_constraints(trial: optuna.Trial, excesses: list[float]) -> Non
 
 
 def was_stopped(study: optuna.Study) -> bool:
-    """Returns whether the last `optimize` was stopped from inside: a grid does so when it is through."""
+    """Whether the last `optimize` was stopped from inside: a grid does so when it is through."""
     return study._stop_flag
 
 
 def without_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the running trials that have no heartbeat (yet); none if the storage is no database."""
+    """The running trials that have no heartbeat (yet); none if the storage is no database."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     engine = engine_of(study._storage)
     if not running or engine is None:
@@ -118,7 +113,7 @@ def without_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def with_stale_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the running trials whose heartbeat stopped: the process behind them is dead."""
+    """The running trials whose heartbeat stopped: the process behind them is dead."""
     backend = getattr(study._storage, "_backend", study._storage)
     if not isinstance(backend, RDBStorage) or backend.heartbeat_interval is None:
         return []
@@ -127,7 +122,7 @@ def with_stale_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def artifact_ids(study: optuna.Study) -> set[str]:
-    """Returns the ids of the artifacts that a study and its trials list, those uploaded in the dashboard too."""
+    """The ids of the artifacts that a study and its trials list, those uploaded in the dashboard too."""
     listed = [study._storage.get_study_system_attrs(study._study_id)]
     listed += [trial.system_attrs for trial in study.get_trials(deepcopy=False)]
     return {key.removeprefix("artifacts:") for attrs in listed for key in attrs if key.startswith("artifacts:")}

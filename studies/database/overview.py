@@ -40,7 +40,7 @@ class StudyRow(NamedTuple):
 
 
 def study_rows(storage: RDBStorage) -> list[StudyRow]:
-    """Returns one row for each study of a storage, by name; companions are told with the study they belong to."""
+    """One row for each study of a storage, by name; companions are told with the study they belong to."""
     names = sorted(optuna.get_all_study_names(storage))
     beside = {companion for name in names for companion in companions_of(storage, name)}
     return [_row(storage, name) for name in names if name not in beside]
@@ -64,7 +64,7 @@ def delete_study(storage: RDBStorage, study: optuna.Study) -> int:
 
 
 def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str], int]:
-    """Returns what goes when a study is deleted: its trials, its companions' names, and the networks of all."""
+    """What goes when a study is deleted: its trials, its companions' names, and the networks of all."""
     companions = companions_of(storage, study.study_name)
     each = [study, *(optuna.load_study(storage=storage, study_name=name) for name in companions)]
     return len(study.get_trials(deepcopy=False)), companions, len(set().union(*map(artifact_ids, each)))

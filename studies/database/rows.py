@@ -32,7 +32,7 @@ class TrialRow(NamedTuple):
 
 
 def trial_rows(study: optuna.Study) -> list[TrialRow]:
-    """Returns one row for each trial, in the order of their numbers."""
+    """One row for each trial, in the order of their numbers."""
     return [_row(trial) for trial in study.get_trials(deepcopy=False)]
 
 

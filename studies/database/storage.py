@@ -50,7 +50,7 @@ class StudyConnection(sqlite3.Connection):
 
 
 def open_storage(url: str, *, create: bool) -> RDBStorage:
-    """Returns the storage at a SQLAlchemy URL; it may be pickled into workers.
+    """The storage at a SQLAlchemy URL; it may be pickled into workers.
 
     A new SQLite database is built beside its place and moved there whole, so that any number of processes may
     open it at once and a failure leaves nothing half-written.
@@ -87,7 +87,7 @@ def open_study(
     pruner: optuna.pruners.BasePruner | None = None,
     told: Callable[[str], None] | None = None,
 ) -> optuna.Study:
-    """Returns the definition's study, created or resumed; several processes may call this at once.
+    """The definition's study, created or resumed; several processes may call this at once.
 
     Args:
         storage: Where it is kept.
@@ -129,12 +129,12 @@ def open_study(
 
 
 def has_study(storage: RDBStorage, name: str) -> bool:
-    """Returns whether the storage has a study of this name."""
+    """Whether the storage has a study of this name."""
     return name in optuna.get_all_study_names(storage)
 
 
 def load_study(storage: RDBStorage, name: str) -> optuna.Study:
-    """Returns the study of this name.
+    """The study of this name.
 
     Raises:
         StudyError: If there is none; names those there are.
@@ -151,7 +151,7 @@ def load_study(storage: RDBStorage, name: str) -> optuna.Study:
 
 
 def stored_definition(study: optuna.Study) -> Definition:
-    """Returns the definition that the study was last run with.
+    """The definition that the study was last run with.
 
     Raises:
         StudyError: If the study was not made by branchfold, or by a version with other keys.
@@ -214,7 +214,7 @@ def _prepare(path: Path) -> None:
 
 
 def _await_definition(study: optuna.Study) -> bool:
-    """Returns whether the study has its definition; if not, its creator died before a trial could start.
+    """Whether the study has its definition; if not, its creator died before a trial could start.
 
     Raises:
         StudyError: If it has trials and no definition: somebody else's study.

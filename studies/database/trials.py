@@ -69,7 +69,7 @@ def set_constraints(trial: optuna.Trial, measurement: Measurement, definition: D
 
 
 def measurement_of(trial: FrozenTrial) -> Measurement | None:
-    """Returns the trial's measurement, or None if it was not measured."""
+    """The trial's measurement, or None if it was not measured."""
     found: dict[str, Any] = {
         field: trial.user_attrs[field] for field in Measurement._fields if field in trial.user_attrs
     }
@@ -79,13 +79,13 @@ def measurement_of(trial: FrozenTrial) -> Measurement | None:
 
 
 def schedule_name(trial: FrozenTrial) -> str | None:
-    """Returns the name of the trial's schedule; None if it proposed nothing yet."""
+    """The name of the trial's schedule; None if it proposed nothing yet."""
     shape = trial.user_attrs.get(RECIPE, {}).get("shape", trial.params.get("schedule.shape"))
     return None if shape is None else str(shape)
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the trials that count towards `study.trials`: completed, or stopped early by the pruner."""
+    """The trials that count towards `study.trials`: completed, or stopped early by the pruner."""
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
 
 
@@ -99,7 +99,7 @@ def meets_budget(measurement: Measurement, definition: Definition) -> bool:
 
 
 def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
-    """Returns the study's trial of this number.
+    """The study's trial of this number.
 
     Raises:
         StudyError: If there is none, or the study screens widths and trains nothing.
@@ -113,7 +113,7 @@ def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
 
 
 def ranked_trials(study: optuna.Study, definition: Definition) -> list[tuple[FrozenTrial, Measurement]]:
-    """Returns the completed trials within the budget, the highest accuracy first; of equal ones, the cheapest first.
+    """The completed trials within the budget, the highest accuracy first; of equal ones, the cheapest first.
 
     Cheap is by the study's other objectives, then by MACs: with several objectives the first is on their front.
     """
@@ -123,7 +123,7 @@ def ranked_trials(study: optuna.Study, definition: Definition) -> list[tuple[Fro
 
 
 def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
-    """Returns the first of `ranked_trials`.
+    """The first of `ranked_trials`.
 
     Raises:
         StudyError: If no trial has completed, or none that did is within the budget.
@@ -187,14 +187,14 @@ def end_abandoned(study: optuna.Study) -> None:
 
 
 def living_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the running trials whose process lives, as far as their heartbeats tell; nothing is changed."""
+    """The running trials whose process lives, as far as their heartbeats tell; nothing is changed."""
     dead = {trial.number for trial in (*with_stale_heartbeat(study), *_never_beat(study))}
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     return [trial for trial in running if trial.number not in dead]
 
 
 def _never_beat(study: optuna.Study) -> list[FrozenTrial]:
-    """Returns the running trials that had time for a heartbeat and gave none."""
+    """The running trials that had time for a heartbeat and gave none."""
     now, found = datetime.now(), []
     for trial in without_heartbeat(study):
         age = (now - trial.datetime_start).total_seconds() if trial.datetime_start is not None else 0.0

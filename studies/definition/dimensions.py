@@ -80,7 +80,7 @@ Dimension: TypeAlias = Fixed | Choices | Range
 
 
 def parse_dimension(value: Any) -> Dimension:
-    """Returns the dimension that a TOML value describes.
+    """The dimension that a TOML value describes.
 
     Args:
         value: A plain value, a list of plain values, a table `{low, high, log, step}`, or a dimension already made.
@@ -101,7 +101,7 @@ def parse_dimension(value: Any) -> Dimension:
 
 
 def plain(dimension: Dimension) -> Any:
-    """Returns the dimension as it would stand in a TOML file; `parse_dimension` reads it back."""
+    """The dimension as it would stand in a TOML file; `parse_dimension` reads it back."""
     if isinstance(dimension, Fixed):
         return dimension.value
     if isinstance(dimension, Choices):
@@ -117,7 +117,7 @@ def plain(dimension: Dimension) -> Any:
 def within(
     *, minimum: Number = -math.inf, above: Number = -math.inf, maximum: Number = math.inf
 ) -> Callable[[Dimension], Dimension]:
-    """Returns a check that every value of a dimension is a number within the bounds.
+    """A check that every value of a dimension is a number within the bounds.
 
     Args:
         minimum: The smallest value allowed.
@@ -137,7 +137,7 @@ def within(
 
 
 def one_of(allowed: Collection[Scalar]) -> Callable[[Dimension], Dimension]:
-    """Returns a check that a dimension is fixed to, or chooses among, the values that are allowed when it is made."""
+    """A check that a dimension is fixed to, or chooses among, the values that are allowed when it is made."""
 
     def check(dimension: Dimension) -> Dimension:
         identities = {(type(value), value) for value in allowed}
@@ -151,7 +151,7 @@ def one_of(allowed: Collection[Scalar]) -> Callable[[Dimension], Dimension]:
 
 
 def named(allowed: Collection[str]) -> Callable[[str], str]:
-    """Returns a check that a name is one of those that are allowed when it is made."""
+    """A check that a name is one of those that are allowed when it is made."""
 
     def check(name: str) -> str:
         if name not in allowed:
@@ -162,14 +162,14 @@ def named(allowed: Collection[str]) -> Callable[[str], str]:
 
 
 def not_listed(dimension: Dimension) -> Dimension:
-    """Returns the dimension if it is a number or a range of numbers, as a width's share must be."""
+    """The dimension if it is a number or a range of numbers, as a width's share must be."""
     if isinstance(dimension, Choices):
         raise ValueError("must be a number or a range {low, high}")
     return dimension
 
 
 def whole(dimension: Dimension) -> Dimension:
-    """Returns the dimension if all its values are whole numbers."""
+    """The dimension if all its values are whole numbers."""
     integers = dimension.is_integer if isinstance(dimension, Range) else True
     if not integers or not all(isinstance(x, int) and not isinstance(x, bool) for x in extremes(dimension)):
         raise ValueError("must be a whole number, a list or a range of them")
@@ -222,7 +222,7 @@ def _parse_choices(values: Sequence[Any]) -> Choices:
 
 
 def extremes(dimension: Dimension) -> tuple[Any, ...]:
-    """Returns a range's two ends, or all values of another dimension."""
+    """A range's two ends, or all values of another dimension."""
     if isinstance(dimension, Range):
         return dimension.low, dimension.high
     return (dimension.value,) if isinstance(dimension, Fixed) else dimension.values

@@ -11,7 +11,7 @@ WHEN_ABSENT: dict[str, Any] = {}
 
 
 def completed(tables: dict[str, Any]) -> dict[str, Any]:
-    """Returns a stored definition or fingerprint with the keys that came later, where they mean another than today."""
+    """A stored definition or fingerprint with the keys that came later, where they mean another than today."""
     found = deepcopy(tables)
     for dotted, value in WHEN_ABSENT.items():
         *path, key = dotted.split(".")

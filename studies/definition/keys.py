@@ -101,7 +101,10 @@ class DataTable(Table):
 
 
 class BaselineTable(Table):
-    """`[baseline]`: how the network to prune is trained, or the checkpoint it is read from."""
+    """`[baseline]`: how the network to prune is trained, or the checkpoint it is read from.
+
+    Without either it is trained for 30 epochs.
+    """
 
     epochs: Count | None = None
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
@@ -126,6 +129,7 @@ class BaselineTable(Table):
 class TrialTable(Table):
     """`[trial]`: how long one trial trains, and on how much data branches and BatchNorms are set.
 
+    Without `epochs` or `compute` it is 10 epochs. Of two keys that exclude each other, `--set` replaces one.
     `compute` is the trial's budget in epochs of the baseline's training MACs: a trial that narrows early gets more
     steps for it. `calibration_examples` are what the branches are initialised from; `recalibration_batches` recompute
     the BatchNorm statistics at α = 0.

@@ -15,7 +15,7 @@ LONGEST_VALUE = 80
 
 
 def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, str]:
-    """Returns the dotted key of the first mistake and one line about it; "(and N more)" if there are others.
+    """The dotted key of the first mistake and one line about it; "(and N more)" if there are others.
 
     Args:
         error: What pydantic found.
@@ -34,7 +34,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> tuple[str, str]:
 
 
 def dotted(parts: Sequence[str | int]) -> str:
-    """Returns the key as a user writes it: `study.name`, or `objectives[1]` for an item of a list."""
+    """The key as a user writes it: `study.name`, or `objectives[1]` for an item of a list."""
     text = ""
     for part in parts:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -42,7 +42,7 @@ def dotted(parts: Sequence[str | int]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Returns the value as TOML or JSON would write it, cut to a readable length."""
+    """The value as TOML or JSON would write it, cut to a readable length."""
     text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
@@ -71,7 +71,7 @@ def _unknown(loc: Sequence[str | int], known: Sequence[str]) -> str:
 
 
 def _keys(model: Any, loc: Sequence[str | int]) -> list[str]:
-    """Returns the keys of the table that stands at `loc`."""
+    """The keys of the table that stands at `loc`."""
     for part in loc:
         model = model.model_fields[part].annotation
     return list(model.model_fields)

@@ -17,7 +17,7 @@ _PLACES = (_FACTORY, ("baseline", "checkpoint"), ("data", "root"))
 
 
 def placed(key: tuple[str, ...], value: Any, folder: Path) -> Any:
-    """Returns a key's value with its path made absolute; as it is where it holds none.
+    """A key's value with its path made absolute; as it is where it holds none.
 
     Args:
         key: Table and name, such as `("model", "factory")`.
@@ -30,13 +30,13 @@ def placed(key: tuple[str, ...], value: Any, folder: Path) -> Any:
 
 
 def placed_factory(spec: str, folder: Path) -> str:
-    """Returns `path/to/file.py:factory` with an absolute path; any other form as it is."""
+    """`path/to/file.py:factory` with an absolute path; any other form as it is."""
     source, colon, name = spec.rpartition(":")
     return f"{_absolute(source, folder)}:{name}" if colon and source.endswith(".py") else spec
 
 
 def with_places(tables: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Returns a definition's tables with all their paths made absolute."""
+    """A definition's tables with all their paths made absolute."""
     return {
         table: {key: placed((table, key), value, folder) for key, value in keys.items()}
         if isinstance(keys, dict)

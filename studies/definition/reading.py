@@ -50,7 +50,7 @@ class Origin:
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def of(self, key: str) -> str:
-        """Returns where a dotted key comes from."""
+        """Where a dotted key comes from."""
         found = self.label
         for dotted, source in self.sources.items():
             if key == dotted or key.startswith((f"{dotted}.", f"{dotted}[")) or dotted.startswith(f"{key}."):
@@ -96,20 +96,20 @@ class Definition(Table):
         return self
 
     def mistake(self, key: str, line: str) -> StudyError:
-        """Returns the error about a key: where it was written, and one line that begins with the key."""
+        """The error about a key: where it was written, and one line that begins with the key."""
         return StudyError(f"{self._origin.of(key)}: {line}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the whole definition in JSON types; `parse_definition` reads it back."""
+        """The whole definition in JSON types; `parse_definition` reads it back."""
         return self.model_dump(mode="json")
 
     def with_data_root(self, root: str) -> Definition:
-        """Returns the same study with its data in another folder, relative to the working directory."""
+        """The same study with its data in another folder, relative to the working directory."""
         root = placed(("data", "root"), root or ".", Path.cwd())
         return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
 
     def with_trials(self, trials: int) -> Definition:
-        """Returns the same study with another number of trials."""
+        """The same study with another number of trials."""
         return self.model_copy(update={"study": self.study.model_copy(update={"trials": trials})})
 
     def fingerprint(self) -> dict[str, Any]:
@@ -121,7 +121,7 @@ class Definition(Table):
 
 
 def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
-    """Returns the definition of a built-in study or of a TOML file.
+    """The definition of a built-in study or of a TOML file.
 
     Args:
         study: A built-in study's name, or the path of a `.toml` file.
@@ -154,7 +154,7 @@ def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
 def parse_definition(
     tables: dict[str, Any], label: str = "study definition", sources: dict[str, str] | None = None
 ) -> Definition:
-    """Returns the definition that the tables describe.
+    """The definition that the tables describe.
 
     Args:
         tables: The TOML file's content, or `Definition.to_dict()`.
@@ -175,7 +175,7 @@ def parse_definition(
 
 
 def parse_stored(tables: dict[str, Any], label: str) -> Definition:
-    """Returns the definition that some version stored, with the keys added since.
+    """The definition that some version stored, with the keys added since.
 
     Relative paths, which earlier versions stored, were meant and are taken from the working directory.
 
@@ -190,18 +190,18 @@ def parse_stored(tables: dict[str, Any], label: str) -> Definition:
 
 
 def stored_fingerprint(tables: dict[str, Any], label: str) -> dict[str, Any]:
-    """Returns a fingerprint that some version stored as this version would write it; arguments as `parse_stored`'s."""
+    """A fingerprint that some version stored as this version would write it; arguments as `parse_stored`'s."""
     return parse_stored(tables, label).fingerprint()
 
 
 def builtin_studies() -> list[str]:
-    """Returns the names of the studies that come with branchfold."""
+    """The names of the studies that come with branchfold."""
     folder = files(_BUILTIN)
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
 def describe_difference(before: dict[str, Any], after: dict[str, Any]) -> str | None:
-    """Returns which keys differ between two fingerprints, with both values, or None if they are equal.
+    """Which keys differ between two fingerprints, with both values, or None if they are equal.
 
     A fingerprint of an earlier version may hold paths as they were written, relative to the working directory.
     """
@@ -213,7 +213,7 @@ def describe_difference(before: dict[str, Any], after: dict[str, Any]) -> str | 
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:
-    """Returns the key's parts and the value of one `section.key=value`, None where nothing follows the sign.
+    """The key's parts and the value of one `section.key=value`, None where nothing follows the sign.
 
     Parts may be quoted as in TOML.
     """
@@ -234,12 +234,12 @@ def _check_name(definition: Definition) -> None:
             line = f"must not end in -{kind}, which names what belongs to another study, but got {shown(name)}"
             raise definition.mistake("study.name", f"study.name {line}")
     if name in (".", "..") or name.startswith("-"):
-        line = f"study.name must be a name for files and commands, but got {shown(name)}"
-        raise definition.mistake("study.name", line)
+        line = f"must not be '.' or '..' nor begin with '-', since files and commands take it, but got {shown(name)}"
+        raise definition.mistake("study.name", f"study.name {line}")
 
 
 def _read(study: str) -> tuple[str, str, Path]:
-    """Returns what to call a definition, its text, and the folder that paths in it are relative to."""
+    """What to call a definition, its text, and the folder that paths in it are relative to."""
     if study in builtin_studies():
         return f"built-in study {study}", (files(_BUILTIN) / f"{study}.toml").read_text("utf-8"), Path.cwd()
     path = Path(study)

@@ -174,7 +174,7 @@ def test_a_new_process_computes_the_same(saved, tmp_path):
 
 def test_a_missing_file_is_told(tmp_path):
     assert message_of(load_network, tmp_path / "none.safetensors").startswith("there is no checkpoint")
-    assert message_of(load_network, tmp_path).startswith("there is no checkpoint")
+    assert message_of(load_network, tmp_path) == f"{tmp_path} is a folder and no checkpoint"
     assert message_of(load_network, 3) == "path must be a file's, but got 3"
 
 

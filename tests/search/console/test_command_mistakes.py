@@ -82,7 +82,11 @@ class TestMistakes:
             (["dashboard"], ["no study database"]),
             (["dashboard", "--storage", "x"], ["not a database URL"]),
             (["evaluate", "none.safetensors"], ["there is no checkpoint none.safetensors"]),
-            (["evaluate", "tiny.toml"], ["tiny.toml is not a whole safetensors file"]),
+            (
+                ["evaluate", "tiny.toml"],
+                ["tiny.toml is not a whole safetensors file", "`branchfold export` writes one"],
+            ),
+            (["evaluate", "."], [". is a folder and no checkpoint"]),
             (["inspect", "resnet21"], ["unknown network 'resnet21'", "resnet20"]),
             (["inspect", "torchvision:resnet"], ["torchvision has no network 'resnet'"]),
             (["inspect", "none.py:make"], ["no such file: 'none.py'"]),

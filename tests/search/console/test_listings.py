@@ -110,11 +110,18 @@ class TestTrials:
         assert "study listed" in text
         assert "75.0 %" in text
         assert "no baseline yet" in text
+        assert "waiting: queued" not in text
         study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})
         # Wilson's interval of 130 in 144 (0.9 of them, rounded)
         assert "baseline 90.0 % (95 % interval 84.3 to 94.1 %), 1,000 MACs, 100 parameters" in printed(
             trials_table(study)
         )
+
+    def test_states_that_a_word_does_not_tell_are_explained_where_they_stand(self, study):
+        study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})
+        assert "waiting: queued" not in printed(trials_table(study))
+        study.enqueue_trial({"training.lr": 0.01})
+        assert "waiting: queued, and tried if the study is to have more trials" in printed(trials_table(study))
 
     def test_latency_is_told_with_its_spread_and_whether_it_is_unsure(self, study):
         study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})

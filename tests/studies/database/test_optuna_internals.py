@@ -30,9 +30,9 @@ def study(storage):
 
 class TestContract:
     def test_engine_behind_a_study_and_behind_none(self, storage, study):
-        assert internals.engine_of(internals.storage_of(study)) is storage.engine
+        assert internals.engine_of(study._storage) is storage.engine
         assert internals.engine_of(storage) is storage.engine
-        assert internals.engine_of(internals.storage_of(optuna.create_study())) is None
+        assert internals.engine_of(optuna.create_study()._storage) is None
 
     def test_tables_that_are_read_and_written(self, storage):
         columns = {
