@@ -19,6 +19,8 @@ NETWORKS = {
     "vgg_digits": "a small VGG for 8×8 digits",
     "resnet20": "ResNet-20 for images of 32×32",
     "resnet56": "ResNet-56 for images of 32×32",
+    "unet": "a U-Net of three resolutions, a class for each pixel",
+    "autoencoder": "a convolutional auto-encoder, down to a quarter of the resolution",
 }
 
 # [data] name

@@ -61,7 +61,10 @@ def test_a_block_that_keeps_its_shape_adds_its_input_itself():
     assert not isinstance(BasicBlock(4, 4, stride=2).shortcut, nn.Identity)
 
 
-@pytest.mark.parametrize("name", sorted(REFERENCE_NETWORKS))
+CLASSIFIERS = sorted(set(REFERENCE_NETWORKS) - {"unet", "autoencoder"})
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_reference_networks_trace_and_map_their_input_shape_to_logits(name):
     torch.manual_seed(0)
     reference = REFERENCE_NETWORKS[name]
@@ -73,7 +76,7 @@ def test_reference_networks_trace_and_map_their_input_shape_to_logits(name):
     torch.testing.assert_close(torch.fx.symbolic_trace(network)(images), logits)
 
 
-@pytest.mark.parametrize("name", sorted(REFERENCE_NETWORKS))
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_reference_networks_default_to_their_input_shape(name):
     reference = REFERENCE_NETWORKS[name]
     assert reference.factory().eval()(torch.zeros(1, *reference.input_shape)).shape == (1, 10)

@@ -1,0 +1,44 @@
+"""Multi-label classification: any number of labels for each example."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...studies.metric import Metric
+from .task import PerExample, Task, shape_text
+
+
+class Multilabel(Task):
+    """Binary cross-entropy on logits (N, labels) and targets (N, labels) of 0 and 1; the metric is the mean F1.
+
+    The F1 of an example is 2 · hits / (labels it has + labels it is given), 1 where both are none.
+    """
+
+    metric = Metric("f1", kind="mean", unit="%")
+
+    def loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Binary cross-entropy in nats, the mean over examples and labels."""
+        return F.binary_cross_entropy_with_logits(outputs, targets.to(outputs.dtype))
+
+    def judge(self) -> PerExample:
+        """The F1 of each example's labels, those of a positive logit."""
+        return PerExample(f1)
+
+    def misfit(self, outputs: Any, targets: Any) -> str:
+        """Logits of another shape than the targets, targets other than 0 and 1."""
+        if not isinstance(targets, Tensor) or targets.dim() != 2:
+            return f"multilabel needs targets (N, labels) of 0 and 1, but a batch of targets is {shape_text(targets)}"
+        if not isinstance(outputs, Tensor) or outputs.shape != targets.shape:
+            return f"gives {shape_text(outputs)} for targets {shape_text(targets)}"
+        if bool(((targets != 0) & (targets != 1)).any()):
+            wrong = targets[(targets != 0) & (targets != 1)][0]
+            return f"multilabel needs targets of 0 and 1, but one is {float(wrong):g}"
+        return ""
+
+
+def f1(outputs: Tensor, targets: Tensor) -> Tensor:
+    """(N,) of 2 · hits / (labels + given labels)."""
+    given, wanted = outputs > 0, targets > 0
+    hits, count = (given & wanted).sum(1), given.sum(1) + wanted.sum(1)
+    return (2 * hits / count.clamp(min=1)).masked_fill(count == 0, 1.0)

@@ -1,0 +1,43 @@
+"""Regression: numbers for each example."""
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...studies.metric import Metric
+from .task import PerExample, Task, shape_text
+
+
+class Regression(Task):
+    """Mean squared error on outputs and targets (N, *); the metric is the mean absolute error.
+
+    Outputs (N, 1) are taken as (N,) where the targets are.
+    """
+
+    metric = Metric("mae", higher_is_better=False, kind="mean")
+
+    def loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Squared error, the mean over examples and numbers."""
+        return F.mse_loss(_like(outputs, targets), targets.to(outputs.dtype))
+
+    def judge(self) -> PerExample:
+        """The absolute error of each example, the mean over its numbers."""
+        return PerExample(_absolute_errors)
+
+    def misfit(self, outputs: Any, targets: Any) -> str:
+        """Outputs of another shape than the targets."""
+        if not isinstance(targets, Tensor):
+            return f"regression needs targets (N, *) of numbers, but a batch of targets is {shape_text(targets)}"
+        if not isinstance(outputs, Tensor) or _like(outputs, targets).shape != targets.shape:
+            return f"gives {shape_text(outputs)} for targets {shape_text(targets)}"
+        return ""
+
+
+def _absolute_errors(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (_like(outputs, targets) - targets).abs().reshape(len(targets), -1).mean(1)
+
+
+def _like(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Outputs (N, 1) as (N,) where the targets are."""
+    return outputs[:, 0] if targets.dim() == 1 and outputs.dim() == 2 and outputs.shape[1] == 1 else outputs

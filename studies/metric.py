@@ -1,0 +1,59 @@
+"""What a study measures of a network: the metric's name, which way is better, and what can be said of its value."""
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .statistics import Interval, bootstrap, wilson
+
+# "share": the share of examples that are right; "mean": the mean of a value per example; "accumulated": one value of
+# all examples together, of which no single example has a part.
+Kind = Literal["share", "mean", "accumulated"]
+
+
+class Metric(NamedTuple):
+    """A metric.
+
+    Attributes:
+        name: as objectives, tables and files call it.
+        higher_is_better: which way is better.
+        kind: how its value comes from the examples.
+        unit: behind its value; "%" for one that lies in [0, 1] and is shown as a percentage.
+    """
+
+    name: str
+    higher_is_better: bool = True
+    kind: Kind = "mean"
+    unit: str = ""
+
+    def text(self, value: float) -> str:
+        """A value for people: "97.3 %", "21.42 dB"."""
+        if self.unit == "%":
+            return f"{100 * value:.1f} %"
+        return f"{value:.4g} {self.unit}".rstrip()
+
+    def quality(self, value: float) -> float:
+        """A number that is higher for a better network."""
+        return value if self.higher_is_better else -value
+
+    def interval(self, value: float, examples: int, scores: npt.NDArray[np.float64] | None) -> Interval | None:
+        """The 95 % interval of a value on examples that nothing was chosen by; None where there is no telling.
+
+        Args:
+            value: of the metric.
+            examples: how many it was measured on.
+            scores: (examples,) of each, for the mean of them.
+        """
+        if self.kind == "share":
+            return wilson(value, examples)
+        if self.kind == "mean" and scores is not None and len(scores) > 1:
+            return bootstrap(scores)
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The metric in JSON types."""
+        return self._asdict()
+
+
+ACCURACY = Metric("accuracy", kind="share", unit="%")
