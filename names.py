@@ -5,9 +5,27 @@ schedule, sampler, initialisation, export format or data source is its implement
 kind, and its name here.
 """
 
-# [study] objectives
-OBJECTIVES = {
-    "accuracy": "share of the validation examples classified correctly; the one that is maximised",
+# [task] name, beside the user's own
+TASKS = {
+    "classification": "one class of several for each example",
+    "multilabel": "any number of labels for each example",
+    "regression": "numbers for each example",
+    "reconstruction": "the input again",
+    "segmentation": "a class for each pixel",
+}
+
+# [study] objectives: one metric, the task's
+METRICS = {
+    "accuracy": "of classification: the share of examples that are right; maximised",
+    "f1": "of multilabel: the mean over the examples of 2 · hits / (labels + given labels); maximised",
+    "mae": "of regression: the mean absolute error; minimised",
+    "psnr": "of reconstruction: the mean peak signal-to-noise ratio in dB; maximised",
+    "miou": "of segmentation: the mean intersection over union of the classes; maximised",
+    "metric": "of a task of the user's own",
+}
+
+# [study] objectives: costs, which are minimised
+COSTS = {
     "macs": "multiply-accumulates of one example's forward pass",
     "parameters": "their number",
     "latency": "measured time of one example's forward pass",

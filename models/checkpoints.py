@@ -23,7 +23,9 @@ from .channels.groups import Analysis
 from .networks import REFERENCE_NETWORKS
 from .networks.factories import TORCHVISION_PREFIX, build_network
 
-FORMAT = 2
+FORMAT = 3
+# Until networks had other metrics, a description had `accuracies`, each with an `accuracy`.
+_ACCURACIES_FORMAT = 2
 _KEY = "branchfold"
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
@@ -51,8 +53,9 @@ class NetworkDescription:
         input_shape: (C, H, W) of an example.
         widths: group name → channels, for the groups that are narrower than the factory makes them.
         data: the data set's `name`, and the `mean` and `std` that its images were normalised with.
-        accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`; and with its 95 % `interval` or,
-            where those examples chose the network among others, with their number, `selected_among`.
+        metrics: each with `split`, the name of the `metric`, its `value`, `examples` and `seed`; and with its 95 %
+            `interval` where it has one or, where those examples chose the network among others, with their number,
+            `selected_among`.
         origin: the study and trial that it comes from.
         versions: of what it was made with.
         dtype: of its parameters.
@@ -66,7 +69,7 @@ class NetworkDescription:
     input_shape: list[int]
     widths: dict[str, int] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    accuracies: list[dict[str, Any]] = field(default_factory=list)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
     origin: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: _versions())
     dtype: str = "float32"
@@ -124,10 +127,10 @@ def read_description(path: str | Path) -> NetworkDescription:
             f"{path} holds no description of its network; only files that branchfold wrote can be rebuilt"
         )
     try:
-        description = NetworkDescription(**json.loads(metadata[_KEY]))
-    except (TypeError, ValueError) as error:
+        description = NetworkDescription(**_read(json.loads(metadata[_KEY])))
+    except (AttributeError, TypeError, ValueError) as error:
         raise NetworkError(f"the description in {path} is damaged: {error}") from error
-    if description.format != FORMAT:
+    if description.format not in (FORMAT, _ACCURACIES_FORMAT):
         raise NetworkError(f"{path} has format {description.format}, this version reads format {FORMAT}")
     for name, kind in (("factory", str), ("arguments", dict), ("input_shape", list), ("widths", dict), ("dtype", str)):
         if not isinstance(getattr(description, name), kind):
@@ -174,12 +177,30 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
 
 def digest_of(network: nn.Module, description: NetworkDescription) -> str:
     """SHA-256 over names, types, shapes and bytes of a network's parameters and buffers, and over its description."""
-    told = json.dumps({**asdict(description), "digest": ""}, sort_keys=True)
+    told = json.dumps({**_written(description), "digest": ""}, sort_keys=True)
     digest = hashlib.sha256(told.encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _read(told: dict[str, Any]) -> dict[str, Any]:
+    """A description as a file has it by today's names."""
+    if told.get("format") != _ACCURACIES_FORMAT:
+        return told
+    earlier = told.get("accuracies", [])
+    metrics = [{**entry, "metric": "accuracy", "value": entry.get("accuracy")} for entry in earlier]
+    return {**{key: value for key, value in told.items() if key != "accuracies"}, "metrics": metrics}
+
+
+def _written(description: NetworkDescription) -> dict[str, Any]:
+    """A description as a file of its format has it."""
+    told = asdict(description)
+    if description.format == _ACCURACIES_FORMAT:
+        later = told.pop("metrics")
+        told["accuracies"] = [{k: v for k, v in entry.items() if k not in ("metric", "value")} for entry in later]
+    return told
 
 
 def _name_of(factory: str | Callable[..., nn.Module] | None, description: NetworkDescription) -> str:

@@ -4,6 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..studies.metric import Metric
+
+
+@dataclass(frozen=True)
+class StudyMetric:
+    """What the study measures of its networks; told before anything is."""
+
+    metric: Metric
+
 
 @dataclass(frozen=True)
 class BaselineStarted:
@@ -14,19 +23,23 @@ class BaselineStarted:
 
 @dataclass(frozen=True)
 class BaselineEpoch:
-    """An epoch of the baseline's training ended."""
+    """An epoch of the baseline's training ended; `metric` is the study's, on the validation split."""
 
     epoch: int
     epochs: int
     loss: float
-    accuracy: float
+    metric: float
 
 
 @dataclass(frozen=True)
 class BaselineReady:
-    """The baseline is there: trained, read from a checkpoint, or kept from an earlier run."""
+    """The baseline is there: trained, read from a checkpoint, or kept from an earlier run.
 
-    accuracy: float
+    `metric` is the study's on the `examples` of the validation split, with its 95 % interval where there is one.
+    """
+
+    metric: float
+    interval: tuple[float, float] | None
     examples: int
     macs: int
     parameters: int
@@ -64,7 +77,7 @@ class TrialReport:
     """A trial passed a milestone; number 0 is the initialised network.
 
     `unit` is what the milestones count, "epoch" or "report"; `compute` is in epochs of the baseline's training.
-    `accuracy` is the validation accuracy at the current α, `folded_accuracy` that at α = 0.
+    `metric` is the study's on the validation split at the current α, `folded_metric` that at α = 0.
     """
 
     trial: int
@@ -73,19 +86,19 @@ class TrialReport:
     total: int
     compute: float
     alpha: float
-    accuracy: float
-    folded_accuracy: float
+    metric: float
+    folded_metric: float
 
 
 class Best(NamedTuple):
-    """The best trial of a study, and its validation accuracy."""
+    """The best trial of a study, and its metric on the validation split."""
 
     trial: int
-    accuracy: float
+    metric: float
 
 
 class TrialEnded(NamedTuple):
-    """A trial ended; `accuracy` is None where it failed, `state` is "complete", "pruned" or "fail".
+    """A trial ended; `metric` is None where it failed, `state` is "complete", "pruned" or "fail".
 
     `within` is whether the network meets the study's budget. `finished` counts the study's trials that had finished
     when this one ended, itself among them, and `best` is the best of the study: of all processes that run it.
@@ -93,7 +106,7 @@ class TrialEnded(NamedTuple):
 
     trial: int
     state: str
-    accuracy: float | None
+    metric: float | None
     macs_share: float | None
     parameters_share: float | None
     shape: str
@@ -106,16 +119,16 @@ class TrialEnded(NamedTuple):
 
 @dataclass(frozen=True)
 class FinalistEnded:
-    """A finalist, the recipe of a trial, was trained on another seed; `accuracy` is None where that diverged.
+    """A finalist, the recipe of a trial, was trained on another seed; `metric` is None where that diverged.
 
-    `run` counts them, 1 … `runs`; `accuracy` is on the `examples` of the validation split.
+    `run` counts them, 1 … `runs`; `metric` is on the `examples` of the validation split.
     """
 
     trial: int
     seed: int
     run: int
     runs: int
-    accuracy: float | None
+    metric: float | None
     examples: int
     seconds: float
 
@@ -128,7 +141,8 @@ class Notice:
 
 
 Event = (
-    BaselineStarted
+    StudyMetric
+    | BaselineStarted
     | BaselineEpoch
     | BaselineReady
     | ScreeningStarted

@@ -1,11 +1,14 @@
 """What a study measures of a network: the metric's name, which way is better, and what can be said of its value."""
 
-from typing import Any, Literal, NamedTuple
+from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from .statistics import Interval, bootstrap, wilson
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from .statistics import Interval
 
 # "share": the share of examples that are right; "mean": the mean of a value per example; "accumulated": one value of
 # all examples together, of which no single example has a part.
@@ -45,6 +48,8 @@ class Metric(NamedTuple):
             examples: how many it was measured on.
             scores: (examples,) of each, for the mean of them.
         """
+        from .statistics import bootstrap, wilson  # scipy: seconds, and definitions are read without it
+
         if self.kind == "share":
             return wilson(value, examples)
         if self.kind == "mean" and scores is not None and len(scores) > 1:
@@ -57,3 +62,11 @@ class Metric(NamedTuple):
 
 
 ACCURACY = Metric("accuracy", kind="share", unit="%")
+# By the names of the tasks that come with branchfold.
+METRICS = {
+    "classification": ACCURACY,
+    "multilabel": Metric("f1", kind="mean", unit="%"),
+    "regression": Metric("mae", higher_is_better=False, kind="mean"),
+    "reconstruction": Metric("psnr", kind="mean", unit="dB"),
+    "segmentation": Metric("miou", kind="accumulated", unit="%"),
+}

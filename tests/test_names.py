@@ -17,10 +17,12 @@ from branchfold.search.exports.formats import FORMATS
 from branchfold.search.run.samplers import PRUNERS, SAMPLERS
 from branchfold.search.schedules import SHAPES, make_schedule, ordered, windows_for
 from branchfold.search.space.known import RECIPES
-from branchfold.search.training.losses import DISTANCES
+from branchfold.search.tasks.distances import DISTANCES
+from branchfold.search.tasks.table import TASKS
 from branchfold.search.training.rates import RATES, restart_points
 from branchfold.studies.database.trials import Measurement
 from branchfold.studies.definition.reading import builtin_studies, load_definition
+from branchfold.studies.metric import METRICS
 
 ROOT = Path(names.__file__).parent
 SETS = {key: value for key, value in vars(names).items() if key.isupper()}
@@ -38,19 +40,21 @@ REGISTRIES = {
     "RECIPES": RECIPES,
     "SAMPLERS": SAMPLERS,
     "SHAPES": SHAPES,
+    "TASKS": TASKS,
 }
 # These name cases of one function, or fields.
-CASES = {"KEEP_PER", "OBJECTIVES", "ORDERS", "PRECISIONS", "RESTARTS", "WINDOWS"}
+CASES = {"COSTS", "KEEP_PER", "METRICS", "ORDERS", "PRECISIONS", "RESTARTS", "WINDOWS"}
 # Where a definition has them; a list where `[name]` stands.
 KEYS = {
     "BLENDINGS": "space.blending.mode=NAME",
     "CHOICES": "space.initialisation.channels=NAME",
+    "COSTS": 'study.objectives=["NAME"]',
     "DATA_SETS": "data.name=NAME",
     "DISTANCES": "space.training.distillation_loss=NAME",
     "INITIALISATIONS": "space.initialisation.method=NAME",
     "KEEP_PER": "space.keep.per=NAME",
+    "METRICS": 'study.objectives=["NAME"]',
     "NETWORKS": "model.factory=NAME",
-    "OBJECTIVES": 'study.objectives=["NAME"]',
     "ORDERS": "space.stages.order=NAME",
     "PRECISIONS": "space.training.precision=NAME",
     "PRUNERS": "search.pruner=NAME",
@@ -59,6 +63,7 @@ KEYS = {
     "RESTARTS": "space.training.restarts=NAME",
     "SAMPLERS": "search.sampler=NAME",
     "SHAPES": "space.schedule.shape=NAME",
+    "TASKS": "task.name=NAME",
     "WINDOWS": "space.stages.windows=NAME",
 }
 PLACED = [(key, name) for key in KEYS for name in SETS[key]]
@@ -84,15 +89,21 @@ def test_cases_are_told_apart():
     step = make_schedule("step", steps=4)
     points = {tuple(restart_points(kind, step, windows["own"].values())) for kind in names.RESTARTS}
     assert len(points) == len(names.RESTARTS)
-    assert set(names.OBJECTIVES) <= set(Measurement._fields)
+    assert set(names.COSTS) <= set(Measurement._fields)
+    assert [METRICS[task].name for task in names.TASKS] == [*names.METRICS][:-1]
 
 
 @pytest.mark.parametrize(("key", "name"), PLACED)
 def test_each_name_has_its_place_in_the_definition(key, name):
-    text = KEYS[key].replace("NAME", name)
-    if key == "OBJECTIVES" and name != "accuracy":
-        text = f'study.objectives=["accuracy", "{name}"]'
-    assert name in str(load_definition("digits", [text]).to_dict())
+    texts = [KEYS[key].replace("NAME", name)]
+    if key == "COSTS":
+        texts = [f'study.objectives=["accuracy", "{name}"]']
+    elif key == "METRICS":
+        task = next((task for task, metric in METRICS.items() if metric.name == name), "task.py:Mine")
+        texts.append(f"task.name={task}")
+    elif key == "TASKS":
+        texts.append(f'study.objectives=["{METRICS[name].name}"]')
+    assert name in str(load_definition("digits", texts).to_dict())
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -17,7 +17,10 @@ from ...models.weights import fill, read_weights
 from ...studies.database.answers import Comparison, compare_with_best
 from ...studies.database.companions import is_screening
 from ...studies.database.rows import TrialRow, trial_rows
+from ...studies.database.trials import metric_of
+from ...studies.metric import Metric
 from ...studies.statistics import SIGNIFICANCE
+from ..trial.baseline import baseline_ready
 from ..run.screening import WIDTHS, ranked
 from .numbers import percent, with_interval
 
@@ -42,7 +45,8 @@ def trials_values(study: optuna.Study) -> list[dict[str, Any]]:
     if is_screening(study):
         return [{"number": t.number, "loss": t.value, "widths": t.user_attrs[WIDTHS]} for t in ranked(study)]
     comparison = compare_with_best(study)
-    return [{**row._asdict(), **_compared(row.number, comparison)} for row in trial_rows(study)]
+    name = {"metric_name": metric_of(study).name}
+    return [{**row._asdict(), **name, **_compared(row.number, comparison)} for row in trial_rows(study)]
 
 
 def _compared(number: int, comparison: Comparison | None) -> dict[str, Any]:
@@ -56,19 +60,30 @@ def _compared(number: int, comparison: Comparison | None) -> dict[str, Any]:
 
 
 def trials_table(study: optuna.Study) -> Table:
-    """A study's trials; accuracies are those on the validation split, at α = 0."""
+    """A study's trials; the metric is that on the validation split, at α = 0."""
     if is_screening(study):
         return _candidates_table(study)
-    comparison, rows = compare_with_best(study), trial_rows(study)
-    caption = _caption(study.user_attrs.get("baseline"), comparison, rows)
+    comparison, rows, metric = compare_with_best(study), trial_rows(study), metric_of(study)
+    caption = _caption(study.user_attrs.get("baseline"), metric, comparison, rows)
     table = Table(title=f"study {study.study_name}", caption=caption, title_justify="left", caption_justify="left")
-    for column in ("trial", "state", "accuracy", "", "MACs", "parameters", "latency", "schedule", "compute", "seconds"):
+    for column in (
+        "trial",
+        "state",
+        metric.name,
+        "",
+        "MACs",
+        "parameters",
+        "latency",
+        "schedule",
+        "compute",
+        "seconds",
+    ):
         table.add_column(column, justify="left" if column in ("state", "", "schedule") else "right")
     for row in rows:
         table.add_row(
             str(row.number),
             row.state,
-            _or_dash(row.accuracy),
+            "-" if row.metric is None else metric.text(row.metric),
             _mark(row.number, comparison),
             _or_dash(row.macs_share),
             _or_dash(row.parameters_share),
@@ -219,18 +234,20 @@ def _latency(row: TrialRow) -> str:
     return f"{_or_dash(row.latency_share)}{spread}{f' {UNSURE}' * bool(row.latency_unsure)}"
 
 
-def _caption(baseline: dict[str, Any] | None, comparison: Comparison | None, rows: list[TrialRow]) -> str:
+def _caption(
+    baseline: dict[str, Any] | None, metric: Metric, comparison: Comparison | None, rows: list[TrialRow]
+) -> str:
     if baseline is None:
-        return "accuracy at α = 0 on the validation split; no baseline yet"
-    accuracy, examples = baseline["accuracy"], baseline["examples"]
+        return f"{metric.name} at α = 0 on the validation split; no baseline yet"
+    ready = baseline_ready(baseline, metric)
     lines = [
-        f"accuracy at α = 0 on the {examples} validation examples; compute in epochs of the baseline's training; "
-        f"baseline {with_interval(accuracy, examples)}, {baseline['macs']:,} MACs, "
+        f"{metric.name} at α = 0 on the {ready.examples} validation examples; compute in epochs of the baseline's "
+        f"training; baseline {with_interval(metric, ready.metric, ready.interval)}, {baseline['macs']:,} MACs, "
         f"{baseline['parameters']:,} parameters"
     ]
     if comparison is not None and comparison.p_values:
         lines.append(
-            f"{LIKE_BEST}: these examples cannot tell it from the best, trial {comparison.best} (McNemar's exact test, "
+            f"{LIKE_BEST}: these examples cannot tell it from the best, trial {comparison.best} ({comparison.test}, "
             f"p ≥ {SIGNIFICANCE:.2f} by Holm's correction for {len(comparison.p_values)} trials)"
         )
     if any(row.latency_spread is not None for row in rows):

@@ -1,6 +1,8 @@
-"""Numbers for people: shares as percentages, accuracies with what so many examples can tell."""
+"""Numbers for people: shares as percentages, metrics with what so many examples can tell."""
 
-from ...studies.statistics import wilson
+from collections.abc import Sequence
+
+from ...studies.metric import Metric
 from ..trial.latency import Latency
 
 
@@ -9,10 +11,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def with_interval(accuracy: float, examples: int) -> str:
-    """An accuracy on examples that nothing was chosen by, "97.3 % (95 % interval 95.1 to 98.6 %)"."""
-    low, high = wilson(accuracy, examples)
-    return f"{percent(accuracy)} (95 % interval {100 * low:.1f} to {percent(high)})"
+def with_interval(metric: Metric, value: float, interval: Sequence[float] | None) -> str:
+    """A metric on examples that nothing was chosen by, "97.3 % (95 % interval 95.1 to 98.6 %)"."""
+    if interval is None:
+        return f"{metric.text(value)} (no interval: {metric.name} is one value of all examples together)"
+    low, high = (metric.text(limit) for limit in interval)
+    shared = f" {metric.unit}" if metric.unit else ""
+    return f"{metric.text(value)} (95 % interval {low.removesuffix(shared)} to {high})"
 
 
 def latency_lines(latency: Latency) -> str:

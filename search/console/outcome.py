@@ -3,14 +3,25 @@
 from pathlib import Path
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from ...errors import StudyError
+from ...names import COSTS
 from ...studies.database.storage import load_study, open_storage
-from ...studies.database.trials import best_trial, finished_trials, measurement_of, meets_budget, schedule_name
+from ...studies.database.trials import (
+    finished_trials,
+    measurement_of,
+    meets_budget,
+    metric_of,
+    metric_value,
+    schedule_name,
+)
 from ...studies.definition.reading import Definition
+from ...studies.metric import Metric
 from ..events import Best
 from ..exports.delivery import Evaluation
 from ..run.finalists import Finalist, Selection, compute_of, seconds_of
+from ..run.recording import best_of
 from ..run.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
 
@@ -23,10 +34,9 @@ def resume_point(url: str, definition: Definition) -> tuple[int, Best | None]:
         return 0, None
     finished = len(finished_trials(study))
     try:
-        best = best_trial(study, definition)
+        return finished, best_of(study, definition)
     except StudyError:
         return finished, None
-    return finished, Best(best.number, best.user_attrs["accuracy"])
 
 
 def output_file(definition: Definition, output: Path | None) -> Path:
@@ -43,20 +53,20 @@ def selection_lines(selection: Selection, definition: Definition, trials: int, e
         trials: how many it finished.
         examples: of the validation split.
     """
-    source, finalists = selection.source, selection.finalists
+    source, finalists, metric = selection.source, selection.finalists, metric_of(selection.study)
     if not finalists:
         pending = f"; its finalists are still to be trained: `branchfold run {definition.study.name}`"
         return [
-            f"best trial {source.number} ({schedule_name(source)}): {percent(source.user_attrs['accuracy'])}, "
+            f"best trial {source.number} ({schedule_name(source)}): {_value(source, metric)}, "
             f"selected among {trials} on {examples} validation examples{pending if selection.pending else ''}"
         ]
     runs = [run for finalist in finalists for run in finalist.runs]
     winner = finalists[0]
-    assert winner.accuracy is not None, "a finalist that is selected has both its runs"
+    assert winner.mean is not None, "a finalist that is selected has both its runs"
     return [
         f"{len(winner.runs)} new runs of each finalist ({len(runs)} runs, {compute_of(runs):.1f} epochs of the "
-        f"baseline's compute, {seconds_of(runs):.0f} s): {'; '.join(map(_finalist, finalists))}",
-        f"best finalist: trial {source.number} ({schedule_name(source)}): mean {percent(winner.accuracy)}, "
+        f"baseline's compute, {seconds_of(runs):.0f} s): {'; '.join(_finalist(each, metric) for each in finalists)}",
+        f"best finalist: trial {source.number} ({schedule_name(source)}): mean {metric.text(winner.mean)}, "
         f"selected among {len(finalists)} on {examples} validation examples, and those among {trials} trials; "
         f"its run of the lowest new seed is exported",
     ]
@@ -64,10 +74,12 @@ def selection_lines(selection: Selection, definition: Definition, trials: int, e
 
 def rerun_lines(number: int, again: Again) -> str:
     """How close a repeated trial came."""
+    text = again.metric.text
+    points = f"{100 * again.difference:.2f} points" if again.metric.unit == "%" else f"{again.difference:.4g}"
     lines = [
-        f"trial {number} again: {percent(again.after[-1])} on the {again.examples} validation examples that trials are "
-        f"selected by, {percent(again.before[-1])} then",
-        f"largest difference at any of {len(again.after)} reports: {100 * again.difference:.2f} points",
+        f"trial {number} again: {text(again.after[-1])} on the {again.examples} validation examples that trials are "
+        f"selected by, {text(again.before[-1])} then",
+        f"largest difference at any of {len(again.after)} reports: {points}",
     ]
     changed = [
         f"{name} {again.versions_before.get(name, 'unknown')} then, {now} now"
@@ -81,17 +93,18 @@ def refined_lines(refinement: Refinement) -> list[str]:
     """The refined runs beside the trial that they refine, by the validation examples that trials are chosen by."""
     source, runs = refinement.source, refinement.complete
     was = "stopped early"
-    if (accuracy := source.user_attrs.get("accuracy")) is not None:
-        was = f"{percent(accuracy)}, selected among {refinement.trials}"
+    metric = refinement.metric
+    if metric_value(source) is not None:
+        was = f"{_value(source, metric)}, selected among {refinement.trials}"
     lines = [f"trial {source.number} of {refinement.study}: {was} on {refinement.examples} validation examples"]
     lines += [
         f"refined, seed {run.user_attrs['seed']}: "
-        + (percent(run.user_attrs["accuracy"]) if run in runs else "diverged")
+        + (_value(run, metric) if run in runs else "diverged")
         + f" (trial {run.number} of {refinement.study}-refined)"
         for run in refinement.runs
     ]
     if len(runs) > 1:
-        lines.append(f"mean of {len(runs)} seeds: {percent(refinement.accuracy)}")
+        lines.append(f"mean of {len(runs)} seeds: {metric.text(refinement.mean)}")
     return lines
 
 
@@ -115,21 +128,27 @@ def front_lines(study: optuna.Study, definition: Definition) -> list[str]:
         return []
     measured = [(trial.number, measurement_of(trial)) for trial in study.best_trials]
     inside = [(number, found) for number, found in measured if found is not None and meets_budget(found, definition)]
-    costs = [objective for objective in definition.study.objectives if objective != "accuracy"]
-    inside.sort(key=lambda pair: -pair[1].accuracy)
+    metric, costs = metric_of(study), [objective for objective in definition.study.objectives if objective in COSTS]
+    inside.sort(key=lambda pair: -metric.quality(pair[1].metric))
     points = "; ".join(
-        f"{number}: " + ", ".join(percent(x) for x in (m.accuracy, *(getattr(m, f"{cost}_share") for cost in costs)))
+        f"{number}: " + ", ".join([metric.text(m.metric), *(percent(getattr(m, f"{cost}_share")) for cost in costs)])
         for number, m in inside
     )
-    return [f"Pareto front (trial: validation accuracy, {', '.join(costs)}): {points}"]
+    return [f"Pareto front (trial: validation {metric.name}, {', '.join(costs)}): {points}"]
 
 
 def _of(part: int, whole: int) -> str:
     return f"{part:,} ({percent(part / whole)} of {whole:,})"
 
 
-def _finalist(finalist: Finalist) -> str:
+def _value(trial: FrozenTrial, metric: Metric) -> str:
+    value = metric_value(trial)
+    assert value is not None, "what is told is measured"
+    return metric.text(value)
+
+
+def _finalist(finalist: Finalist, metric: Metric) -> str:
     known = ", the known recipe" if finalist.known else ""
-    accuracies = ", ".join(map(percent, finalist.accuracies))
-    mean = "diverged" if finalist.accuracy is None else f"{percent(finalist.accuracy)} ({accuracies})"
+    values = ", ".join(map(metric.text, finalist.values))
+    mean = "diverged" if finalist.mean is None else f"{metric.text(finalist.mean)} ({values})"
     return f"trial {finalist.trial.number}{known} {mean}"

@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
+from ...studies.metric import ACCURACY, Metric
 from ..events import (
     BaselineEpoch,
     BaselineReady,
@@ -17,6 +18,7 @@ from ..events import (
     Notice,
     Screened,
     ScreeningStarted,
+    StudyMetric,
     TrialEnded,
     TrialReport,
     TrialStarted,
@@ -35,10 +37,18 @@ class Progress:
         trials: how many the study is to have.
         best: of the study so far.
         detail: "quiet" for nothing, "normal", or "verbose" for a line for whatever passes.
+        metric: of the study, until it tells another.
     """
 
-    def __init__(self, console: Console, trials: int, best: Best | None = None, detail: Detail = "normal") -> None:
-        self.console, self.trials, self.best, self.detail = console, trials, best, detail
+    def __init__(
+        self,
+        console: Console,
+        trials: int,
+        best: Best | None = None,
+        detail: Detail = "normal",
+        metric: Metric = ACCURACY,
+    ) -> None:
+        self.console, self.trials, self.best, self.detail, self.metric = console, trials, best, detail, metric
         self.status: Status | None = None
 
     def __enter__(self) -> Self:
@@ -57,16 +67,18 @@ class Progress:
         if self.detail == "quiet":
             return
         match event:
+            case StudyMetric():
+                self.metric = event.metric
             case BaselineStarted():
                 self._lasting(f"baseline  training for {_count(event.epochs, 'epoch')}")
             case BaselineEpoch():
                 self._passing(
                     f"baseline  epoch {event.epoch}/{event.epochs}  loss {event.loss:.3f}  "
-                    f"validation {percent(event.accuracy)}"
+                    f"validation {self.metric.text(event.metric)}"
                 )
             case BaselineReady():
                 self._lasting(
-                    f"baseline ({event.source}): {with_interval(event.accuracy, event.examples)} "
+                    f"baseline ({event.source}): {with_interval(self.metric, event.metric, event.interval)} "
                     f"on {event.examples} validation examples, "
                     f"{event.macs:,} MACs, {event.parameters:,} parameters"
                 )
@@ -81,14 +93,14 @@ class Progress:
             case TrialReport():
                 self._passing(
                     f"trial {event.trial}  {event.unit} {event.number}/{event.total}  α {event.alpha:.3f}  "
-                    f"validation {percent(event.accuracy)}, at α = 0 {percent(event.folded_accuracy)}{self._best()}"
+                    f"validation {self.metric.text(event.metric)}, at α = 0 {self.metric.text(event.folded_metric)}{self._best()}"
                 )
             case TrialEnded():
                 self._ended(event)
             case FinalistEnded():
                 outcome = "diverged"
-                if event.accuracy is not None:
-                    outcome = f"{percent(event.accuracy)} on {event.examples} validation examples"
+                if event.metric is not None:
+                    outcome = f"{self.metric.text(event.metric)} on {event.examples} validation examples"
                 self._lasting(
                     f"finalists {event.run}/{event.runs}  trial {event.trial} again, seed {event.seed}: {outcome}  "
                     f"({event.seconds:.1f} s)"
@@ -103,7 +115,7 @@ class Progress:
     def _ended(self, event: TrialEnded) -> None:
         self.best = event.best
         count = f"[{event.finished}/{self.trials}]"
-        if event.accuracy is None:
+        if event.metric is None:
             outcome = "stopped early" if event.state == "pruned" else "failed"
             note = f": {event.note}" if event.note else ""
             self._lasting(f"{count} trial {event.trial}  {outcome}{note}  ({event.shape}, {event.seconds:.1f} s)")
@@ -112,13 +124,13 @@ class Progress:
         if not event.within:
             notes.append("over the budget")
         self._lasting(
-            f"{count} trial {event.trial}  {percent(event.accuracy)} at {percent(event.macs_share or 0)} of the MACs, "
+            f"{count} trial {event.trial}  {self.metric.text(event.metric)} at {percent(event.macs_share or 0)} of the MACs, "
             f"{percent(event.parameters_share or 0)} of the parameters  "
             f"({', '.join([event.shape, f'{event.seconds:.1f} s', *notes])}){self._best()}"
         )
 
     def _best(self) -> str:
-        return "" if self.best is None else f"  best: {percent(self.best.accuracy)} (trial {self.best.trial})"
+        return "" if self.best is None else f"  best: {self.metric.text(self.best.metric)} (trial {self.best.trial})"
 
     def _passing(self, line: str) -> None:
         if self.status is not None:

@@ -26,7 +26,7 @@ _STATES = {"companion": "left of a deleted study", "foreign": "not a study of th
 @storage_option
 @json_option
 def list_studies(storage: str, as_json: bool) -> None:
-    """List the studies of a storage: how far each is, and the best accuracy of its trials.
+    """List the studies of a storage: how far each is, and the best of its trials.
 
     Example: branchfold list
     """
@@ -86,14 +86,14 @@ def _table(rows: list[StudyRow], url: str) -> Table:
 
     from .numbers import percent
 
-    caption = "trials finished of those wanted; best accuracy on the validation split, within the budget"
+    caption = "trials finished of those wanted; the best by its metric on the validation split, within the budget"
     table = Table(title=url, caption=caption, title_justify="left", caption_justify="left")
-    for column in ("study", "trials", "best accuracy", "state"):
+    for column in ("study", "trials", "best", "state"):
         table.add_column(column, justify="left" if column in ("study", "state") else "right", overflow="fold")
     for row in rows:
         trials = str(row.finished) if row.wanted is None else f"{row.finished} of {row.wanted}"
-        accuracy = "-" if row.accuracy is None else percent(row.accuracy)
-        table.add_row(row.name, trials, accuracy, _STATES.get(row.state, row.state))
+        value = "-" if row.value is None else f"{row.metric.text(row.value)} {row.metric.name}"
+        table.add_row(row.name, trials, value, _STATES.get(row.state, row.state))
         for companion in row.companions:
             table.add_row(f"  {companion.name}", str(companion.finished), "", "")
     return table

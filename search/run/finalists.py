@@ -11,13 +11,15 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ...studies.database.companions import REFINED, find_companion, is_companion
 from ...studies.database.trials import (
-    HISTORY,
     KNOWN,
     RECIPE,
     best_trial,
     finished_trials,
+    history_of,
     measurement_of,
     meets_budget,
+    metric_of,
+    metric_value,
     ranked_trials,
 )
 from ...studies.definition.reading import Definition
@@ -46,14 +48,14 @@ class Finalist:
     runs: tuple[FrozenTrial, ...] = ()
 
     @property
-    def accuracies(self) -> list[float]:
-        """Validation accuracies of the runs that did not diverge."""
-        return [run.user_attrs["accuracy"] for run in self.runs if run.state == TrialState.COMPLETE]
+    def values(self) -> list[float]:
+        """The metric on the validation split of the runs that did not diverge."""
+        return [value for run in self.runs if (value := metric_value(run)) is not None]
 
     @property
-    def accuracy(self) -> float | None:
+    def mean(self) -> float | None:
         """The mean of the runs; None where one diverged or is still to come."""
-        return statistics.mean(self.accuracies) if len(self.accuracies) == RUNS else None
+        return statistics.mean(self.values) if len(self.values) == RUNS else None
 
 
 class Selection(NamedTuple):
@@ -82,10 +84,11 @@ def select(study: optuna.Study, storage: RDBStorage, definition: Definition) -> 
     """
     finalists = finalists_of(study, storage, definition)
     if finalists and all(len(finalist.runs) == RUNS for finalist in finalists):
-        done = [(finalist.accuracy, finalist) for finalist in finalists]
-        ranked = [each for _, each in sorted(((a, f) for a, f in done if a is not None), key=_rank)]
+        quality = metric_of(study).quality
+        done = [(finalist.mean, finalist) for finalist in finalists]
+        ranked = [each for _, each in sorted(((quality(a), f) for a, f in done if a is not None), key=_rank)]
         if ranked:
-            diverged = [finalist for accuracy, finalist in done if accuracy is None]
+            diverged = [finalist for mean, finalist in done if mean is None]
             refined = find_companion(storage, study, REFINED)
             assert refined is not None, "it holds the runs"
             return Selection(refined, ranked[0].runs[0], ranked[0].trial, [*ranked, *diverged])
@@ -150,8 +153,8 @@ def train_finalists(
         runs = Runs(refined, storage, task, baseline)
         for number, (trial, seed) in enumerate(wanted, start=1):
             found = runs.run(trial, seed, _as_trial(trial.number, notify))
-            accuracy, seconds = found.user_attrs.get("accuracy"), seconds_of([found])
-            notify(FinalistEnded(trial.number, seed, number, len(wanted), accuracy, examples, seconds))
+            value, seconds = metric_value(found), seconds_of([found])
+            notify(FinalistEnded(trial.number, seed, number, len(wanted), value, examples, seconds))
 
 
 def seeds(definition: Definition) -> list[int]:
@@ -161,7 +164,7 @@ def seeds(definition: Definition) -> list[int]:
 
 def compute_of(runs: list[FrozenTrial]) -> float:
     """What trials cost, in epochs of the baseline's training."""
-    return sum(history[-1]["compute"] for run in runs if (history := run.user_attrs.get(HISTORY)))
+    return sum(history[-1]["compute"] for run in runs if (history := history_of(run)))
 
 
 def seconds_of(runs: list[FrozenTrial]) -> float:
@@ -170,8 +173,8 @@ def seconds_of(runs: list[FrozenTrial]) -> float:
 
 
 def _rank(pair: tuple[float, Finalist]) -> tuple[float, int, int]:
-    accuracy, finalist = pair
-    return -accuracy, finalist.runs[0].user_attrs["macs"], finalist.trial.number
+    quality, finalist = pair
+    return -quality, finalist.runs[0].user_attrs["macs"], finalist.trial.number
 
 
 def _key(trial: FrozenTrial) -> str:

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from ...errors import StudyError
 from ..space import Recipe
 from ..space.recipe import Training
-from ..training.classifier import sgd
+from ..training.fitting import sgd
 from ..training.device import training_device
-from ..trial.measurement import accuracy_of
+from ..trial.measurement import metric_of
 from ..trial.task import Task, new_network
 from ..trial.trial import delivered, initialised
 
@@ -83,13 +83,13 @@ def _rehearse(task: Task) -> None:
     teacher = new_network(task.definition).eval()
     network = initialised(recipe, teacher, task).train().to(device)
     optimizer = sgd(network, lr=1e-6, weight_decay=0.0)
-    images, labels = next(iter(task.training_batches(task.definition.trial.batch_size, seed=0)))
-    images, labels = images.to(device), labels.to(device)
+    batch = next(iter(task.training_batches(task.definition.trial.batch_size, seed=0)))
+    inputs, targets = moved(batch, device)
     with torch.no_grad():
-        teacher.to(device)(images)
-    F.cross_entropy(network(images), labels).backward()
+        called(teacher.to(device), inputs)
+    task.goal.loss(called(network, inputs), task.goal.targets(inputs, targets)).backward()
     optimizer.step()
-    accuracy_of(network, [next(iter(task.validation_batches()))])
+    metric_of(network, [next(iter(task.validation_batches()))], task.goal)
     delivered(network, task)
     torch.set_rng_state(state)
 

@@ -23,6 +23,7 @@ from ...studies.database.trials import (
     best_trial,
     finished_trials,
     measurement_of,
+    metric_value,
     release_interrupted,
     set_constraints,
 )
@@ -59,8 +60,10 @@ def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: 
         attach_network(trial, storage, artifact_store(storage.url), path)
     set_constraints(trial, result.measurement, task.definition)
     history = [report.to_dict() for report in result.reports]
-    about = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
-    set_user_attrs(trial, {**about, ANSWERS: packed(result.right.numpy()), **result.measurement._asdict()})
+    about: dict[str, Any] = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
+    if result.scores is not None:
+        about[ANSWERS] = packed(result.scores.numpy(), task.goal.metric)
+    set_user_attrs(trial, {**about, **result.measurement._asdict()})
 
 
 def as_event(number: int, definition: Definition, report: Report) -> TrialReport:
@@ -72,8 +75,8 @@ def as_event(number: int, definition: Definition, report: Report) -> TrialReport
         total=definition.trial.reports,
         compute=report.compute,
         alpha=report.alpha,
-        accuracy=report.accuracy,
-        folded_accuracy=report.folded_accuracy,
+        metric=report.metric,
+        folded_metric=report.folded_metric,
     )
 
 
@@ -99,7 +102,7 @@ class Recorder:
         if len(self.definition.study.objectives) > 1:
             self.trial.set_user_attr(HISTORY, self.history)
         else:
-            self.trial.report(report.folded_accuracy, report.number)
+            self.trial.report(report.folded_metric, report.number)
             if report.number < self.definition.trial.reports and self.trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -130,10 +133,22 @@ def placed(ended: TrialEnded, study: optuna.Study, definition: Definition) -> Tr
     ends = [trial.datetime_complete for trial in finished_trials(study)]
     ended = ended._replace(finished=sum(when is not None and end is not None and when <= end for when in ends))
     try:
-        best = best_trial(study, definition)
+        best = best_of(study, definition)
     except StudyError:  # none within the budget yet
         return ended
-    return ended._replace(best=Best(best.number, best.user_attrs["accuracy"]))
+    return ended._replace(best=best)
+
+
+def best_of(study: optuna.Study, definition: Definition) -> Best:
+    """The best trial so far.
+
+    Raises:
+        StudyError: if none has completed within the budget.
+    """
+    best = best_trial(study, definition)
+    value = metric_value(best)
+    assert value is not None, "what is ranked is measured"
+    return Best(best.number, value)
 
 
 def same_trial(study: optuna.Study, recipe: Recipe) -> FrozenTrial | None:

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
 from ...studies.database.storage import stored_definition
-from ...studies.database.trials import HISTORY, finished_trials, trial_of
+from ...studies.database.trials import finished_trials, history_of, metric_value, trial_of
+from ...studies.metric import Metric
 from ..events import Listener
 from ..trial.task import Task
 from ..trial.trial import Report, run_trial
@@ -25,11 +26,12 @@ class Again(NamedTuple):
     """How close a repeated trial came.
 
     Attributes:
-        before: accuracies at α = 0 at the milestones, as the study has them.
+        before: the metric at α = 0 at the milestones, as the study has them.
         after: the same of the repetition, as far as the trial came.
         versions_before: of the packages then.
         versions_after: and now.
         examples: of the validation split.
+        metric: what the study measures.
     """
 
     before: list[float]
@@ -37,10 +39,11 @@ class Again(NamedTuple):
     versions_before: dict[str, str]
     versions_after: dict[str, str]
     examples: int
+    metric: Metric
 
     @property
     def difference(self) -> float:
-        """The largest difference at any milestone, in shares of 1."""
+        """The largest difference of the metric at any milestone."""
         return max((abs(a - b) for a, b in zip(self.before, self.after, strict=False)), default=0.0)
 
 
@@ -54,6 +57,7 @@ class Refinement:
         runs: of the recipe, in the order of their seeds.
         trials: how many the study has finished.
         examples: of the validation split.
+        metric: what the study measures.
     """
 
     study: str
@@ -61,6 +65,7 @@ class Refinement:
     runs: list[FrozenTrial]
     trials: int
     examples: int
+    metric: Metric
 
     @property
     def complete(self) -> list[FrozenTrial]:
@@ -68,14 +73,16 @@ class Refinement:
         return [run for run in self.runs if run.state == TrialState.COMPLETE]
 
     @property
-    def accuracy(self) -> float:
-        """Mean validation accuracy of the runs; NaN if all diverged."""
-        return statistics.mean(run.user_attrs["accuracy"] for run in self.complete) if self.complete else math.nan
+    def mean(self) -> float:
+        """The runs' mean metric on the validation split; NaN if all diverged."""
+        values = [value for run in self.complete if (value := metric_value(run)) is not None]
+        return statistics.mean(values) if values else math.nan
 
     @property
     def is_better(self) -> bool:
-        """Whether the runs' mean is above the trial's accuracy; any is, where that was stopped early."""
-        return self.accuracy > self.source.user_attrs.get("accuracy", -math.inf)
+        """Whether the runs' mean is better than the trial's metric; any is, where that was stopped early."""
+        then = metric_value(self.source)
+        return then is None or self.metric.quality(self.mean) > self.metric.quality(then)
 
 
 class _StoppedThere(Exception):  # noqa: N818  not an error: the trial was stopped early, and so is its repetition
@@ -92,7 +99,7 @@ def repeat_trial(
     """
     trial = trial_of(study, number)
     recipe = recipe_of(study, trial)
-    before = [entry["folded_accuracy"] for entry in trial.user_attrs.get(HISTORY, [])]
+    before = [entry["folded_metric"] for entry in history_of(trial)]
     if not before:
         raise StudyError(f"trial {number} of {study.study_name!r} reported nothing that could be compared")
     after: list[float] = []
@@ -101,14 +108,15 @@ def repeat_trial(
         task = with_length(task, trial.user_attrs[LENGTH])
 
     def on_report(report: Report) -> None:
-        after.append(report.folded_accuracy)
+        after.append(report.folded_metric)
         notify(as_event(number, task.definition, report))
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
     with kept_baseline(study, storage, task) as baseline, suppress(_StoppedThere):
         run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], on_report=on_report)
-    return Again(before, after, trial.user_attrs.get("versions", {}), versions(), len(task.data.validation))
+    then, examples = trial.user_attrs.get("versions", {}), len(task.data.validation)
+    return Again(before, after, then, versions(), examples, task.goal.metric)
 
 
 def refine_trial(
@@ -147,7 +155,8 @@ def refine_trial(
     with kept_baseline(study, storage, task) as baseline:
         runs = Runs(refined, storage, task, baseline)
         found = [runs.run(source, seed, notify) for seed in seeds or [source.user_attrs[SEED]]]
-    return refined, Refinement(study.study_name, source, found, len(finished_trials(study)), len(task.data.validation))
+    finished, examples = len(finished_trials(study)), len(task.data.validation)
+    return refined, Refinement(study.study_name, source, found, finished, examples, task.goal.metric)
 
 
 def _task(study: optuna.Study, data_root: str | None) -> Task:

@@ -19,6 +19,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
@@ -28,7 +29,8 @@ from ..space import SearchSpace
 
 # Finished trials before their median says something about the next one.
 TRIALS_BEFORE_PRUNING = 5
-# Share of the median accuracy from which an initialised network is worth training.
+# Share of the median metric from which an initialised network is worth training; of one that is minimised, the median's
+# share of it.
 HOPEFUL = 0.5
 # Initialised networks are compared where these are the same: a selection of channels begins lower than fitted branches.
 _COMPARABLE = ("initialisation.method", "initialisation.channels")
@@ -37,8 +39,8 @@ _COMPARABLE = ("initialisation.method", "initialisation.channels")
 class UntrainedOrMedianPruner(BasePruner):
     """Ends a trial whose initialised network is without hope, and after some reports one below the median.
 
-    Without hope is less than half of the accuracy that other trials' networks, initialised in the same way, have at the
-    median: such widths end before any training.
+    Without hope is less than half of the metric that other trials' networks, initialised in the same way, have at the
+    median, or more than twice of it where it is minimised: such widths end before any training.
 
     Args:
         warm_up: reports before the median counts.
@@ -57,8 +59,12 @@ class UntrainedOrMedianPruner(BasePruner):
             if 0 in other.intermediate_values
             and all(other.params.get(name) == trial.params.get(name) for name in _COMPARABLE)
         ]
-        enough = len(others) >= TRIALS_BEFORE_PRUNING
-        return enough and trial.intermediate_values[0] < HOPEFUL * statistics.median(others)
+        if len(others) < TRIALS_BEFORE_PRUNING:
+            return False
+        mine, median = trial.intermediate_values[0], statistics.median(others)
+        if study.direction == StudyDirection.MINIMIZE:
+            return HOPEFUL * mine > median > 0
+        return mine < HOPEFUL * median
 
 
 def check_search(definition: Definition, space: SearchSpace) -> None:

@@ -150,7 +150,7 @@ def _loss_of_proposal(trial: optuna.Trial, space: SearchSpace, baseline: nn.Modu
 def judge(widths: dict[str, int], baseline: nn.Module, task: Task) -> float:
     """Validation loss of the network with these widths, initialised and folded, not trained."""
     recipe = Recipe(shape="instant", parameters={}, fade=0.0, widths=widths, training=Training(lr=1.0))
-    return loss_of(delivered(initialised(recipe, baseline, task), task), task.validation_batches())
+    return loss_of(delivered(initialised(recipe, baseline, task), task), task.validation_batches(), task.goal)
 
 
 def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, margin: float) -> Screening:

@@ -19,16 +19,17 @@ from ...errors import BranchfoldError, StudyError
 from ...models.checkpoints import load_network
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
+from ...names import COSTS
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget
 from ...studies.definition.dimensions import parse_dimension, plain
-from ..events import BaselineReady, Listener, Notice, TrialEnded, TrialStarted
+from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
 from ..space.known import REFERENCE, equal_widths, known_recipes
-from ..trial.baseline import make_baseline
+from ..trial.baseline import baseline_ready, make_baseline
 from ..trial.task import Task
 from ..trial.trial import Diverged, run_trial
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
@@ -80,6 +81,7 @@ class Worker:
         return open_study(
             self.storage,
             self.task.definition,
+            self.task.goal.metric,
             pruner=make_pruner(self.task.definition),
             told=lambda line: self.notify(Notice(line)),
         )
@@ -104,7 +106,7 @@ class Worker:
             else:
                 record = {**record, "source": "from an earlier run"}
             network = load_network(path, resolve_factory(self.task.definition.model.factory))
-        self.notify(BaselineReady(**{key: record[key] for key in BaselineReady.__dataclass_fields__}))
+        self.notify(baseline_ready(record, self.task.goal.metric))
         return network
 
     def prepare(self, baseline: nn.Module) -> None:
@@ -226,7 +228,7 @@ class Worker:
         self._failures.clear()
         assert measured is not None
         self._ended = ended._replace(
-            accuracy=measured.accuracy,
+            metric=measured.metric,
             macs_share=measured.macs_share,
             parameters_share=measured.parameters_share,
             seconds=time.monotonic() - started,
@@ -253,7 +255,8 @@ class Worker:
         self.notify(TrialStarted(trial.number, recipe.shape, share))
         result = run_trial(recipe, baseline, self.task, seed=seed, on_report=recorder)
         keep_result(trial, recipe, result, self.task, self.storage)
-        values = (float(getattr(result.measurement, name)) for name in definition.study.objectives)
+        measured = result.measurement._asdict()
+        values = (float(measured[name if name in COSTS else "metric"]) for name in definition.study.objectives)
         return tuple(values), result.measurement
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...studies.metric import ACCURACY
-from .distances import centred_squares, divergence
+from .distances import DISTANCES
 from .task import PerExample, Task, shape_text
 
 
@@ -35,8 +35,7 @@ class Classification(Task):
 
     def distance(self, outputs: Tensor, teacher: Tensor, *, kind: str, temperature: float) -> Tensor:
         """The divergence of the softened classes, or the squared error of the logits."""
-        outputs, teacher = outputs.float(), teacher.float()
-        return divergence(outputs, teacher, temperature) if kind == "divergence" else centred_squares(outputs, teacher)
+        return DISTANCES[kind](outputs.float(), teacher.float(), temperature)
 
     def misfit(self, outputs: Any, targets: Any) -> str:
         """Logits of another shape, labels that are no classes."""
@@ -51,8 +50,8 @@ class Classification(Task):
             return f"target {wrong} is none of the classes 0 … {outputs.shape[1] - 1}"
         return ""
 
-    def collapsed(self, outputs: Tensor) -> set[int]:
-        """The classes that were given."""
+    def classes(self, outputs: Tensor) -> set[int]:
+        """The class of each example's highest logit."""
         return set(outputs.argmax(1).tolist())
 
 

@@ -1,5 +1,7 @@
 """How far outputs are from the baseline's: the distances of distillation."""
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,3 +31,10 @@ def centred_squares(logits: Tensor, teacher: Tensor) -> Tensor:
 def squares(outputs: Tensor, teacher: Tensor) -> Tensor:
     """Half the mean squared difference."""
     return 0.5 * (outputs - teacher).square().mean()
+
+
+# Of classes, by their names: from logits, a teacher's logits and the temperature.
+DISTANCES: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {
+    "divergence": divergence,
+    "squares": lambda logits, teacher, temperature: centred_squares(logits, teacher),
+}

@@ -5,7 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...studies.metric import Metric
+from ...studies.metric import METRICS
 from .task import PerExample, Task, shape_text
 
 
@@ -15,7 +15,7 @@ class Multilabel(Task):
     The F1 of an example is 2 · hits / (labels it has + labels it is given), 1 where both are none.
     """
 
-    metric = Metric("f1", kind="mean", unit="%")
+    metric = METRICS["multilabel"]
 
     def loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Binary cross-entropy in nats, the mean over examples and labels."""

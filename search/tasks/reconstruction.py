@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...studies.metric import Metric
+from ...studies.metric import METRICS
 from .task import PerExample, Task, shape_text
 
 
@@ -18,7 +18,7 @@ class Reconstruction(Task):
             [0, 1]; one for inputs whose range is 1.
     """
 
-    metric = Metric("psnr", kind="mean", unit="dB")
+    metric = METRICS["reconstruction"]
 
     def __init__(self, scale: tuple[float, ...] = (1.0,)) -> None:
         self.scale = scale

@@ -5,7 +5,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...studies.metric import Metric
+from ...studies.metric import METRICS
 from .task import PerExample, Task, shape_text
 
 
@@ -15,7 +15,7 @@ class Regression(Task):
     Outputs (N, 1) are taken as (N,) where the targets are.
     """
 
-    metric = Metric("mae", higher_is_better=False, kind="mean")
+    metric = METRICS["regression"]
 
     def loss(self, outputs: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Squared error, the mean over examples and numbers."""

@@ -6,8 +6,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...studies.metric import Metric
-from .distances import centred_squares, divergence
+from ...studies.metric import METRICS
+from .distances import DISTANCES
 from .task import Accumulated, Task, shape_text
 
 
@@ -21,7 +21,7 @@ class Segmentation(Task):
         ignore_index: value of pixels that do not count.
     """
 
-    metric = Metric("miou", kind="accumulated", unit="%")
+    metric = METRICS["segmentation"]
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         self.num_classes, self.ignore_index = num_classes, ignore_index
@@ -39,8 +39,7 @@ class Segmentation(Task):
 
     def distance(self, outputs: Any, teacher: Any, *, kind: str, temperature: float) -> Tensor:
         """As for classification, the mean over the pixels."""
-        mine, theirs = _out(outputs).float(), _out(teacher).float()
-        return divergence(mine, theirs, temperature) if kind == "divergence" else centred_squares(mine, theirs)
+        return DISTANCES[kind](_out(outputs).float(), _out(teacher).float(), temperature)
 
     def misfit(self, outputs: Any, targets: Any) -> str:
         """Logits of another shape, masks with values that are no classes."""

@@ -105,9 +105,9 @@ class Task(ABC):
         """What is wrong with a network's outputs for a batch, or with its targets; nothing if all is well."""
         return ""
 
-    def collapsed(self, outputs: Any) -> Any:
-        """What tells that a network gives the same for every example: one value for all examples; None: no telling."""
-        return None
+    def classes(self, outputs: Any) -> set[int]:
+        """The classes that a batch's outputs name; none where a task has no classes of whole examples."""
+        return set()
 
 
 def shape_text(value: Any) -> str:

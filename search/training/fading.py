@@ -14,9 +14,11 @@ from ...models.branches.optimizers import carry_optimizer_state
 from ...models.layers.copying import deep_copy
 from ..schedules import Schedule
 from ..space.recipe import Recipe
-from .classifier import mean_of, sgd
+from ..tasks.calls import called, count_of
+from ..tasks.task import Task
+from .fitting import mean_of, sgd
 from .compute import FORWARD_PASSES, Length
-from .losses import classification_loss
+from .losses import loss_of_recipe
 from .rates import course, restart_points
 
 # A schedule that observes the validation loss does so this often in its window.
@@ -33,6 +35,7 @@ class BranchTraining(pl.LightningModule):
     Args:
         branched: the network at the trial's start.
         recipe: of the trial.
+        task: whose loss is minimised.
         fold: folds groups, and checks.
         length: of the trial, in steps or in compute.
         teacher: the baseline, for distillation; it is copied.
@@ -44,6 +47,7 @@ class BranchTraining(pl.LightningModule):
         self,
         branched: nn.Module,
         recipe: Recipe,
+        task: Task,
         *,
         fold: Fold,
         length: Length,
@@ -52,7 +56,7 @@ class BranchTraining(pl.LightningModule):
         after_step: Callable[["BranchTraining"], None] = lambda module: None,
     ) -> None:
         super().__init__()
-        self.network, self.recipe, self.fold, self.length = branched, recipe, fold, length
+        self.network, self.recipe, self.task, self.fold, self.length = branched, recipe, task, fold, length
         self.validation_loss, self.after_step = validation_loss, after_step
         distils = recipe.training.distillation > 0
         # In a list: the baseline is no part of what trains.
@@ -98,23 +102,23 @@ class BranchTraining(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._advance()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
         """The loss of the blend and, by the recipe's weight, that at α = 0."""
-        images, labels = batch
-        target = None
+        inputs, given = batch
+        targets, taught = self.task.targets(inputs, given), None
         for teacher in self._teacher:
             with torch.no_grad():
-                target = teacher(images)
-        loss = classification_loss(self.network(images), labels, target, self.recipe.training)
+                taught = called(teacher, inputs)
+        loss = self._loss(inputs, targets, taught)
         if self._hears_zero():
-            loss = torch.lerp(loss, self._loss_at_zero(images, labels, target), self.recipe.zero_loss)
+            loss = torch.lerp(loss, self._loss_at_zero(inputs, targets, taught), self.recipe.zero_loss)
         self._losses.append(loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Any, Any], batch_idx: int) -> None:
         passes = 2 if self._hears_zero() else 1
         macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
-        self.length.step(macs, len(batch[0]))
+        self.length.step(macs, count_of(batch[0]))
         if self.progress >= 1:
             self._finish()
             self.trainer.should_stop = True
@@ -181,11 +185,14 @@ class BranchTraining(pl.LightningModule):
             and any(alpha > 0 for alpha in self.network.alpha.values())
         )
 
-    def _loss_at_zero(self, images: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    def _loss(self, inputs: Any, targets: Any, taught: Any | None) -> Tensor:
+        return loss_of_recipe(called(self.network, inputs), targets, taught, self.recipe.training, self.task)
+
+    def _loss_at_zero(self, inputs: Any, targets: Any, taught: Any | None) -> Tensor:
         assert isinstance(self.network, BranchedNetwork)
         alphas = self.network.alpha
         self.network.set_alpha(0.0)
-        loss = classification_loss(self.network(images), labels, target, self.recipe.training)
+        loss = self._loss(inputs, targets, taught)
         self.network.set_alpha(alphas)
         return loss
 

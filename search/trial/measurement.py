@@ -1,39 +1,57 @@
-"""How good a network is: which examples of some batches it has right, its accuracy, its loss."""
+"""How good a network is: its metric on some batches, with each example's score, and its loss."""
 
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...models.layers.modes import evaluating
+from ..tasks.calls import called, count_of, moved
+from ..tasks.task import Task
 
 
-def right_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """Whether each example's highest logit is its label's: (N,) of bool, in the batches' order.
+class Judgement(NamedTuple):
+    """What a network's outputs are worth.
+
+    Attributes:
+        value: of the task's metric.
+        scores: (N,) float64 of each example, in the batches' order; None where no single example has one.
+    """
+
+    value: float
+    scores: Tensor | None
+
+
+def judged(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) -> Judgement:
+    """A network's metric over some batches, in evaluation mode.
 
     Args:
-        network: from images (N, C, H, W) to logits (N, classes).
-        batches: images with labels (N,).
+        network: to be judged.
+        batches: inputs with targets.
+        task: whose metric it is.
     """
-    device = next(network.parameters()).device
+    device, judge = next(network.parameters()).device, task.judge()
     with evaluating(network):
-        right = [network(images.to(device)).argmax(1) == labels.to(device) for images, labels in batches]
-    return torch.cat(right).cpu()
+        for inputs, targets in batches:
+            placed = moved(inputs, device)
+            judge.add(called(network, placed), moved(task.targets(placed, targets), device))
+    return Judgement(judge.value(), judge.scores())
 
 
-def accuracy_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Share of the examples that a network has right; arguments as for `right_of`."""
-    right = right_of(network, batches)
-    return int(right.sum()) / len(right)
+def metric_of(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) -> float:
+    """The value alone; arguments as for `judged`."""
+    return judged(network, batches, task).value
 
 
-def loss_of(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    """Mean cross-entropy over the examples, in nats; arguments as for `accuracy_of`."""
+def loss_of(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) -> float:
+    """The mean of the task's loss over the examples; arguments as for `judged`."""
     device = next(network.parameters()).device
     total, count = 0.0, 0
     with evaluating(network):
-        for images, labels in batches:
-            total += float(F.cross_entropy(network(images.to(device)), labels.to(device), reduction="sum"))
-            count += len(labels)
+        for inputs, targets in batches:
+            placed = moved(inputs, device)
+            wanted = moved(task.targets(placed, targets), device)
+            number = count_of(inputs)
+            total += float(task.loss(called(network, placed), wanted)) * number
+            count += number
     return total / count

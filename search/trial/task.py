@@ -14,6 +14,8 @@ from ...studies.definition.reading import Definition
 from ..data.batches import Batches, Split
 from ..data.splits import ImageData, load_data, source_of
 from ..space import SearchSpace, check_space
+from ..tasks.table import make_task
+from ..tasks.task import Task as Goal
 from ..training.compute import Meter
 
 _EVALUATION_BATCH = 500
@@ -28,11 +30,13 @@ class Task:
         definition: the study.
         data: train and validation split.
         costs: the network's cost as a function of its widths.
+        goal: what the network is for: its loss and its metric.
     """
 
     definition: Definition
     data: ImageData
     costs: CostModel
+    goal: Goal
 
     @staticmethod
     def of(definition: Definition) -> "Task":
@@ -60,7 +64,10 @@ class Task:
         data = load_data(
             table.name, table.root, validation=table.validation, seed=definition.study.seed, limit=table.limit
         )
-        return Task(definition, data, costs)
+        goal = make_task(
+            definition.task.name, definition.task.arguments, num_classes=source.num_classes, scale=data.std
+        )
+        return Task(definition, data, costs, goal)
 
     def training_batches(self, batch_size: int, *, seed: int, augment: bool = True) -> Batches:
         """Shuffled batches of the train split, augmented unless the study never does or this is not asked for.

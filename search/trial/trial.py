@@ -20,12 +20,12 @@ from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
-from ..training.classifier import fit
+from ..training.fitting import fit
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from .baseline import describe
 from .latency import compare_latency
-from .measurement import accuracy_of, loss_of, right_of
+from .measurement import judged, loss_of, metric_of
 from .task import Task
 
 # Folded and branched at α = 0 differ by rounding alone, in float64.
@@ -46,16 +46,16 @@ class Report:
         number: of the report.
         compute: spent so far, in epochs of the baseline's training.
         alpha: mean α of the narrowed groups.
-        accuracy: on the validation split, at the current α.
-        folded_accuracy: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
+        metric: of the study on the validation split, at the current α.
+        folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
         loss: mean training loss since the report before; NaN before the first step.
     """
 
     number: int
     compute: float
     alpha: float
-    accuracy: float
-    folded_accuracy: float
+    metric: float
+    folded_metric: float
     loss: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class TrialResult:
     Attributes:
         network: folded, with its BatchNorm statistics recomputed.
         measurement: on the validation split.
-        right: (N,) whether each of its examples was classified correctly.
+        scores: (N,) the metric of each of its examples; None where they have none of their own.
         compute: spent, in epochs of the baseline's training.
         folding_error: largest relative difference between folded and branched at α = 0, in float64.
         reports: of all milestones.
@@ -81,7 +81,7 @@ class TrialResult:
 
     network: nn.Module
     measurement: Measurement
-    right: Tensor
+    scores: Tensor | None
     compute: float
     folding_error: float = 0.0
     reports: list[Report] = field(default_factory=list)
@@ -112,10 +112,11 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_
     module = BranchTraining(
         start.train(),
         recipe,
+        task.goal,
         fold=check,
         length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
         teacher=baseline,
-        validation_loss=lambda network: loss_of(network, task.glance),
+        validation_loss=lambda network: loss_of(network, task.glance, task.goal),
         after_step=milestones.passed,
     )
     fit(
@@ -127,9 +128,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_
         precision=recipe.training.precision,
     )
     network = delivered(module.network.cpu(), task)
-    right = right_of(network, task.validation_batches())
-    measurement = measure(network, right, recipe.widths, baseline, task)
-    return TrialResult(network, measurement, right, meter.spent, check.error, milestones.reports)
+    found = judged(network, task.validation_batches(), task.goal)
+    measurement = measure(network, found.value, recipe.widths, baseline, task)
+    return TrialResult(network, measurement, found.scores, meter.spent, check.error, milestones.reports)
 
 
 def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
@@ -153,12 +154,12 @@ def delivered(network: nn.Module, task: Task) -> nn.Module:
     return folded.eval()
 
 
-def measure(network: nn.Module, right: Tensor, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
-    """Validation accuracy, cost and latency of a folded network.
+def measure(network: nn.Module, value: float, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
+    """Metric, cost and latency of a folded network.
 
     Args:
         network: folded.
-        right: (N,) whether it has each validation example right.
+        value: of the metric on the validation split.
         widths: its groups' channels.
         baseline: that its latency is compared with.
         task: the study's data and costs.
@@ -167,7 +168,7 @@ def measure(network: nn.Module, right: Tensor, widths: dict[str, int], baseline:
     example = torch.zeros(1, *task.data.input_shape)
     latency = compare_latency(network, baseline, example, limit=task.definition.study.budget.latency)
     return Measurement(
-        accuracy=int(right.sum()) / len(right),
+        metric=value,
         macs=cost.macs,
         macs_share=cost.macs / full.macs,
         parameters=cost.parameters,
@@ -184,7 +185,7 @@ def measure(network: nn.Module, right: Tensor, widths: dict[str, int], baseline:
 def save_result(result: TrialResult, recipe: Recipe, task: Task, number: int, folder: Path) -> Path:
     """Writes the trial's network with its description to a file in `folder`."""
     path = folder / f"{task.definition.study.name}-trial-{number}.safetensors"
-    description = describe(task, recipe.widths, result.measurement.accuracy, {"trial": number})
+    description = describe(task, recipe.widths, result.measurement.metric, {"trial": number})
     save_network(result.network, path, description)
     return path
 
@@ -230,9 +231,9 @@ class _Milestones:
 
     def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
         validation = self.task.validation_batches()
-        folded_accuracy = accuracy_of(delivered(network, self.task), validation)
-        accuracy = accuracy_of(network, validation) if alpha > 0 else folded_accuracy
-        report = Report(number, self.meter.spent, alpha, accuracy, folded_accuracy, loss)
+        folded = metric_of(delivered(network, self.task), validation, self.task.goal)
+        blended = metric_of(network, validation, self.task.goal) if alpha > 0 else folded
+        report = Report(number, self.meter.spent, alpha, blended, folded, loss)
         self.reports.append(report)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):

@@ -6,5 +6,7 @@ DEFINITION = "definition"
 FINGERPRINT = "fingerprint"
 # Its own for every study that is made, unlike Optuna's number, which SQLite gives again to the next one.
 IDENTITY = "identity"
+# What the study measures of its networks; one without it measures accuracy.
+METRIC = "metric"
 # Set when every combination of a grid was tried.
 EXHAUSTED = "exhausted"

@@ -8,12 +8,13 @@ import optuna
 from optuna.storages import RDBStorage
 
 from ...errors import StudyError
+from ..metric import Metric
 from .attributes import EXHAUSTED
 from .companions import companions_of, is_companion
 from .deletion import delete_alone
 from .optuna_internals import artifact_ids
 from .storage import stored_definition
-from .trials import best_trial, finished_trials, living_trials
+from .trials import best_trial, finished_trials, living_trials, metric_of, metric_value
 
 
 class Companion(NamedTuple):
@@ -26,15 +27,16 @@ class Companion(NamedTuple):
 class StudyRow(NamedTuple):
     """One line of `branchfold list`; None is not known.
 
-    `finished` counts completed trials and those stopped early, of `wanted` that the study is to have; `accuracy` is
-    the best one's within the budget, on the validation split. `state` is "running", "finished", "stopped", "companion"
+    `finished` counts completed trials and those stopped early, of `wanted` that the study is to have; `value` is
+    the best one's `metric` within the budget, on the validation split. `state` is "running", "finished", "stopped", "companion"
     where the study that it belonged to is gone, or "foreign" for a study that branchfold did not make or cannot read.
     """
 
     name: str
     finished: int
     wanted: int | None
-    accuracy: float | None
+    value: float | None
+    metric: Metric
     state: str
     companions: list[Companion]
 
@@ -77,17 +79,18 @@ def _row(storage: RDBStorage, name: str) -> StudyRow:
         Companion(other, len(finished_trials(optuna.load_study(storage=storage, study_name=other))))
         for other in companions_of(storage, name)
     ]
+    metric = metric_of(study)
     if is_companion(study):
-        return StudyRow(name, finished, None, None, "companion", companions)
+        return StudyRow(name, finished, None, None, metric, "companion", companions)
     try:
         definition = stored_definition(study)
     except StudyError:
-        return StudyRow(name, finished, None, None, "foreign", companions)
+        return StudyRow(name, finished, None, None, metric, "foreign", companions)
     wanted = definition.study.trials
     through = finished >= wanted or EXHAUSTED in study.user_attrs
     state = "running" if living_trials(study) else "finished" if through else "stopped"
     try:
-        accuracy = float(best_trial(study, definition).user_attrs["accuracy"])
+        value = metric_value(best_trial(study, definition))
     except StudyError:  # none within the budget yet
-        accuracy = None
-    return StudyRow(name, finished, wanted, accuracy, state, companions)
+        value = None
+    return StudyRow(name, finished, wanted, value, metric, state, companions)

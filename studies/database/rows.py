@@ -7,19 +7,19 @@ from typing import NamedTuple
 import optuna
 from optuna.trial import FrozenTrial
 
-from .trials import HISTORY, schedule_name
+from .trials import history_of, metric_value, schedule_name
 
 
 class TrialRow(NamedTuple):
     """One line of `branchfold show`; None is not known (yet).
 
-    `accuracy` is the folded network's or, where the trial did not reach that, the last one reported at α = 0;
+    `metric` is the folded network's or, where the trial did not reach that, the last one reported at α = 0;
     `compute` what its training cost so far, in epochs of the baseline's. The fields of cost are `Measurement`'s.
     """
 
     number: int
     state: str
-    accuracy: float | None
+    metric: float | None
     macs_share: float | None
     parameters_share: float | None
     latency_share: float | None
@@ -39,14 +39,14 @@ def trial_rows(study: optuna.Study) -> list[TrialRow]:
 def _row(trial: FrozenTrial) -> TrialRow:
     attributes = trial.user_attrs
     # With several objectives nothing is reported to Optuna; the trial's own history is there in either case.
-    last = attributes.get(HISTORY, [{}])[-1]
-    reported = last.get("folded_accuracy")
+    last = (history_of(trial) or [{}])[-1]
+    measured, reported = metric_value(trial), last.get("folded_metric")
     if reported is None and trial.last_step is not None:
         reported = trial.intermediate_values[trial.last_step]
     return TrialRow(
         number=trial.number,
         state=trial.state.name.lower(),
-        accuracy=attributes.get("accuracy", reported),
+        metric=reported if measured is None else measured,
         macs_share=attributes.get("macs_share"),
         parameters_share=attributes.get("parameters_share"),
         latency_share=attributes.get("latency_share"),

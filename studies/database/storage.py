@@ -19,9 +19,11 @@ from optuna.study import StudyDirection
 from sqlalchemy.engine import URL, make_url
 
 from ...errors import StudyError, nearest
+from ...names import COSTS
 from ..definition.reading import Definition, describe_difference, parse_stored, stored_fingerprint
+from ..metric import ACCURACY, Metric
 from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
-from .attributes import DEFINITION, FINGERPRINT, IDENTITY
+from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
 from .companions import delete_left_behind
 from .optuna_internals import QueueStorage, as_format_string
 
@@ -82,6 +84,7 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
 def open_study(
     storage: RDBStorage,
     definition: Definition,
+    metric: Metric = ACCURACY,
     *,
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None,
@@ -92,6 +95,7 @@ def open_study(
     Args:
         storage: Where it is kept.
         definition: Of the study.
+        metric: What it measures of its networks.
         sampler: Of its trials.
         pruner: Of its trials.
         told: Receives a line about each companion that a deleted study of this name left and that is deleted too.
@@ -102,7 +106,8 @@ def open_study(
     name = definition.study.name
     objectives = definition.study.objectives
     directions = [
-        StudyDirection.MAXIMIZE if objective == "accuracy" else StudyDirection.MINIMIZE for objective in objectives
+        StudyDirection.MINIMIZE if objective in COSTS or not metric.higher_is_better else StudyDirection.MAXIMIZE
+        for objective in objectives
     ]
     try:
         study = optuna.create_study(
@@ -118,11 +123,12 @@ def open_study(
         raise failure(make_url(storage.url), error) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names(list(objectives))
+        study.set_metric_names([name if name in COSTS else metric.name for name in objectives])
     for line in delete_left_behind(storage, name):
         if told is not None:
             told(line)
     study.set_user_attr(IDENTITY, uuid.uuid4().hex)
+    study.set_user_attr(METRIC, metric.to_dict())
     study.set_user_attr(DEFINITION, definition.to_dict())
     study.set_user_attr(FINGERPRINT, definition.fingerprint())  # last: it marks the study as complete
     return study

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -13,12 +14,17 @@ from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
+from ...names import COSTS
 from ..definition.keys import Budget
 from ..definition.reading import Definition
+from ..metric import ACCURACY, Metric
+from .attributes import METRIC
 from .companions import check_trained
 from .optuna_internals import set_dashboard_constraints, with_stale_heartbeat, without_heartbeat
 from .storage import GRACE_PERIOD
 
+# Until tasks had other metrics, a trial's metric was called by the only one's name.
+_EARLIER = {"metric": "accuracy", "folded_metric": "folded_accuracy"}
 # Widths are whole channels: a network meets its budget within 1 %.
 BUDGET_TOLERANCE = 0.01
 RECIPE = "recipe"
@@ -32,13 +38,13 @@ class Measurement(NamedTuple):
 
     Fields with a default were added later: a trial that was recorded without them is measured all the same.
 
-    `accuracy` is the validation accuracy in [0, 1], the shares are those of the baseline's cost; `latency` is in
+    `metric` is the study's metric on the validation split, the shares are those of the baseline's cost; `latency` is in
     milliseconds for `latency_batch` examples on `latency_threads` threads, and its share the median of its ratios to
     the baseline's, timed in turn. `latency_spread` is their interquartile range, and `latency_unsure` says that this
     is larger than what was to be told apart.
     """
 
-    accuracy: float
+    metric: float
     macs: int
     macs_share: float
     parameters: int
@@ -70,12 +76,34 @@ def set_constraints(trial: optuna.Trial, measurement: Measurement, definition: D
 
 def measurement_of(trial: FrozenTrial) -> Measurement | None:
     """The trial's measurement, or None if it was not measured."""
-    found: dict[str, Any] = {
-        field: trial.user_attrs[field] for field in Measurement._fields if field in trial.user_attrs
-    }
+    known = with_metric(trial.user_attrs)
+    found: dict[str, Any] = {field: known[field] for field in Measurement._fields if field in known}
     if any(field not in found and field not in Measurement._field_defaults for field in Measurement._fields):
         return None
     return Measurement(**found)
+
+
+def with_metric(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's attributes, an entry of its history or a baseline's record, by today's names."""
+    later = {new: values[old] for new, old in _EARLIER.items() if old in values and new not in values}
+    return {**values, **later}
+
+
+def metric_value(trial: FrozenTrial) -> float | None:
+    """The metric of the trial's network on the validation split; None if it was not measured."""
+    found = with_metric(trial.user_attrs).get("metric")
+    return None if found is None else float(found)
+
+
+def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """The trial's reports at its milestones, in order; none where it did not come so far."""
+    return [with_metric(entry) for entry in trial.user_attrs.get(HISTORY, [])]
+
+
+def metric_of(study: optuna.Study) -> Metric:
+    """What the study measures of its networks."""
+    found = study.user_attrs.get(METRIC)
+    return ACCURACY if found is None else Metric(**found)
 
 
 def schedule_name(trial: FrozenTrial) -> str | None:
@@ -113,13 +141,14 @@ def trial_of(study: optuna.Study, number: int) -> FrozenTrial:
 
 
 def ranked_trials(study: optuna.Study, definition: Definition) -> list[tuple[FrozenTrial, Measurement]]:
-    """The completed trials within the budget, the highest accuracy first; of equal ones, the cheapest first.
+    """The completed trials within the budget, the best by the metric first; of equal ones, the cheapest first.
 
     Cheap is by the study's other objectives, then by MACs: with several objectives the first is on their front.
     """
-    costs = [*(objective for objective in definition.study.objectives if objective != "accuracy"), "macs"]
+    costs = [*(objective for objective in definition.study.objectives if objective in COSTS), "macs"]
+    quality = metric_of(study).quality
     within = [pair for pair in _measured(study) if meets_budget(pair[1], definition)]
-    return sorted(within, key=lambda pair: (-pair[1].accuracy, *(getattr(pair[1], cost) for cost in costs)))
+    return sorted(within, key=lambda pair: (-quality(pair[1].metric), *(getattr(pair[1], cost) for cost in costs)))
 
 
 def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ...names import DATA_SETS, NETWORKS, OBJECTIVES, PRUNERS, RECIPES, SAMPLERS
+from ...names import COSTS, DATA_SETS, METRICS, NETWORKS, PRUNERS, RECIPES, SAMPLERS, TASKS
 from .dimensions import UnknownNameError, named
 from .places import DATA_ROOT
 
@@ -50,8 +50,8 @@ def _study_name(name: str) -> str:
 
 
 def _objectives(objectives: tuple[str, ...]) -> tuple[str, ...]:
-    if "accuracy" not in objectives or len(set(objectives)) < len(objectives):
-        raise ValueError('must hold "accuracy" and may hold "macs", "parameters" and "latency", each once')
+    if len(set(objectives) - set(COSTS)) != 1 or len(set(objectives)) < len(objectives):
+        raise ValueError('must hold a metric and may hold "macs", "parameters" and "latency", each once')
     return objectives
 
 
@@ -60,13 +60,18 @@ class StudyTable(Table):
 
     name: Annotated[str, AfterValidator(_study_name)]
     objectives: Annotated[
-        tuple[Annotated[str, AfterValidator(named(OBJECTIVES))], ...],
+        tuple[Annotated[str, AfterValidator(named({**METRICS, **COSTS}))], ...],
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
         AfterValidator(_objectives),
     ] = ("accuracy",)
     budget: Budget = Budget()
     trials: Count = 100
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    @property
+    def metric(self) -> str:
+        """The objective that is no cost."""
+        return next(objective for objective in self.objectives if objective not in COSTS)
 
 
 def _factory(factory: str) -> str:
@@ -98,6 +103,32 @@ class DataTable(Table):
     limit: Annotated[int, Field(ge=2)] | None = None
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     augment: bool = True
+
+
+def _task(name: str) -> str:
+    if ":" not in name and name not in TASKS:
+        names = ", ".join(TASKS)
+        raise UnknownNameError(
+            f"must be a task's name ({names}), path/to/file.py:TASK or package.module:TASK", name, TASKS
+        )
+    return name
+
+
+class TaskTable(Table):
+    """`[task]`: what the network is for; every other key is an argument of that task.
+
+    Segmentation takes `ignore_index`, the value of pixels that do not count; a task of the user's own what its class
+    takes.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Annotated[str, AfterValidator(_task)] = "classification"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The task's keyword arguments."""
+        return dict(self.model_extra or {})
 
 
 class BaselineTable(Table):

@@ -13,6 +13,7 @@ from typing import Any, Self
 from pydantic import PrivateAttr, ValidationError, model_validator
 
 from ...errors import StudyError, nearest
+from ..metric import METRICS
 from .earlier import completed
 from .keys import (
     COMPANIONS,
@@ -23,6 +24,7 @@ from .keys import (
     SearchTable,
     StudyTable,
     Table,
+    TaskTable,
     TrialTable,
 )
 from .mistakes import explain, shown
@@ -64,6 +66,7 @@ class Definition(Table):
     study: StudyTable
     model: ModelTable
     data: DataTable
+    task: TaskTable = TaskTable()
     baseline: BaselineTable = BaselineTable(epochs=30)
     trial: TrialTable = TrialTable(epochs=10)
     space: Space = Space()
@@ -83,6 +86,24 @@ class Definition(Table):
         objectives = study.get("objectives") if isinstance(study, dict) else None
         several = isinstance(objectives, list | tuple) and len(objectives) > 1
         return {**tables, "search": {**search, "pruner": "none" if several else "median"}}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_objective(cls, tables: Any) -> Any:
+        study, task = (tables.get(name, {}) for name in ("study", "task")) if isinstance(tables, dict) else ({}, {})
+        if not isinstance(study, dict) or not isinstance(task, dict) or "objectives" in study or "name" not in task:
+            return tables
+        known = METRICS.get(str(task["name"]))
+        return {**tables, "study": {**study, "objectives": ["metric" if known is None else known.name]}}
+
+    @model_validator(mode="after")
+    def _metric_of_the_task(self) -> Self:
+        known = METRICS.get(self.task.name)
+        wanted = "metric" if known is None else known.name
+        if self.study.metric != wanted:
+            metric = f"{shown(wanted)}, the metric of task {shown(self.task.name)}"
+            raise ValueError(f"study.objectives must hold {metric}, but got {shown(self.study.objectives)}")
+        return self
 
     @model_validator(mode="after")
     def _several_objectives(self) -> Self:

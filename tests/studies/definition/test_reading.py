@@ -220,11 +220,11 @@ class TestErrors:
             ("study.trials=2.5", "study.trials must be a valid integer"),
             ("study.seed=-1", "study.seed must be greater than or equal to 0, but got -1"),
             ("study.name=a b", "study.name must be 1 to 100 letters, digits, '-', '_' or '.', but got \"a b\""),
-            ("study.objectives=[]", 'study.objectives must hold "accuracy"'),
+            ("study.objectives=[]", "study.objectives must hold a metric"),
             ('study.objectives=["accuracy", "accuracy"]', "each once"),
             (
                 'study.objectives=["accuracy", "mac"]',
-                'study.objectives[1] must be one of "accuracy", "macs", "parameters", "latency", but got "mac"; '
+                'study.objectives[1] must be one of "accuracy", "f1", "mae", "psnr", "miou", "metric", "macs", "parameters", "latency", but got "mac"; '
                 "did you mean macs?",
             ),
             ("study.budget=0.5", "study.budget must be a table, but got 0.5"),

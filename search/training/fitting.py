@@ -1,4 +1,4 @@
-"""Training with Lightning: a classifier under one cycle of the learning rate."""
+"""Training with Lightning: a whole network under one cycle of the learning rate."""
 
 import logging
 import math
@@ -8,32 +8,35 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ..tasks.calls import called
+from ..tasks.task import Task
 
 MOMENTUM = 0.9
 _WARM_UP = 0.3  # share of the steps until the peak learning rate: torch's default for OneCycleLR
 
 
-class Classifier(pl.LightningModule):
+class BaselineTraining(pl.LightningModule):
     """Trains `network` with SGD under one cycle of the learning rate.
 
     Args:
-        network: from images (N, C, H, W) to logits (N, classes).
+        network: to be trained.
+        task: whose loss is minimised.
         lr: peak learning rate.
         weight_decay: of the optimizer.
         total_steps: length of the cycle.
     """
 
-    def __init__(self, network: nn.Module, *, lr: float, weight_decay: float, total_steps: int) -> None:
+    def __init__(self, network: nn.Module, task: Task, *, lr: float, weight_decay: float, total_steps: int) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.task = network, task
         self.lr, self.weight_decay, self.total_steps = lr, weight_decay, total_steps
         self._losses: list[Tensor] = []
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
-        loss = F.cross_entropy(self.network(images), labels)
+    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
+        inputs, targets = batch
+        loss = self.task.loss(called(self.network, inputs), self.task.targets(inputs, targets))
         self._losses.append(loss.detach())
         return loss
 
