@@ -36,9 +36,9 @@ from branchfold.search.run.finalists import compute_of, select
 from branchfold.search.run.processes import run_study
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.recipe import Stages, Training, narrowed
-from branchfold.search.training.fitting import fit
 from branchfold.search.training.compute import Length
 from branchfold.search.training.fading import BranchTraining
+from branchfold.search.training.fitting import fit
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.search.trial.measurement import accuracy_of
 from branchfold.search.trial.task import Task

@@ -20,8 +20,8 @@ from ...studies.database.rows import TrialRow, trial_rows
 from ...studies.database.trials import metric_of
 from ...studies.metric import Metric
 from ...studies.statistics import SIGNIFICANCE
-from ..trial.baseline import baseline_ready
 from ..run.screening import WIDTHS, ranked
+from ..trial.baseline import baseline_ready
 from .numbers import percent, with_interval
 
 # Marks in the table of trials.

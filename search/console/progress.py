@@ -91,9 +91,10 @@ class Progress:
                 line = f"widths {event.candidate}/{event.candidates}  least validation loss {event.best:.4f}, untrained"
                 (self._lasting if event.candidate == event.candidates else self._passing)(line)
             case TrialReport():
+                now, folded = self.metric.text(event.metric), self.metric.text(event.folded_metric)
                 self._passing(
                     f"trial {event.trial}  {event.unit} {event.number}/{event.total}  α {event.alpha:.3f}  "
-                    f"validation {self.metric.text(event.metric)}, at α = 0 {self.metric.text(event.folded_metric)}{self._best()}"
+                    f"validation {now}, at α = 0 {folded}{self._best()}"
                 )
             case TrialEnded():
                 self._ended(event)
@@ -124,8 +125,8 @@ class Progress:
         if not event.within:
             notes.append("over the budget")
         self._lasting(
-            f"{count} trial {event.trial}  {self.metric.text(event.metric)} at {percent(event.macs_share or 0)} of the MACs, "
-            f"{percent(event.parameters_share or 0)} of the parameters  "
+            f"{count} trial {event.trial}  {self.metric.text(event.metric)} at {percent(event.macs_share or 0)} "
+            f"of the MACs, {percent(event.parameters_share or 0)} of the parameters  "
             f"({', '.join([event.shape, f'{event.seconds:.1f} s', *notes])}){self._best()}"
         )
 

@@ -36,7 +36,10 @@ def list_studies(storage: str, as_json: bool) -> None:
 
     rows = study_rows(open_storage(storage, create=False))
     if as_json:
-        values = [{**row._asdict(), "companions": [each._asdict() for each in row.companions]} for row in rows]
+        values = [
+            {**row._asdict(), "metric": row.metric.name, "companions": [each._asdict() for each in row.companions]}
+            for row in rows
+        ]
         click.echo(json.dumps(values, indent=2))
     elif rows:
         make_console().print(_table(rows, shown_url(storage)))
@@ -83,8 +86,6 @@ def _count(number: int, word: str) -> str:
 
 def _table(rows: list[StudyRow], url: str) -> Table:
     from rich.table import Table
-
-    from .numbers import percent
 
     caption = "trials finished of those wanted; the best by its metric on the validation split, within the budget"
     table = Table(title=url, caption=caption, title_justify="left", caption_justify="left")

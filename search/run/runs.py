@@ -16,11 +16,12 @@ from torch import nn
 from ...errors import StudyError
 from ...models.checkpoints import load_network
 from ...models.networks.factories import resolve_factory
+from ...names import COSTS
 from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.optuna_internals import set_user_attrs
 from ...studies.database.storage import stored_definition
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials, trial_of
+from ...studies.database.trials import HISTORY, RECIPE, finished_trials, metric_of, trial_of, values_of
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
 from ..space import Recipe
@@ -35,7 +36,8 @@ LENGTH = "length"
 
 def open_refined(storage: RDBStorage, study: optuna.Study, notify: Listener) -> optuna.Study:
     """The study NAME-refined, created or opened; `notify` hears of one of another study that it replaced."""
-    metrics = stored_definition(study).study.objectives
+    metric = metric_of(study).name
+    metrics = [name if name in COSTS else metric for name in stored_definition(study).study.objectives]
     return open_companion(
         storage, study, REFINED, directions=study.directions, metrics=metrics, told=lambda line: notify(Notice(line))
     )
@@ -96,7 +98,7 @@ class Runs:
             set_user_attrs(trial, {"note": str(stop), HISTORY: recorder.history})
             raise optuna.TrialPruned(str(stop)) from stop
         keep_result(trial, recipe, result, self.task, self.storage)
-        return tuple(float(getattr(result.measurement, name)) for name in definition.study.objectives)
+        return values_of(result.measurement, definition)
 
 
 def recipe_of(study: optuna.Study, trial: FrozenTrial) -> Recipe:

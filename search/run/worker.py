@@ -19,12 +19,11 @@ from ...errors import BranchfoldError, StudyError
 from ...models.checkpoints import load_network
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
-from ...names import COSTS
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
-from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget
+from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, values_of
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
@@ -255,9 +254,7 @@ class Worker:
         self.notify(TrialStarted(trial.number, recipe.shape, share))
         result = run_trial(recipe, baseline, self.task, seed=seed, on_report=recorder)
         keep_result(trial, recipe, result, self.task, self.storage)
-        measured = result.measurement._asdict()
-        values = (float(measured[name if name in COSTS else "metric"]) for name in definition.study.objectives)
-        return tuple(values), result.measurement
+        return values_of(result.measurement, definition), result.measurement
 
 
 def _first_trials(recipes: Mapping[str, Mapping[str, Any]], found: Screening) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ from ..schedules import Schedule
 from ..space.recipe import Recipe
 from ..tasks.calls import called, count_of
 from ..tasks.task import Task
-from .fitting import mean_of, sgd
 from .compute import FORWARD_PASSES, Length
+from .fitting import mean_of, sgd
 from .losses import loss_of_recipe
 from .rates import course, restart_points
 

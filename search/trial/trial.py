@@ -20,9 +20,9 @@ from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
-from ..training.fitting import fit
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
+from ..training.fitting import fit
 from .baseline import describe
 from .latency import compare_latency
 from .measurement import judged, loss_of, metric_of

@@ -15,7 +15,7 @@ from ...errors import StudyError
 from ..definition.keys import COMPANIONS
 from ..definition.reading import describe_difference, stored_fingerprint
 from .artifacts import BASELINE
-from .attributes import DEFINITION, FINGERPRINT, IDENTITY
+from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
 from .deletion import delete_alone
 
 SCREENING, REFINED = COMPANIONS
@@ -89,7 +89,7 @@ def open_companion(
         companion.set_metric_names(list(metrics))
     definition = study.user_attrs[DEFINITION]
     companion.set_user_attr(DEFINITION, {**definition, "study": {**definition["study"], "name": name}})
-    for key in (IDENTITY, BASELINE):
+    for key in (IDENTITY, METRIC, BASELINE):
         if key in study.user_attrs:
             companion.set_user_attr(key, study.user_attrs[key])
     companion.set_user_attr(_KIND, kind)  # last: without it nothing is stale yet

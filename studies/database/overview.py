@@ -8,7 +8,7 @@ import optuna
 from optuna.storages import RDBStorage
 
 from ...errors import StudyError
-from ..metric import Metric
+from ..metric import ACCURACY, Metric
 from .attributes import EXHAUSTED
 from .companions import companions_of, is_companion
 from .deletion import delete_alone
@@ -28,17 +28,18 @@ class StudyRow(NamedTuple):
     """One line of `branchfold list`; None is not known.
 
     `finished` counts completed trials and those stopped early, of `wanted` that the study is to have; `value` is
-    the best one's `metric` within the budget, on the validation split. `state` is "running", "finished", "stopped", "companion"
-    where the study that it belonged to is gone, or "foreign" for a study that branchfold did not make or cannot read.
+    the best one's `metric` within the budget, on the validation split. `state` is "running", "finished", "stopped",
+    "companion" where the study that it belonged to is gone, or "foreign" for a study that branchfold did not make or
+    cannot read.
     """
 
     name: str
     finished: int
     wanted: int | None
     value: float | None
-    metric: Metric
     state: str
     companions: list[Companion]
+    metric: Metric = ACCURACY
 
 
 def study_rows(storage: RDBStorage) -> list[StudyRow]:
@@ -81,11 +82,11 @@ def _row(storage: RDBStorage, name: str) -> StudyRow:
     ]
     metric = metric_of(study)
     if is_companion(study):
-        return StudyRow(name, finished, None, None, metric, "companion", companions)
+        return StudyRow(name, finished, None, None, "companion", companions, metric)
     try:
         definition = stored_definition(study)
     except StudyError:
-        return StudyRow(name, finished, None, None, metric, "foreign", companions)
+        return StudyRow(name, finished, None, None, "foreign", companions, metric)
     wanted = definition.study.trials
     through = finished >= wanted or EXHAUSTED in study.user_attrs
     state = "running" if living_trials(study) else "finished" if through else "stopped"
@@ -93,4 +94,4 @@ def _row(storage: RDBStorage, name: str) -> StudyRow:
         value = metric_value(best_trial(study, definition))
     except StudyError:  # none within the budget yet
         value = None
-    return StudyRow(name, finished, wanted, value, metric, state, companions)
+    return StudyRow(name, finished, wanted, value, state, companions, metric)

@@ -83,6 +83,12 @@ def measurement_of(trial: FrozenTrial) -> Measurement | None:
     return Measurement(**found)
 
 
+def values_of(measurement: Measurement, definition: Definition) -> tuple[float, ...]:
+    """What Optuna is told of a network: the metric and the costs that are the study's objectives, in their order."""
+    measured = measurement._asdict()
+    return tuple(float(measured[name if name in COSTS else "metric"]) for name in definition.study.objectives)
+
+
 def with_metric(values: Mapping[str, Any]) -> dict[str, Any]:
     """A trial's attributes, an entry of its history or a baseline's record, by today's names."""
     later = {new: values[old] for new, old in _EARLIER.items() if old in values and new not in values}

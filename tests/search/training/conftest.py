@@ -12,9 +12,9 @@ from branchfold.models.branches.network import BranchedNetwork
 from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training
-from branchfold.search.training.fitting import fit
 from branchfold.search.training.compute import Length, Meter
 from branchfold.search.training.fading import BranchTraining
+from branchfold.search.training.fitting import fit
 
 BATCHES_AN_EPOCH = 4
 NAMES = ("0", "3", "6")

@@ -13,6 +13,7 @@ from branchfold.studies.database.optuna_internals import set_user_attrs
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import Measurement
 from branchfold.studies.definition.reading import load_definition
+from branchfold.studies.metric import ACCURACY, Metric
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with:UserWarning")
 EXAMPLES = 100
@@ -21,14 +22,21 @@ EXAMPLES = 100
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 288, 5000])
 def test_answers_come_back_as_they_were(count):
     right = np.random.default_rng(count).random(count) < 0.9
-    kept = packed(right)
+    kept = packed(right, ACCURACY)
     assert unpacked(kept).tolist() == right.tolist()
     assert len(kept["right"]) == 4 * math.ceil(math.ceil(count / 8) / 3)
 
 
+def test_scores_come_back_as_float32():
+    scores = np.random.default_rng(0).normal(20.0, 3.0, 5000)
+    kept = packed(scores, Metric("psnr", unit="dB"))
+    assert unpacked(kept).tolist() == scores.astype(np.float32).tolist()
+    assert len(str(packed(np.zeros(20_000), Metric("psnr")))) < 2**16
+
+
 def test_of_very_many_the_first_are_kept():
     right = np.arange(MOST_EXAMPLES + 9) % 3 == 0
-    kept = packed(right)
+    kept = packed(right, ACCURACY)
     assert unpacked(kept).tolist() == right[:MOST_EXAMPLES].tolist()
     assert len(str(kept)) < 6000
 
@@ -46,8 +54,10 @@ def add(study, wrong, share=0.3, network=None, objectives=1):
     right[list(wrong)] = False
     trial = study.ask()
     measured = Measurement(float(right.mean()), 100, share, 50, 0.5, 1.0, 0.5)
-    set_user_attrs(trial, {**measured._asdict(), ANSWERS: packed(right), NETWORK: network or f"n{trial.number}"})
-    study.tell(trial, [measured.accuracy, 0.3][:objectives])
+    set_user_attrs(
+        trial, {**measured._asdict(), ANSWERS: packed(right, ACCURACY), NETWORK: network or f"n{trial.number}"}
+    )
+    study.tell(trial, [measured.metric, 0.3][:objectives])
     return trial.number
 
 
@@ -75,13 +85,30 @@ class TestBest:
     def test_trials_without_answers_or_with_those_on_other_examples_are_not_compared(self, study):
         add(study, range(2))
         trial = study.ask()
-        set_user_attrs(trial, {**Measurement(0.5, 100, 0.3, 50, 0.5, 1.0, 0.5)._asdict(), ANSWERS: packed([True] * 9)})
+        set_user_attrs(
+            trial, {**Measurement(0.5, 100, 0.3, 50, 0.5, 1.0, 0.5)._asdict(), ANSWERS: packed(np.ones(9), ACCURACY)}
+        )
         study.tell(trial, 0.5)
         assert compare_with_best(study).p_values == {}
         trial = study.ask()  # the best one, of an older version
         set_user_attrs(trial, Measurement(1.0, 100, 0.3, 50, 0.5, 1.0, 0.5)._asdict())
         study.tell(trial, 1.0)
         assert compare_with_best(study) is None
+
+    def test_scores_are_compared_by_a_permutation_test(self, tmp_path):
+        definition = load_definition("digits", ["task.name=regression", 'study.objectives=["mae"]'])
+        error = Metric("mae", higher_is_better=False)
+        study = open_study(open_storage(f"sqlite:///{tmp_path}/e.db", create=True), definition, error)
+        errors = np.random.default_rng(0).random(50)
+        for scores in (errors, errors + 0.5, errors[::-1]):
+            trial = study.ask()
+            measured = Measurement(float(scores.mean()), 100, 0.1, 50, 0.5, 1.0, 0.5)
+            set_user_attrs(trial, {**measured._asdict(), ANSWERS: packed(scores, error), NETWORK: str(trial.number)})
+            study.tell(trial, measured.metric)
+        found = compare_with_best(study)
+        assert found.best == 0
+        assert found.p_values[1] < 0.01 < 0.5 < found.p_values[2]
+        assert "permutation" in found.test
 
     def test_nothing_to_compare(self, study, tmp_path):
         assert compare_with_best(study) is None

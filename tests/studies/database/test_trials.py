@@ -1,5 +1,6 @@
 import optuna
 import pytest
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
@@ -10,11 +11,15 @@ from branchfold.studies.database.trials import (
     Measurement,
     best_trial,
     finished_trials,
+    history_of,
     measurement_of,
+    metric_of,
+    metric_value,
     ranked_trials,
     release_interrupted,
 )
 from branchfold.studies.definition.reading import load_definition
+from branchfold.studies.metric import ACCURACY, Metric
 
 # `ask` records no heartbeat and says so; `branchfold run` uses `optimize`, these tests do not.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with:UserWarning")
@@ -32,7 +37,7 @@ def study(tmp_path, definition):
 
 
 # The fields that studies before this version recorded.
-FIRST_FIELDS = ("accuracy", "macs", "macs_share", "parameters", "parameters_share", "latency", "latency_share")
+FIRST_FIELDS = ("metric", "macs", "macs_share", "parameters", "parameters_share", "latency", "latency_share")
 
 
 def measured(accuracy, share, macs=None, latency_share=0.7, **rest):
@@ -128,6 +133,32 @@ class TestMeasurement:
         set_user_attrs(trial, {key: value for key, value in measured(0.9, 0.3)._asdict().items() if key != missing})
         study.tell(trial, 0.9)
         assert measurement_of(study.trials[0]) is None
+
+
+def test_what_an_earlier_version_measured_is_read_by_todays_names(study, definition):
+    trial = study.ask()
+    earlier = {**measured(0.9, 0.3)._asdict(), "history": [{"number": 0, "folded_accuracy": 0.4, "accuracy": 0.5}]}
+    earlier["accuracy"] = earlier.pop("metric")
+    set_user_attrs(trial, earlier)
+    study.tell(trial, 0.9)
+    assert measurement_of(study.trials[0]) == measured(0.9, 0.3)
+    assert metric_value(study.trials[0]) == 0.9
+    assert [(entry["metric"], entry["folded_metric"]) for entry in history_of(study.trials[0])] == [(0.5, 0.4)]
+    assert trial_rows(study)[0].metric == 0.9
+    study.set_user_attr("metric", None)
+    assert metric_of(study) == ACCURACY
+
+
+def test_of_a_metric_that_is_minimised_the_lowest_is_the_best(tmp_path):
+    definition = load_definition("digits", ["task.name=regression", 'study.objectives=["mae"]'])
+    error = Metric("mae", higher_is_better=False)
+    study = open_study(open_storage(f"sqlite:///{tmp_path}/e.db", create=True), definition, error)
+    assert study.direction == StudyDirection.MINIMIZE
+    assert study.metric_names == ["mae"]
+    for value in (0.4, 0.2, 0.3):
+        complete(study, value, 0.1)
+    assert [trial.number for trial, _ in ranked_trials(study, definition)] == [1, 2, 0]
+    assert metric_of(study) == error
 
 
 class TestInterrupted:

@@ -224,7 +224,8 @@ class TestErrors:
             ('study.objectives=["accuracy", "accuracy"]', "each once"),
             (
                 'study.objectives=["accuracy", "mac"]',
-                'study.objectives[1] must be one of "accuracy", "f1", "mae", "psnr", "miou", "metric", "macs", "parameters", "latency", but got "mac"; '
+                'study.objectives[1] must be one of "accuracy", "f1", "mae", "psnr", "miou", "metric", "macs", '
+                '"parameters", "latency", but got "mac"; '
                 "did you mean macs?",
             ),
             ("study.budget=0.5", "study.budget must be a table, but got 0.5"),
