@@ -32,6 +32,8 @@ class ChannelGraph:
         numbers: nodes that yield a whole number which follows from widths → how.
         sizes: nodes that yield several numbers, a shape for example → each of them.
         attributes: numbers that the network's modules hold and that follow from widths → how.
+        followed: nodes whose rules were applied.
+        held: paths of parameters and buffers that hold something for each channel → where.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
     """
 
@@ -42,6 +44,8 @@ class ChannelGraph:
     numbers: dict[fx.Node, Form] = field(default_factory=dict)
     sizes: dict[fx.Node, tuple[Form, ...]] = field(default_factory=dict)
     attributes: dict[Attribute, Form] = field(default_factory=dict)
+    followed: set[fx.Node] = field(default_factory=set)
+    held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -52,6 +56,11 @@ class ChannelGraph:
         read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
         self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
         self._owners = _parameter_owners(self.traced.network)
+        self._batch: set[fx.Node] = set()
+        for node in self.nodes:
+            made_of_input = node.op == "placeholder" or not self._batch.isdisjoint(node.all_input_nodes)
+            if made_of_input and "value" not in node.meta:  # numbers apart
+                self._batch.add(node)
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
@@ -64,6 +73,14 @@ class ChannelGraph:
         """The nodes of the network's graph, in forward order."""
         nodes: Iterable[fx.Node] = self.traced.graph.nodes
         return nodes
+
+    def in_order(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
+        """The nodes in forward order."""
+        return sorted(nodes, key=self._order.__getitem__)
+
+    def has_batch(self, node: fx.Node) -> bool:
+        """Whether an input has a part in what a node yields, whose first dimension then is the batch."""
+        return node in self._batch
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
