@@ -55,7 +55,7 @@ class ChannelGraph:
         self._calls = Counter(str(node.target) for node in called)
         read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
         self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
-        self._owners = _parameter_owners(self.traced.network)
+        self._paths = _held_at(self.traced.network)
         self._batch: set[fx.Node] = set()
         for node in self.nodes:
             made_of_input = node.op == "placeholder" or not self._batch.isdisjoint(node.all_input_nodes)
@@ -73,6 +73,10 @@ class ChannelGraph:
         """The nodes of the network's graph, in forward order."""
         nodes: Iterable[fx.Node] = self.traced.graph.nodes
         return nodes
+
+    def paths_of(self, tensor: Tensor | None) -> list[str]:
+        """Every path of a parameter or buffer in the network."""
+        return self._paths.get(id(tensor), [])
 
     def in_order(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
         """The nodes in forward order."""
@@ -305,7 +309,8 @@ class ChannelGraph:
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
         for parameter in module._parameters.values():
-            others = {path for path in self._owners[id(parameter)] if self.traced.modules.get(path) is not module}
+            owners = {path.rpartition(".")[0] for path in self.paths_of(parameter)}
+            others = {owner for owner in owners if self.traced.modules.get(owner) is not module}
             if others:
                 return f"{name} shares weights with {min(others) or 'the network itself'}"
         if len(node.args) != 1 or node.kwargs:
@@ -337,10 +342,11 @@ def label(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else node.name
 
 
-def _parameter_owners(network: nn.Module) -> dict[int, set[str]]:
-    owners: dict[int, set[str]] = defaultdict(set)
-    for name, module in network.named_modules(remove_duplicate=False):
-        for parameter in module._parameters.values():
-            if isinstance(parameter, Tensor):
-                owners[id(parameter)].add(name)
-    return owners
+def _held_at(network: nn.Module) -> dict[int, list[str]]:
+    """Parameters and buffers, by id, and every path of theirs."""
+    paths: dict[int, list[str]] = defaultdict(list)
+    for path, module in network.named_modules(remove_duplicate=False):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if isinstance(tensor, Tensor):
+                paths[id(tensor)].append(f"{path}.{name}" if path else name)
+    return paths

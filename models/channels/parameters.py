@@ -48,11 +48,9 @@ def _is_free(path: str, graph: ChannelGraph) -> bool:
     held = held_tensor(network, path)
     if held is None or not held.is_floating_point():
         return False
-    everything = (*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False))
-    names = [name for name, other in everything if other is held]
     owner = network.get_submodule(path.rpartition(".")[0])
     of_torch = type(owner).__module__.startswith("torch.nn.") and not isinstance(owner, _LISTS)
-    return names == [path] and not of_torch
+    return graph.paths_of(held) == [path] and not of_torch
 
 
 def held_tensor(network: nn.Module, path: str) -> Tensor | None:

@@ -111,7 +111,12 @@ def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
     layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
     dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     dims = dims if isinstance(dims, list | tuple) else (dims,)
-    if layout is None or shape is None or out is None or not all(type(dim) is int for dim in dims):
+    if (
+        layout is None
+        or shape is None
+        or out is None
+        or not all(isinstance(dim, int) and not isinstance(dim, bool) for dim in dims)
+    ):
         return not_known(node, graph)
     axes = {axis % len(shape) for axis in dims}
     if axes & {0, layout.dim}:
