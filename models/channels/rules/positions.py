@@ -58,7 +58,7 @@ def _pad(node: fx.Node, graph: ChannelGraph) -> None:
     if any(map(graph.depends, sizes)) or any(_padding(sizes, len(shape), 0)):
         return graph.fix(node, "its channels are padded")
     if before == 0 == after:
-        return graph.carry(node, graph.layout(node.args[0]))
+        return graph.carry(node, layout or graph.layout(source))
     mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
     if layout is None or mode != "constant":
         return graph.fix(node, "its channels are padded")
@@ -86,6 +86,21 @@ def _padded(number: Any, graph: ChannelGraph) -> tuple[Segment, ...] | None:
     return (Segment(Channels(form.value(), reason)),) if form.value() else ()
 
 
+@rule_for(functions=(torch.roll, torch.flip), methods="roll flip")
+def _rolled(node: fx.Node, graph: ChannelGraph) -> None:
+    """Positions in another order."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    at = 2 if graph.operation(node) == "roll" else 1
+    dims: Any = node.args[at:] or (node.kwargs.get("dims"),)
+    dims = dims[0] if isinstance(dims[0], list | tuple) else dims
+    if layout is None or shape is None or not all(isinstance(dim, int) for dim in dims):
+        return not_known(node, graph)
+    if {dim % len(shape) for dim in dims} & {0, layout.dim}:
+        return graph.fix(node, f"{node.name} moves its channels or the batch")
+    return graph.carry(node, layout)
+
+
 _REDUCTIONS = "mean sum amax amin std var logsumexp"
 
 
@@ -96,7 +111,12 @@ def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
     layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
     dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     dims = dims if isinstance(dims, list | tuple) else (dims,)
-    if layout is None or shape is None or out is None or not all(type(dim) is int for dim in dims):
+    if (
+        layout is None
+        or shape is None
+        or out is None
+        or not all(isinstance(dim, int) and not isinstance(dim, bool) for dim in dims)
+    ):
         return not_known(node, graph)
     axes = {axis % len(shape) for axis in dims}
     if axes & {0, layout.dim}:
