@@ -57,6 +57,7 @@ class NetworkDescription:
         metrics: each with `split`, the name of the `metric`, its `value`, `examples` and `seed`; and with its 95 %
             `interval` where it has one or, where those examples chose the network among others, with their number,
             `selected_among`.
+        task: what it is for: the task's `name`, its `arguments`, and the `num_classes` of the data.
         origin: the study and trial that it comes from.
         versions: of what it was made with.
         dtype: of its parameters.
@@ -71,6 +72,7 @@ class NetworkDescription:
     widths: dict[str, int] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    task: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=lambda: _versions())
     dtype: str = "float32"
@@ -243,6 +245,7 @@ def _written(description: NetworkDescription) -> dict[str, Any]:
     told = asdict(description)
     if description.format == _ACCURACIES_FORMAT:
         later = told.pop("metrics")
+        del told["task"]
         told["accuracies"] = [{k: v for k, v in entry.items() if k not in ("metric", "value")} for entry in later]
     return told
 

@@ -51,7 +51,9 @@ def given_factory(name: str) -> Callable[..., nn.Module]:
 
 def digest_of_module(network: nn.Module) -> str:
     """The first 16 hexadecimal digits of SHA-256 over a network's structure, parameters and buffers."""
-    kinds = [f"{path}: {type(module).__module__}.{type(module).__qualname__}" for path, module in network.named_modules()]
+    kinds = [
+        f"{path}: {type(module).__module__}.{type(module).__qualname__}" for path, module in network.named_modules()
+    ]
     digest = hashlib.sha256("\n".join([*kinds, repr(network)]).encode())
     for path, tensor in sorted(network.state_dict().items()):
         digest.update(f"{path} {tensor.dtype} {tuple(tensor.shape)};".encode())

@@ -12,10 +12,12 @@ from ...models.checkpoints import NetworkDescription, load_network, read_descrip
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.storage import load_study, open_storage
-from ...studies.database.trials import RECIPE, finished_trials, trial_of
+from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
+from ...studies.metric import Metric
+from ..trial.measurement import Judgement
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
-from ..exports.evaluation import accuracy_on_test
+from ..exports.evaluation import judged_on_test
 from ..exports.formats import format_of
 from ..exports.package import AS_IT_IS, Options
 from ..exports.places import check_outputs, places_for
@@ -52,7 +54,7 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
         *front_lines(study, definition),
         evaluation_lines(definition.data.name, delivery.evaluation),
         *_known_line(study, selection, definition, url, test),
-        f"baseline: {with_interval(_baseline_on_test(study, definition, url), test)} on the same {test} test examples",
+        f"baseline: {_told(_baseline_on_test(study, definition, url), metric_of(study), test)}",
         *file_lines(delivery),
         f"exported {path}",
     ]
@@ -144,6 +146,7 @@ def write_file(
     file: Path,
     data_root: str,
     factory: str | None,
+    task: str | None,
     url: str,
     forms: Sequence[str],
     output: Path | None,
@@ -157,6 +160,7 @@ def write_file(
         file: that branchfold wrote.
         data_root: folder of the data set.
         factory: the user's own, where the network was built by one.
+        task: the user's own, where the network is for one.
         url: of the database that keeps what was exported, where the file's study is in it.
         forms: names in `names.EXPORT_FORMATS`.
         output: where to; by default beside the working directory's files, of several formats a folder.
@@ -171,7 +175,7 @@ def write_file(
     paths = places_for(forms, output, file.stem)
     check_outputs(paths.values(), url=url, sources=(str(file), *_source_of(factory)), force=force)
     study = _study_of(description, url)
-    delivery = export_file(file, data_root, factory, paths, options=options, study=study)
+    delivery = export_file(file, data_root, factory, paths, task=task, options=options, study=study)
     lines = [evaluation_lines(description.data["name"], delivery.evaluation), *file_lines(delivery)]
     if study is None and any(format_of(form).unpickles for form in forms):
         lines.append(f"no study in {url} keeps a record of it: `branchfold evaluate` will ask for --trust")
@@ -194,7 +198,7 @@ def write_refined(refined: optuna.Study, refinement: Refinement, definition: Def
                 f"`branchfold export {refinement.study} --trial {source.number}` exports trial {source.number}",
             ]
         )
-    best = max(refinement.complete, key=lambda run: float(run.user_attrs["accuracy"]))
+    best = max(refinement.complete, key=lambda run: refinement.metric.quality(metric_value(run) or 0.0))
     delivery = export_trial(refined, definition, url, best, {"safetensors": path}, among=len(refinement.complete))
     lines += [evaluation_lines(definition.data.name, delivery.evaluation), *file_lines(delivery)]
     return "\n".join([*lines, f"exported {path}"])
@@ -224,17 +228,23 @@ def _known_line(
             of, run = selection.study, finalist.runs[0]
     if NETWORK not in run.user_attrs:
         return [f"{name}: trial {run.number} of {of.study_name} was stopped early"]
-    accuracy = trial_on_test(of, definition, url, run)
-    return [f"{name}: {with_interval(accuracy, examples)} on the same {examples} test examples"]
+    told = _told(trial_on_test(of, definition, url, run), metric_of(study), examples)
+    return [f"{name}: {told}"]
 
 
-def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> float:
+def _told(found: Judgement, metric: Metric, examples: int) -> str:
+    """What a network is worth on the test split that another one was measured on as well."""
+    interval = metric.interval(found.value, examples, None if found.scores is None else found.scores.numpy())
+    return f"{with_interval(metric, found.value, interval)} on the same {examples} test examples"
+
+
+def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> Judgement:
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / "baseline.safetensors"
         record = load_baseline(study, artifact_store(url), file)
         assert record is not None, "a finished study has a baseline"
         network = load_network(file, resolve_factory(definition.model.factory))
-        return accuracy_on_test(network, read_description(file), definition.data.root)
+        return judged_on_test(network, read_description(file), definition.data.root, definition.task.name)
 
 
 def _listed(delivery: Delivery) -> str:

@@ -116,7 +116,8 @@ def evaluation_lines(data: str, evaluation: Evaluation) -> str:
     seed = "" if evaluation.seed is None else f", seed {evaluation.seed}"
     return "\n".join(
         (
-            f"accuracy: {with_interval(evaluation.accuracy, evaluation.examples)} on {data}'s {evaluation.split} split "
+            f"{evaluation.metric.name}: {with_interval(evaluation.metric, evaluation.value, evaluation.interval)} "
+            f"on {data}'s {evaluation.split} split "
             f"({evaluation.examples} examples{seed})",
             f"MACs: {_of(evaluation.macs, evaluation.full_macs)}, "
             f"parameters: {_of(evaluation.parameters, evaluation.full_parameters)}",
@@ -129,7 +130,8 @@ def pareto_front(study: optuna.Study, definition: Definition) -> list[tuple[Froz
     """The trials of a study of several objectives that no other beats in all, within the budget; the best first."""
     measured = [(trial, measurement_of(trial)) for trial in study.best_trials]
     inside = [(trial, found) for trial, found in measured if found is not None and meets_budget(found, definition)]
-    return sorted(inside, key=lambda pair: -pair[1].accuracy)
+    quality = metric_of(study).quality
+    return sorted(inside, key=lambda pair: -quality(pair[1].metric))
 
 
 def file_lines(delivery: Delivery) -> list[str]:
@@ -152,7 +154,8 @@ def front_lines(study: optuna.Study, definition: Definition) -> list[str]:
         return []
     metric, costs = metric_of(study), [objective for objective in definition.study.objectives if objective in COSTS]
     points = "; ".join(
-        f"{trial.number}: " + ", ".join([metric.text(m.metric), *(percent(getattr(m, f"{cost}_share")) for cost in costs)])
+        f"{trial.number}: "
+        + ", ".join([metric.text(m.metric), *(percent(getattr(m, f"{cost}_share")) for cost in costs)])
         for trial, m in pareto_front(study, definition)
     )
     return [f"Pareto front (trial: validation {metric.name}, {', '.join(costs)}): {points}"]

@@ -68,6 +68,7 @@ def show(study: str, storage: str, as_json: bool) -> None:
 @click.option("--fuse", is_flag=True, help="Fold BatchNorms into the layers before them (pt2, onnx).")
 @click.option("--with-normalisation", is_flag=True, help="Take images as uint8 and normalise them inside (pt2, onnx).")
 @click.option("--factory", metavar="FACTORY", help="Your own factory, where FILE's network was built by one.")
+@click.option("--task", metavar="TASK", help="Your own task, where FILE's network is for one.")
 @force_option
 @storage_option
 @data_root_option
@@ -80,6 +81,7 @@ def export(
     fuse: bool,
     with_normalisation: bool,
     factory: str | None,
+    task: str | None,
     force: bool,
     storage: str,
     data_root: str | None,
@@ -102,14 +104,15 @@ def export(
             raise StudyError(f"{source} is one network: --trial and --pareto are for studies")
         with _naming_factory(Path(source)):
             done = write_file(
-                Path(source), data_root or "data", factory, storage, forms, output, options=options, force=force
+                Path(source), data_root or "data", factory, task, storage, forms, output, options=options, force=force
             )
         print_line(console, done)
         return
     if pareto and trial is not None:
         raise StudyError("give --trial or --pareto, and not both")
-    if factory is not None:
-        raise StudyError("--factory is for a file; a study knows its own")
+    for option, value in (("--factory", factory), ("--task", task)):
+        if value is not None:
+            raise StudyError(f"{option} is for a file; a study knows its own")
     loaded = _load(source, storage)
     definition = stored_definition(loaded)
     if data_root is not None:
@@ -208,11 +211,20 @@ def refine(
 @click.argument("file", type=click.Path(path_type=Path))
 @data_root_option
 @click.option("--factory", metavar="FACTORY", help="Your own factory, where the network was built by one.")
+@click.option("--task", metavar="TASK", help="Your own task, where the network is for one.")
 @click.option("--trust", is_flag=True, help="Load a pt2 file, which may run code, that no study here exported.")
 @storage_option
 @json_option
-def evaluate(file: Path, data_root: str | None, factory: str | None, trust: bool, storage: str, as_json: bool) -> None:
-    """Measure an exported network of any format: test accuracy, MACs, parameters, latency.
+def evaluate(
+    file: Path,
+    data_root: str | None,
+    factory: str | None,
+    task: str | None,
+    trust: bool,
+    storage: str,
+    as_json: bool,
+) -> None:
+    """Measure an exported network of any format: its metric on the test split, MACs, parameters, latency.
 
     Example: branchfold evaluate digits.safetensors
     """
@@ -222,7 +234,12 @@ def evaluate(file: Path, data_root: str | None, factory: str | None, trust: bool
 
     with _naming_factory(file):
         description, evaluation = evaluate_file(
-            file, data_root or "data", factory, known=lambda digest: is_known_export(storage, digest), trust=trust
+            file,
+            data_root or "data",
+            factory,
+            task=task,
+            known=lambda digest: is_known_export(storage, digest),
+            trust=trust,
         )
     if as_json:
         click.echo(json.dumps({"data": description.data["name"], **evaluation.to_dict()}, indent=2))

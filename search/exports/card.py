@@ -7,6 +7,7 @@ from typing import Any
 
 from ...models.checkpoints import NetworkDescription
 from ...names import BLENDINGS, CHOICES, INITIALISATIONS, ORDERS, RATES, SHAPES, WINDOWS
+from ...studies.metric import Metric
 from ..space.recipe import Recipe
 from ..trial.latency import Latency
 from .evaluation import Evaluation
@@ -76,7 +77,7 @@ def model_card(
     """The card as Markdown.
 
     Args:
-        description: of the network, with its accuracies and origin.
+        description: of the network, with its metrics and origin.
         evaluation: what was measured of it.
         full_widths: group name → channels before it was narrowed.
         tensors: bytes of its parameters and buffers.
@@ -84,9 +85,9 @@ def model_card(
     """
     sections = [
         [MARK, f"# {_title(description)}"],
-        _from_what(description),
+        _from_what(description, evaluation.metric),
         _recipe(description.origin.get("recipe")),
-        ["## Accuracy", *_accuracies(description)],
+        [f"## {evaluation.metric.name}", *_metrics(description, evaluation.metric)],
         _cost(evaluation, tensors),
         _files(files),
         _widths(description, full_widths),
@@ -152,7 +153,7 @@ def _title(description: NetworkDescription) -> str:
     return f"{description.factory}, trial {origin.get('trial')} of study {origin['study']}"
 
 
-def _from_what(description: NetworkDescription) -> list[str]:
+def _from_what(description: NetworkDescription, metric: Metric) -> list[str]:
     arguments = ", ".join(f"{name} = {value!r}" for name, value in description.arguments.items())
     lines = [
         f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for inputs of "
@@ -162,9 +163,9 @@ def _from_what(description: NetworkDescription) -> list[str]:
     origin = description.origin
     if "study" in origin:
         lines.append(f"From study `{origin['study']}`, trial {origin.get('trial')}.")
-    if isinstance(baseline := origin.get("baseline"), dict) and {"accuracy", "examples", "source"} <= baseline.keys():
+    if isinstance(baseline := origin.get("baseline"), dict) and {"metric", "examples", "source"} <= baseline.keys():
         lines.append(
-            f"The full network ({baseline['source']}): {_percent(baseline['accuracy'])} on "
+            f"The full network ({baseline['source']}): {metric.text(baseline['metric'])} on "
             f"{baseline['examples']} validation examples."
         )
     return lines
@@ -176,17 +177,17 @@ def _recipe(words: Any) -> list[str]:
     return ["## Recipe", "\n".join(f"- {word}" for word in words)]
 
 
-def _accuracies(description: NetworkDescription) -> list[str]:
-    rows = ["| split | accuracy | examples | 95 % interval |", "| --- | --- | --- | --- |"]
-    for entry in description.accuracies:
-        if not isinstance(entry.get("accuracy"), int | float):
+def _metrics(description: NetworkDescription, metric: Metric) -> list[str]:
+    rows = [f"| split | {metric.name} | examples | 95 % interval |", "| --- | --- | --- | --- |"]
+    for entry in description.metrics:
+        if not isinstance(entry.get("value"), int | float):
             continue
         interval = entry.get("interval")
         among = entry.get("selected_among")
-        told = f"{100 * interval[0]:.1f} to {_percent(interval[1])}" if interval else "none"
+        told = f"{metric.text(interval[0])} to {metric.text(interval[1])}" if interval else "none"
         if not interval and among:
             told = f"none: selected among {among} by these examples"
-        rows.append(f"| {entry.get('split')} | {_percent(entry['accuracy'])} | {entry.get('examples')} | {told} |")
+        rows.append(f"| {entry.get('split')} | {metric.text(entry['value'])} | {entry.get('examples')} | {told} |")
     return ["\n".join(rows)]
 
 

@@ -1,4 +1,4 @@
-"""What leaves a study: a trial's network as files, with its accuracy on the test split; each is proved first."""
+"""What leaves a study: a trial's network as files, with its metric on the test split; each is proved first."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -24,11 +24,12 @@ from ...models.checkpoints import (
 )
 from ...models.networks.factories import Factory, resolve_factory
 from ...studies.database.artifacts import BASELINE, artifact_store, fetch_network, record_export
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials
+from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
 from ..space.recipe import Recipe
+from ..trial.measurement import Judgement
 from .card import ExportedFile, card_of, model_card, recipe_words
-from .evaluation import LATENCY_SECONDS, Evaluation, HeldOut, accuracy_on_test, digest_of_file, evaluate, write_full
+from .evaluation import LATENCY_SECONDS, Evaluation, HeldOut, digest_of_file, evaluate, judged_on_test, write_full
 from .formats import format_of
 from .package import AS_IT_IS, Content, Options, Package, runs
 from .verification import Draft, verify
@@ -57,6 +58,7 @@ class _Source:
     description: NetworkDescription
     build: Factory
     factory: str
+    task: str | None
 
 
 def export_trial(
@@ -69,7 +71,7 @@ def export_trial(
     options: Options = AS_IT_IS,
     among: int | None = None,
 ) -> Delivery:
-    """Writes a trial's network with its test accuracy in one format or several, and returns what was measured.
+    """Writes a trial's network with its metric on the test split in one format or several; returns what it measured.
 
     Args:
         study: the study.
@@ -87,14 +89,13 @@ def export_trial(
         DataError: if the test split cannot be had.
     """
     source = _fetched(study, definition, url, trial)
-    # Nothing is said of its spread: the accuracy of the best of many is too high.
+    # Nothing is said of its spread: the metric of the best of many is too good.
     selected = {"selected_among": len(finished_trials(study)) if among is None else among}
-    accuracies = [
-        {**entry, **selected} if entry.get("split") == "validation" else entry
-        for entry in source.description.accuracies
+    metrics = [
+        {**entry, **selected} if entry.get("split") == "validation" else entry for entry in source.description.metrics
     ]
     origin = {**source.description.origin, **_told_of(study, trial)}
-    source = replace(source, description=replace(source.description, accuracies=accuracies, origin=origin))
+    source = replace(source, description=replace(source.description, metrics=metrics, origin=origin))
     return _deliver(source, definition.data.root, paths, options, study)
 
 
@@ -104,6 +105,7 @@ def export_file(
     factory: str | None,
     paths: Mapping[str, Path],
     *,
+    task: str | None = None,
     options: Options = AS_IT_IS,
     study: optuna.Study | None = None,
 ) -> Delivery:
@@ -114,20 +116,20 @@ def export_file(
         data_root: folder of the data set.
         factory: the user's own factory, where the network is neither a reference network nor torchvision's.
         paths: format → where to.
+        task: the user's own, where the network is for one.
         options: how graph formats hold the network.
         study: that keeps a record of the files; the file's own.
     """
     description = read_description(path)
     name = trusted_factory(description, factory, path)
-    return _deliver(
-        _Source(load_network(path, name), description, resolve_factory(name), name), data_root, paths, options, study
-    )
+    source = _Source(load_network(path, name), description, resolve_factory(name), name, task)
+    return _deliver(source, data_root, paths, options, study)
 
 
-def trial_on_test(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> float:
-    """The accuracy of a trial's network on the test split; arguments and errors as for `export_trial`."""
+def trial_on_test(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> Judgement:
+    """How a trial's network does on the test split; arguments and errors as for `export_trial`."""
     source = _fetched(study, definition, url, trial)
-    return accuracy_on_test(source.network, source.description, definition.data.root)
+    return judged_on_test(source.network, source.description, definition.data.root, definition.task.name)
 
 
 def _fetched(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> _Source:
@@ -135,20 +137,20 @@ def _fetched(study: optuna.Study, definition: Definition, url: str, trial: Froze
     build = resolve_factory(factory)
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         kept = fetch_network(study, trial, artifact_store(url), Path(folder) / "network.safetensors")
-        return _Source(load_network(kept, build), read_description(kept), build, factory)
+        return _Source(load_network(kept, build), read_description(kept), build, factory, definition.task.name)
 
 
 def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     """What the study knows of the trial and its baseline, as far as a card tells it."""
     told: dict[str, Any] = {}
     if RECIPE in trial.user_attrs:
-        history = trial.user_attrs.get(HISTORY)
+        history = history_of(trial)
         with suppress(ValidationError):  # another version's
             recipe = Recipe.from_dict(trial.user_attrs[RECIPE])
             told["recipe"] = recipe_words(recipe, history[-1]["compute"] if history else None)
     if BASELINE in study.user_attrs:
-        baseline = study.user_attrs[BASELINE]
-        told["baseline"] = {key: baseline[key] for key in ("accuracy", "examples", "source")}
+        baseline = with_metric(study.user_attrs[BASELINE])
+        told["baseline"] = {key: baseline[key] for key in ("metric", "examples", "source")}
     return told
 
 
@@ -159,12 +161,14 @@ def _deliver(
     for form in paths:
         format_of(form).check()
     network, description = source.network, source.description
-    held = HeldOut.of(description, data_root)
+    held = HeldOut.of(description, data_root, source.task)
     evaluation = evaluate(runs(network), Content(description, AS_IT_IS), "safetensors", source.build, held)
-    tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
-    tested |= {"interval": list(evaluation.interval), "seed": evaluation.seed}
-    accuracies = [entry for entry in description.accuracies if entry.get("split") != "test"]
-    description = replace(description, accuracies=[*accuracies, tested])
+    tested = {"split": "test", "metric": evaluation.metric.name, "value": evaluation.value}
+    tested |= {"examples": evaluation.examples, "seed": evaluation.seed}
+    if evaluation.interval is not None:
+        tested["interval"] = list(evaluation.interval)
+    metrics = [entry for entry in description.metrics if entry.get("split") != "test"]
+    description = replace(description, metrics=[*metrics, tested])
     description = replace(description, digest=digest_of(network, description))
     whole = source.build(**description.arguments).to(held.dtype).eval()
     full_widths = {group.name: group.width for group in Analysis.of(whole, held.examples()[1][:1]).groups}

@@ -1,4 +1,4 @@
-"""What a file is worth: its accuracy on the test split, its cost, its latency beside the full network's."""
+"""What a file is worth: its metric on the test split, its cost, its latency beside the full network's."""
 
 import hashlib
 import tempfile
@@ -14,11 +14,14 @@ from ...errors import DataError, StudyError
 from ...models.checkpoints import NetworkDescription, trusted_factory
 from ...models.cost import CostModel
 from ...models.networks.factories import resolve_factory
-from ...studies.statistics import Interval, wilson
+from ...studies.metric import Metric
+from ...studies.statistics import Interval
 from ..data.batches import Batches, Split
 from ..data.splits import load_test
+from ..tasks.table import TASKS, make_task
+from ..tasks.task import Task
 from ..trial.latency import Latency, compare_passes
-from ..trial.measurement import accuracy_of
+from ..trial.measurement import Judgement, judged
 from .formats import Format, format_of, name_by_suffix
 from .package import Content, Options, Package, Run, normalisation, runs
 from .verification import BATCHES, runtime_of
@@ -33,7 +36,10 @@ class Evaluation:
     """What was measured of an exported network.
 
     Attributes:
-        accuracy: share of the test split's examples that it classifies correctly.
+        metric: what was measured.
+        value: of the metric on the test split.
+        interval: the value's 95 % confidence interval, since nothing was chosen by the test split; None where it has
+            none.
         split: name of the split.
         examples: how many it has.
         seed: of the study that the network comes from; the test split does not depend on it.
@@ -45,7 +51,9 @@ class Evaluation:
         runtime: what ran both, with its version.
     """
 
-    accuracy: float
+    metric: Metric
+    value: float
+    interval: Interval | None
     split: str
     examples: int
     seed: int | None
@@ -56,39 +64,42 @@ class Evaluation:
     latency: Latency
     runtime: str
 
-    @property
-    def interval(self) -> Interval:
-        """The accuracy's 95 % confidence interval: nothing was chosen by the test split."""
-        return wilson(self.accuracy, self.examples)
-
     def to_dict(self) -> dict[str, Any]:
         """All of it in JSON types."""
         latency = self.latency._asdict()
         milliseconds = latency.pop("milliseconds")
-        return {**asdict(self), "interval": list(self.interval), "milliseconds": milliseconds, "latency": latency}
+        told = {**asdict(self), "metric": self.metric.name, "interval": self.interval and list(self.interval)}
+        return {**told, "milliseconds": milliseconds, "latency": latency}
 
 
 class HeldOut(NamedTuple):
-    """The test split of the data that a network was trained on, and how its images are normalised."""
+    """The test split of the data that a network was trained on, how its images are normalised, and what for."""
 
+    task: Task
     split: Split
     mean: Sequence[float]
     std: Sequence[float]
     dtype: torch.dtype
 
     @staticmethod
-    def of(description: NetworkDescription, data_root: str) -> "HeldOut":
+    def of(description: NetworkDescription, data_root: str, task: str | None = None) -> "HeldOut":
         """What a description tells.
+
+        Args:
+            description: of the network.
+            data_root: folder of the data set.
+            task: the user's own, which is not run because a file names it.
 
         Raises:
             DataError: if it tells nothing, or the split cannot be had.
+            StudyError: if the network is for a task of the user's own that is not given.
         """
         mean, std = normalisation(description)
-        accuracies = description.accuracies
-        if not isinstance(accuracies, list) or not all(isinstance(x, dict) for x in accuracies):
-            raise DataError(f"the checkpoint's accuracies are damaged: {accuracies!r:.40}")
+        if not isinstance(description.metrics, list) or not all(isinstance(x, dict) for x in description.metrics):
+            raise DataError(f"the checkpoint's metrics are damaged: {description.metrics!r:.40}")
+        found = task_of_description(description, tuple(std), task)
         split = load_test(str(description.data["name"]), data_root)
-        return HeldOut(split, mean, std, getattr(torch, description.dtype))
+        return HeldOut(found, split, mean, std, getattr(torch, description.dtype))
 
     def batches(self, size: int = _BATCH) -> Iterable[tuple[Tensor, Tensor]]:
         """The split as a network takes it, with labels (N,)."""
@@ -112,6 +123,7 @@ def evaluate_file(
     data_root: str,
     factory: str | None,
     *,
+    task: str | None = None,
     known: Callable[[str], bool] = lambda digest: False,
     trust: bool = False,
 ) -> tuple[NetworkDescription, Evaluation]:
@@ -121,6 +133,7 @@ def evaluate_file(
         path: a file that branchfold wrote.
         data_root: folder of the data set.
         factory: the user's own factory, where the network is neither a reference network nor torchvision's.
+        task: the user's own, where the network is for one.
         known: whether a file of this SHA-256 was exported here.
         trust: whether a file that may run code while it is loaded is loaded unknown.
 
@@ -138,7 +151,7 @@ def evaluate_file(
         )
     description = content.description
     build = resolve_factory(trusted_factory(description, factory, path))
-    data = HeldOut.of(description, data_root)
+    data = HeldOut.of(description, data_root, task)
     return description, evaluate(form.read(path, content, factory), content, name, build, data)
 
 
@@ -175,12 +188,15 @@ def evaluate(run: Run, content: Content, form: str, build: Callable[..., nn.Modu
     whole = build(**description.arguments).eval()
     costs = CostModel(whole, torch.zeros(1, *description.input_shape))
     cost = costs.cost(description.widths)
-    batches = data.raw_batches() if options.with_normalisation else data.batches()
+    judged = _judged(run, data.raw_batches() if options.with_normalisation else data.batches(), data.task)
+    metric, examples = data.task.metric, len(data.split)
     return Evaluation(
-        accuracy=_accuracy(run, batches),
+        metric=metric,
+        value=judged.value,
+        interval=metric.interval(judged.value, examples, None if judged.scores is None else judged.scores.numpy()),
         split=data.split.name,
-        examples=len(data.split),
-        seed=next((entry.get("seed") for entry in description.accuracies), None),
+        examples=examples,
+        seed=next((entry.get("seed") for entry in description.metrics), None),
         macs=cost.macs,
         parameters=cost.parameters,
         full_macs=costs.full.macs,
@@ -214,15 +230,38 @@ def _latency(run: Run, whole: nn.Module, content: Content, form: Format, data: H
         return compare_passes(run, full, (example,), seconds=LATENCY_SECONDS)
 
 
-def _accuracy(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    right = torch.cat([run(images)[0].argmax(1) == labels for images, labels in batches])
-    return int(right.sum()) / len(right)
+def _judged(run: Run, batches: Iterable[tuple[Any, Any]], task: Task) -> Judgement:
+    judge = task.judge()
+    for inputs, targets in batches:
+        given = run(inputs)
+        judge.add(given[0] if len(given) == 1 else given, task.targets(inputs, targets))
+    return Judgement(judge.value(), judge.scores())
 
 
-def accuracy_on_test(network: nn.Module, description: NetworkDescription, data_root: str) -> float:
-    """A network's accuracy on the test split of the data that it was trained on.
+def judged_on_test(network: nn.Module, description: NetworkDescription, data_root: str, task: str | None) -> Judgement:
+    """How a network does on the test split of the data that it was trained on; arguments as for `HeldOut.of`.
 
     Raises:
         DataError: if the split cannot be had.
     """
-    return accuracy_of(network, HeldOut.of(description, data_root).batches())
+    held = HeldOut.of(description, data_root, task)
+    return judged(network, held.batches(), held.task)
+
+
+def task_of_description(description: NetworkDescription, scale: tuple[float, ...], own: str | None) -> Task:
+    """What a network is for; classification, where an earlier version did not say.
+
+    Args:
+        description: of the network.
+        scale: (C,) by which the channels of its inputs were divided.
+        own: the user's own task, where it is for one.
+
+    Raises:
+        StudyError: if it is for a task of the user's own that is not given.
+    """
+    told = description.task or {"name": "classification"}
+    name = str(told.get("name"))
+    if name not in TASKS and own is None:
+        raise StudyError(f"the network is for {name}, which is not run unasked: name it with --task {name}")
+    arguments, classes = told.get("arguments") or {}, told.get("num_classes")
+    return make_task(own or name, arguments, num_classes=classes, scale=scale)

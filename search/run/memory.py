@@ -13,9 +13,9 @@ import torch
 from ...errors import StudyError
 from ..space import Recipe
 from ..space.recipe import Training
+from ..tasks.calls import called, moved
 from ..training.device import training_device
 from ..training.fitting import sgd
-from ..tasks.calls import called, moved
 from ..trial.measurement import metric_of
 from ..trial.task import Task, new_network
 from ..trial.trial import delivered, initialised

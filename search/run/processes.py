@@ -8,9 +8,9 @@ from optuna.trial import TrialState
 from ...errors import StudyError
 from ...studies.database.artifacts import check_artifact_folder
 from ...studies.database.storage import GRACE_PERIOD, has_study, open_storage, open_study
-from ...studies.database.trials import end_abandoned, finished_trials
+from ...studies.database.trials import end_abandoned, finished_trials, metric_of
 from ...studies.definition.reading import Definition
-from ..events import Listener, Notice
+from ..events import Listener, Notice, StudyMetric
 from ..process.quiet import quiet_optuna
 from ..process.signals import stopping_on_signals
 from ..space import SearchSpace, check_budgeted
@@ -47,6 +47,7 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
             if finished := len(finished_trials(study)):
                 notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
             if finished >= target:
+                notify(StudyMetric(metric_of(study)))
                 train_finalists(study, storage, definition, notify)
                 return study
             task, left = Task.of(definition), max(1, trials_left(study, target))
@@ -55,6 +56,7 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
             task = _checked(definition, url)
             workers = _bearable(workers, target, task, notify)
             storage = open_storage(url, create=True)
+        notify(StudyMetric(task.goal.metric))
         notify(Notice(device_line(workers, None if workers == 1 else _threads(workers))))
         first = Worker(task, storage, notify)
         baseline = first.baseline()

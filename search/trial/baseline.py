@@ -152,6 +152,11 @@ def describe(
                 "seed": task.definition.study.seed,
             }
         ],
+        task={
+            "name": task.definition.task.name,
+            "arguments": task.definition.task.arguments,
+            "num_classes": task.data.num_classes,
+        },
         origin={"study": task.definition.study.name, **origin},
     )
 
