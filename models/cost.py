@@ -93,7 +93,7 @@ class CostModel:
             self._macs += runs * positions * layer.weight[0].numel() * np.outer(width, one)  # type: ignore[index]
             return
         if graph.roles[node] == "write":
-            reads = self._form(graph.layouts[source], analysis)
+            reads = self._form(graph.layouts.get(source) or graph.layout(source, graph.layouts[node].dim), analysis)
         elif kind is not None and has_channel_parameters(layer):
             reads = one if kind.inputs is not None else 0 * one
         else:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ...layers.kinds import behaves_as, qualified_name
+from ..derived import follow_derived
 from ..graph import ChannelGraph
 from ..layouts import Layout
 from ..parameters import follow_values
@@ -39,6 +40,8 @@ def _apply(node: fx.Node, graph: ChannelGraph) -> None:
                 layout.fix(_OUTPUT)
     elif node.op == "get_attr":
         follow_values(node, graph)
+    elif follow_derived(node, graph):
+        pass
     elif node.op == "call_module":
         kind = behaves_as(graph.traced.module(node))
         (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), not_known))(node, graph)
