@@ -99,7 +99,7 @@ def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
     place = 2 if node.target in (*_NORMS, "norm") else 1  # behind which norm it is
     dims: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim")
     dims = dims if isinstance(dims, list | tuple) else (dims,)
-    if layout is None or shape is None or out is None or not all(type(dim) is int or dim is None for dim in dims):
+    if layout is None or shape is None or out is None or not all(isinstance(dim, int) or dim is None for dim in dims):
         return not_known(node, graph)
     axes = {axis % len(shape) for dim in dims for axis in (range(len(shape)) if dim is None else (dim,))}
     if layout.dim in axes:
@@ -117,7 +117,7 @@ def _maximum(node: fx.Node, graph: ChannelGraph) -> None:
     layout, shape = known_layout(source, graph), shape_of(source)
     dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     shapes = node.meta.get("shapes")
-    if layout is None or shape is None or type(dim) is not int or shapes is None:
+    if layout is None or shape is None or not isinstance(dim, int) or shapes is None:
         return not_known(node, graph)
     dim %= len(shape)
     if dim == layout.dim:

@@ -19,7 +19,7 @@ def cbam(net, x):
 def response_norm(net, x):
     """ConvNeXt's GRN, channels last, with a parameter for each channel."""
     y = F.gelu(net.stem(x.permute(0, 2, 3, 1)))
-    length = y.norm(p=2, dim=(1, 2), keepdim=True)
+    length = y.norm(p=2, dim=net.dims, keepdim=True)
     share = length / (length.mean(dim=-1, keepdim=True) + 1e-6)
     return net.last(y + torch.addcmul(net.offset.view(1, 1, 1, -1), net.scale.view(1, 1, 1, -1), y * share))
 
@@ -106,7 +106,7 @@ def test_a_length_of_values_of_channels_folds(functional, assert_folds):
 
 def test_a_response_norm_folds(functional, assert_folds):
     network = functional(response_norm, stem=nn.Linear(3, 8), last=nn.Linear(8, 2))
-    network.scale, network.offset = nn.Parameter(torch.ones(8)), nn.Parameter(torch.ones(8))
+    network.scale, network.offset, network.dims = nn.Parameter(torch.ones(8)), nn.Parameter(torch.ones(8)), (1, 2)
     assert assert_folds(network, normal(2, 3, 7, 9)) == {"stem"}
 
 
