@@ -10,11 +10,11 @@ from torch import Tensor, fx, nn
 from ..channels.derived import reads_value
 from ..channels.groups import Analysis
 from ..channels.in_place import is_in_place_method
-from ..channels.parameters import values_at
+from ..channels.parameters import held_tensor, values_at
 from ..channels.reuse import blended_alike
-from ..layers.kinds import CONVOLUTIONS, has_channel_parameters
+from ..layers.kinds import has_channel_parameters, has_values_along
 from ..layers.narrowing import own_tensor, with_channels
-from ..tracing.graph import IN_PLACE_FUNCTIONS
+from ..tracing.graph import IN_PLACE_FUNCTIONS, shape_of
 from ..tracing.inputs import first_tensor
 from ..tracing.mode_graphs import ModeGraph
 from ..tracing.recording.attributes import AttributeNumber
@@ -31,7 +31,7 @@ class Branches:
     Attributes:
         compress: writer's path → P.
         narrow: channelwise layer's path → its narrow copy.
-        values: path of a parameter with a value for each channel → its narrow copy.
+        values: path of a parameter or buffer with values for each channel → its narrow copy.
         blend: name of a blend in the plan → E, and the blending.
     """
 
@@ -126,7 +126,10 @@ class _Builder:
 
     def plan(self) -> Plan:
         """Where the branches are."""
-        return Plan(self.widths, self.writers, self.carriers, self.values, self.readers, self.blends, self.attributes)
+        dims = {path: self.channels.held[path].dim for path in self.values}
+        return Plan(
+            self.widths, self.writers, self.carriers, self.values, dims, self.readers, self.blends, self.attributes
+        )
 
     def of_mode(self, mode: ModeGraph | None) -> fx.Graph:
         """The graph of one mode: the whole, unless it gives something else."""
@@ -267,18 +270,21 @@ class _Builder:
         """What carries the narrow channels on, put among the branches if it is new."""
         path = str(node.target)
         if node.op == "get_attr":
-            parameter = self.channels.traced.network.get_parameter(path)
-            self.branches.values.put(path, values_at(parameter, kept_places(parts)))
-            self.values[path] = parts
+            if path not in self.values:
+                held, dim = held_tensor(self.channels.traced.network, path), self.channels.held[path].dim
+                assert held is not None
+                self.branches.values.put(path, values_at(held, dim, kept_places(parts)))
+                self.values[path] = parts
             return Kind.VALUES
         if node.op != "call_module":
             return Kind.SHARED
         layer = self.channels.traced.module(node)
-        if isinstance(layer, CONVOLUTIONS) and self.channels.layouts[node].dim != 1:
-            return Kind.SHARED  # it slides along the channels
+        at_channels = has_values_along(layer, self.channels.layouts[node].dim, len(shape_of(node) or ()))
+        if has_channel_parameters(layer) and not at_channels:
+            return Kind.SHARED  # it slides along the channels, or normalises over the positions of each
         # A value for all channels alike that several groups may use stays one: the layer's own.
         alone = next(layer.parameters(), None) is not None and self.channels.calls(node) == 1
-        if not alone and not has_channel_parameters(layer):
+        if not alone and not at_channels:
             return Kind.SHARED
         if path not in self.carriers:
             self.branches.narrow.put(path, with_channels(layer, kept_places(parts)))

@@ -32,6 +32,8 @@ class ChannelGraph:
         numbers: nodes that yield a whole number which follows from widths → how.
         sizes: nodes that yield several numbers, a shape for example → each of them.
         attributes: numbers that the network's modules hold and that follow from widths → how.
+        followed: nodes whose rules were applied.
+        held: paths of parameters and buffers that hold something for each channel → where.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
         derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
@@ -43,6 +45,8 @@ class ChannelGraph:
     numbers: dict[fx.Node, Form] = field(default_factory=dict)
     sizes: dict[fx.Node, tuple[Form, ...]] = field(default_factory=dict)
     attributes: dict[Attribute, Form] = field(default_factory=dict)
+    followed: set[fx.Node] = field(default_factory=set)
+    held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
     derived: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
 
@@ -53,7 +57,12 @@ class ChannelGraph:
         self._calls = Counter(str(node.target) for node in called)
         read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
         self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
-        self._owners = _parameter_owners(self.traced.network)
+        self._paths = _held_at(self.traced.network)
+        self._batch: set[fx.Node] = set()
+        for node in self.nodes:
+            made_of_input = node.op == "placeholder" or not self._batch.isdisjoint(node.all_input_nodes)
+            if made_of_input and "value" not in node.meta:  # numbers apart
+                self._batch.add(node)
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
@@ -66,6 +75,18 @@ class ChannelGraph:
         """The nodes of the network's graph, in forward order."""
         nodes: Iterable[fx.Node] = self.traced.graph.nodes
         return nodes
+
+    def paths_of(self, tensor: Tensor | None) -> list[str]:
+        """Every path of a parameter or buffer in the network."""
+        return self._paths.get(id(tensor), [])
+
+    def in_order(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
+        """The nodes in forward order."""
+        return sorted(nodes, key=self._order.__getitem__)
+
+    def has_batch(self, node: fx.Node) -> bool:
+        """Whether an input has a part in what a node yields, whose first dimension then is the batch."""
+        return node in self._batch
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
@@ -324,7 +345,8 @@ class ChannelGraph:
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
         for parameter in module._parameters.values():
-            others = {path for path in self._owners[id(parameter)] if self.traced.modules.get(path) is not module}
+            owners = {path.rpartition(".")[0] for path in self.paths_of(parameter)}
+            others = {owner for owner in owners if self.traced.modules.get(owner) is not module}
             if others:
                 return f"{name} shares weights with {min(others) or 'the network itself'}"
         if len(node.args) != 1 or node.kwargs:
@@ -356,10 +378,11 @@ def label(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else node.name
 
 
-def _parameter_owners(network: nn.Module) -> dict[int, set[str]]:
-    owners: dict[int, set[str]] = defaultdict(set)
-    for name, module in network.named_modules(remove_duplicate=False):
-        for parameter in module._parameters.values():
-            if isinstance(parameter, Tensor):
-                owners[id(parameter)].add(name)
-    return owners
+def _held_at(network: nn.Module) -> dict[int, list[str]]:
+    """Parameters and buffers, by id, and every path of theirs."""
+    paths: dict[int, list[str]] = defaultdict(list)
+    for path, module in network.named_modules(remove_duplicate=False):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if isinstance(tensor, Tensor):
+                paths[id(tensor)].append(f"{path}.{name}" if path else name)
+    return paths

@@ -67,13 +67,13 @@ def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, graph.layout(node.args[0]))
 
 
-@rule_for(modules=types("LayerNorm GroupNorm LocalResponseNorm RMSNorm MultiheadAttention"))
+@rule_for(modules=types("GroupNorm LocalResponseNorm MultiheadAttention"))
 def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
 
 
 @rule_for(
-    functions=(*functions(F, "layer_norm group_norm scaled_dot_product_attention"),),
+    functions=(*functions(F, "group_norm scaled_dot_product_attention"),),
 )
 def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{label(node)} mixes channels")

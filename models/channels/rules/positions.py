@@ -59,7 +59,7 @@ def _pad(node: fx.Node, graph: ChannelGraph) -> None:
     if any(map(graph.depends, sizes)) or any(_padding(sizes, len(shape), 0)):
         return graph.fix(node, "its channels are padded")
     if before == 0 == after:
-        return graph.carry(node, graph.layout(node.args[0]))
+        return graph.carry(node, layout or graph.layout(source))
     mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
     if layout is None or mode != "constant":
         return graph.fix(node, "its channels are padded")
@@ -87,6 +87,21 @@ def _padded(number: Any, graph: ChannelGraph) -> tuple[Segment, ...] | None:
     return (Segment(Channels(form.value(), reason)),) if form.value() else ()
 
 
+@rule_for(functions=(torch.roll, torch.flip), methods="roll flip")
+def _rolled(node: fx.Node, graph: ChannelGraph) -> None:
+    """Positions in another order."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    at = 2 if graph.operation(node) == "roll" else 1
+    dims: Any = node.args[at:] or (node.kwargs.get("dims"),)
+    dims = dims[0] if isinstance(dims[0], list | tuple) else dims
+    if layout is None or shape is None or not all(isinstance(dim, int) for dim in dims):
+        return not_known(node, graph)
+    if {dim % len(shape) for dim in dims} & {0, layout.dim}:
+        return graph.fix(node, f"{node.name} moves its channels or the batch")
+    return graph.carry(node, layout)
+
+
 _REDUCTIONS = "mean sum amax amin std var logsumexp prod"
 _NORMS = (torch.norm, torch.linalg.norm, torch.linalg.vector_norm)
 
@@ -99,7 +114,7 @@ def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
     place = 2 if node.target in (*_NORMS, "norm") else 1  # behind which norm it is
     dims: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim")
     dims = dims if isinstance(dims, list | tuple) else (dims,)
-    if layout is None or shape is None or out is None or not all(isinstance(dim, int) or dim is None for dim in dims):
+    if layout is None or shape is None or out is None or not all(map(_is_dim, dims)):
         return not_known(node, graph)
     axes = {axis % len(shape) for dim in dims for axis in (range(len(shape)) if dim is None else (dim,))}
     if layout.dim in axes:
@@ -108,6 +123,10 @@ def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
         return graph.fix(node, f"{node.name} reduces over the batch")
     gone = 0 if len(out) == len(shape) else sum(axis < layout.dim for axis in axes)
     return graph.carry(node, layout.at(layout.dim - gone))
+
+
+def _is_dim(dim: object) -> bool:
+    return dim is None or (isinstance(dim, int) and not isinstance(dim, bool))
 
 
 @rule_for(functions=(torch.max, torch.min), methods="max min")

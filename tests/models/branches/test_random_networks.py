@@ -15,7 +15,7 @@ CHANNELS = st.integers(2, 5)
 KERNELS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 ACTIVATIONS = st.sampled_from([nn.ReLU(inplace=True), nn.Tanh(), nn.LeakyReLU(0.1), nn.SiLU(inplace=True), nn.PReLU()])
 POOLS = st.sampled_from([nn.MaxPool2d(2, stride=1), nn.AvgPool2d((2, 1)), nn.MaxPool2d(3, 2, 1)])
-_LAYERS = ["conv", "conv", "norm", "act", "depthwise", "pool"]
+_LAYERS = ["conv", "conv", "norm", "layer norm", "positions", "act", "depthwise", "pool"]
 KINDS = st.sampled_from([*_LAYERS, "add", "mul", "cat", "pad", "part", "part", "reshape", "change", "gate", "gate"])
 PARTS = {
     "first half": lambda x: x.chunk(2, dim=1)[0],
@@ -39,6 +39,28 @@ GATES = {
     "largest": lambda x: torch.tanh(x.flatten(1).norm(dim=1) - x.amax((1, 2, 3)))[:, None, None, None],
     "softmax": lambda x: x.softmax(1).max(1, keepdim=True)[0] - F.normalize(x, dim=1).sum(1, keepdim=True),
 }
+
+
+class ChannelNorm(nn.Module):
+    """A norm over the channels alone."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x):
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Positions(nn.Module):
+    """Values for each channel and position: a part of the parameter, moved."""
+
+    def __init__(self, c, h, w):
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(1, h + 1, w, c))
+
+    def forward(self, x):
+        return x + self.values[:, 1 : x.shape[2] + 1].permute(0, 3, 1, 2)
 
 
 class Program(nn.Module):
@@ -128,6 +150,11 @@ def drawn_layer(draw, kind, shape):
         return nn.Conv2d(c, draw(CHANNELS), **convolution(draw, h, w))
     if kind == "norm":
         return nn.BatchNorm2d(c)
+    if kind == "layer norm":
+        norms = [ChannelNorm(nn.LayerNorm(c)), ChannelNorm(nn.RMSNorm(c)), nn.LayerNorm([c, h, w]), nn.LayerNorm(w)]
+        return draw(st.sampled_from(norms))
+    if kind == "positions":
+        return Positions(c, h, w)
     if kind == "act":
         return copy.deepcopy(draw(ACTIVATIONS))
     if kind == "depthwise":

@@ -128,7 +128,7 @@ REFUSED = {
     ),
     "normalised": (
         lambda net, x: net.fc(F.layer_norm(net.stem(x).permute(0, 2, 3, 1), [6])),
-        "layer_norm mixes channels",
+        "layer_norm hard-codes its number of channels",
     ),
     "pooled along the channels": (
         lambda net, x: net.fc(F.max_pool2d(net.stem(x).permute(0, 2, 3, 1), (2, 1)).relu()),
