@@ -40,10 +40,11 @@ from branchfold.search.training.compute import Length
 from branchfold.search.training.fading import BranchTraining
 from branchfold.search.training.fitting import fit
 from branchfold.search.trial.baseline import make_baseline
-from branchfold.search.trial.measurement import accuracy_of
+from branchfold.search.trial.measurement import metric_of
 from branchfold.search.trial.task import Task
 from branchfold.search.trial.trial import delivered, run_trial
 from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.trials import metric_value
 from branchfold.studies.definition.reading import Definition, load_definition
 
 CHANNELS = 0.34
@@ -166,7 +167,7 @@ def fine_tuned(network: nn.Module, bench: Bench, seed: int, tried: Try) -> nn.Mo
     table = task.definition.trial
     recipe = Recipe("instant", {}, 0.0, {}, Training(lr=tried.lr))
     length = Length(task.meter(), compute=table.compute)
-    module = BranchTraining(network.train(), recipe, fold=lambda branched, groups: branched, length=length)
+    module = BranchTraining(network.train(), recipe, task.goal, fold=lambda branched, groups: branched, length=length)
     batches = task.training_batches(table.batch_size, seed=seed, augment=tried.augment)
     fit(module, batches, epochs=-1, callbacks=[])
     return delivered(module.network.cpu(), task)
@@ -240,7 +241,7 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, trie
         bench, started = Bench(options, setting), time.monotonic()
         network = network_of(row, bench, seed, tried)
         result = {
-            "validation": accuracy_of(network, bench.plain.validation_batches()),
+            "validation": metric_of(network, bench.plain.validation_batches(), bench.plain.goal),
             "accuracy": None if seed == _TRYING_SEED else on_test(network, bench.plain),
             "parameters": sum(p.numel() for p in network.parameters()),
             "seconds": time.monotonic() - started,
@@ -267,9 +268,8 @@ def _test_split(name: str, root: str) -> Any:
 def on_test(network: nn.Module, task: Task) -> float:
     """Accuracy on the test split."""
     split = _test_split(task.data.name, task.definition.data.root)
-    return accuracy_of(
-        network, Batches(split, 500, mean=task.data.mean, std=task.data.std, shuffle=False, augment=False, seed=0)
-    )
+    batches = Batches(split, 500, mean=task.data.mean, std=task.data.std, shuffle=False, augment=False, seed=0)
+    return metric_of(network, batches, task.goal)
 
 
 def search_cost(bench: Bench) -> dict[str, Any]:
@@ -287,7 +287,7 @@ def search_cost(bench: Bench) -> dict[str, Any]:
         "finalists_compute": compute_of(again),
         "candidates_screened": bench.definition.screening.candidates,
         "best_trial": best.number,
-        "validation_accuracy": best.user_attrs["accuracy"],
+        "validation_accuracy": metric_value(best),
         "recipe": best.user_attrs["recipe"],
     }
 

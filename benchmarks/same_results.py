@@ -80,7 +80,8 @@ def main() -> None:
     common = set(before["trials"][0]) & set(after["trials"][0])
     for old, new in zip(before["trials"], after["trials"], strict=True):
         differing = [key for key in sorted(common) if old[key] != new[key]]
-        print(f"trial {old['number']}: accuracy {old['accuracy']}, {new['accuracy']}", *differing)
+        values = [trial.get("metric", trial.get("accuracy")) for trial in (old, new)]
+        print(f"trial {old['number']}: accuracy {values[0]}, {values[1]}", *differing)
     same = before["weights"] == after["weights"] and all(
         old[key] == new[key] for old, new in zip(before["trials"], after["trials"], strict=True) for key in common
     )

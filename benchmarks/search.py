@@ -82,7 +82,7 @@ class Subject:
                     params=trial.params,
                     distributions=trial.distributions,
                     user_attrs=kept,
-                    intermediate_values={report.number: report.folded_accuracy for report in reports},
+                    intermediate_values={report.number: report.folded_metric for report in reports},
                 )
             )
 
@@ -124,7 +124,7 @@ class Subject:
         for name, dimension in named.items():
             suggest(trial, name, dimension)
         for number in range(self.task.definition.trial.reports + 1):
-            trial.report(report_of(number).folded_accuracy, number)
+            trial.report(report_of(number).folded_metric, number)
             trial.should_prune()
         return 0.5
 

@@ -13,9 +13,8 @@ from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
-from ...studies.metric import Metric
-from ..trial.measurement import Judgement
 from ...studies.definition.reading import Definition
+from ...studies.metric import Metric
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
 from ..exports.evaluation import judged_on_test
 from ..exports.formats import format_of
@@ -24,6 +23,7 @@ from ..exports.places import check_outputs, places_for
 from ..run.finalists import Selection, known_trial, select
 from ..run.repetition import Refinement
 from ..space.known import REFERENCE
+from ..trial.measurement import Judgement
 from .numbers import with_interval
 from .outcome import (
     evaluation_lines,
