@@ -48,7 +48,7 @@ def saved(tmp_path, randomise, randomise_branches):
             input_shape=list(shape),
             widths=dict(branched.plan.widths),
             data={"name": "digits", "mean": [0.3], "std": [0.25]},
-            accuracies=[{"split": "test", "accuracy": 0.97, "examples": 360, "seed": 0}],
+            metrics=[{"split": "test", "metric": "accuracy", "value": 0.97, "examples": 360, "seed": 0}],
             origin={"study": "α", "trial": 7},
             dtype=str(dtype).removeprefix("torch."),
         )
@@ -132,7 +132,7 @@ def test_the_description_comes_back(saved):
     assert description.input_shape == [1, 8, 9]
     assert description.widths["features.0"] == 4
     assert description.data == {"name": "digits", "mean": [0.3], "std": [0.25]}
-    assert description.accuracies == [{"split": "test", "accuracy": 0.97, "examples": 360, "seed": 0}]
+    assert description.metrics == [{"split": "test", "metric": "accuracy", "value": 0.97, "examples": 360, "seed": 0}]
     assert description.origin == {"study": "α", "trial": 7}
     assert description.versions["torch"] == torch.__version__
 

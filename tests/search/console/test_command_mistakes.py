@@ -23,21 +23,6 @@ from branchfold.studies.database.storage import load_study, open_storage
 URL = "sqlite:///studies/branchfold.db"
 
 
-@pytest.fixture
-def refused(branchfold):
-    """The one line of a command that is refused."""
-
-    def call(*arguments):
-        answer = branchfold(*arguments)
-        assert answer.status == 2, answer
-        assert answer.err.startswith("error: ")
-        assert answer.err.count("\n") == 1
-        assert answer.err.endswith("\n")
-        return answer.err.removeprefix("error: ").strip()
-
-    return call
-
-
 class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -169,8 +154,8 @@ class TestMistakes:
         ):
             save_network(network, "x.safetensors", replace(description, data=data))
             assert words in refused("evaluate", "x.safetensors")
-        save_network(network, "x.safetensors", replace(description, accuracies=[3]))
-        assert "accuracies are damaged" in refused("evaluate", "x.safetensors")
+        save_network(network, "x.safetensors", replace(description, metrics=[3]))
+        assert "metrics are damaged" in refused("evaluate", "x.safetensors")
 
     def test_missing_data_of_a_checkpoint(self, copy, refused, monkeypatch):
         def refuse(*args, **kwargs):

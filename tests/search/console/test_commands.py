@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -155,17 +156,28 @@ class TestRun:
         macs, parameters = best.user_attrs["macs"], sum(p.numel() for p in network.parameters())
         assert summary[2].startswith(f"MACs: {macs:,} (")
         assert f"of 153,344), parameters: {parameters:,} (" in summary[2]
-        assert summary[3] == "latency: 1.000 ms for one example on one thread (interquartile range 0.900 to 1.200)"
+        assert summary[3] == (
+            f"latency: 1.000 ms in torch {version('torch')} for one example on one thread "
+            f"(interquartile range 0.900 to 1.200)"
+        )
         assert summary[4] == (
             "50.0 % of the full network's latency, timed in turn (interquartile range 45.0 to 55.0 %)"
         )
         assert re.fullmatch(r"baseline: \S+ % \(95 % interval .*\) on the same 359 test examples", summary[5])
         assert summary[6] == "exported tiny.safetensors"
-        assert description.accuracies == [
-            {"split": "validation", "accuracy": best.value, "examples": 288, "seed": 0, "selected_among": 3},
+        assert description.metrics == [
+            {
+                "split": "validation",
+                "metric": "accuracy",
+                "value": best.value,
+                "examples": 288,
+                "seed": 0,
+                "selected_among": 3,
+            },
             {
                 "split": "test",
-                "accuracy": pytest.approx(accuracy),
+                "metric": "accuracy",
+                "value": pytest.approx(accuracy),
                 "examples": 359,
                 "interval": pytest.approx([low, high]),
                 "seed": 0,
@@ -213,7 +225,7 @@ class TestRun:
         found = json.loads(answer.out)
         assert found["full_macs"] == 9 * (10 * 36 + 100 * 16) + 100
         assert found["macs"] <= found["full_macs"] / 2
-        assert f"accuracy: {100 * found['accuracy']:.1f} % (95 % interval" in done.out
+        assert f"accuracy: {100 * found['value']:.1f} % (95 % interval" in done.out
         unasked = branchfold("evaluate", "tiny.safetensors")
         assert unasked.status == 2
         assert f"--factory {here.resolve()}/user/net.py:make" in unasked.err

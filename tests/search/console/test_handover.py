@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("quick_latency")
 def told(path):
     """A file's accuracy on the test split as it is to be told."""
     evaluation = evaluate_file(path, "data", None)[1]
-    low, high = wilson(evaluation.accuracy, 359)
-    return f"{100 * evaluation.accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
+    low, high = wilson(evaluation.value, 359)
+    return f"{100 * evaluation.value:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
 
 def test_the_selected_network_is_told_beside_the_known_recipes_and_the_baselines(finals, tmp_path):
@@ -29,8 +29,8 @@ def test_the_selected_network_is_told_beside_the_known_recipes_and_the_baselines
     selection = select(study, storage, definition)
     lines = write_selected(study, definition, url, tmp_path / "best.safetensors").splitlines()
     winner, runs = selection.finalists[0], [run for finalist in selection.finalists for run in finalist.runs]
-    first, second = (f"{100 * run.user_attrs['accuracy']:.1f} %" for run in winner.runs)
-    mean = f"{50 * sum(run.user_attrs['accuracy'] for run in winner.runs):.1f} %"
+    first, second = (f"{100 * run.user_attrs['metric']:.1f} %" for run in winner.runs)
+    mean = f"{50 * sum(run.user_attrs['metric'] for run in winner.runs):.1f} %"
     compute = sum(run.user_attrs["compute"] for run in runs)
     assert lines[0].startswith(
         f"2 new runs of each finalist ({len(runs)} runs, {compute:.1f} epochs of the baseline's "
@@ -45,9 +45,10 @@ def test_the_selected_network_is_told_beside_the_known_recipes_and_the_baselines
     description = read_description(tmp_path / "best.safetensors")
     kept = read_description(artifact_folder(url) / winner.runs[0].user_attrs["network"])
     assert (description.origin, description.widths) == (kept.origin, kept.widths)
-    assert description.accuracies[0] == {
+    assert description.metrics[0] == {
         "split": "validation",
-        "accuracy": winner.runs[0].user_attrs["accuracy"],
+        "metric": "accuracy",
+        "value": winner.runs[0].user_attrs["metric"],
         "examples": 288,
         "seed": 0,
         "selected_among": len(selection.finalists),
@@ -97,7 +98,7 @@ def test_export_takes_what_was_selected_or_the_trial_that_was_asked_for(finals, 
     lines = write_trial(study, definition, url, 1, "safetensors", None).splitlines()
     assert lines[-1] == "exported trial 1 to tiny-trial-1.safetensors"
     description = read_description("tiny-trial-1.safetensors")
-    assert description.accuracies[0]["selected_among"] == 3
+    assert description.metrics[0]["selected_among"] == 3
     assert re.match(r"accuracy: \S+ % \(95 % interval ", lines[0])
 
 

@@ -101,7 +101,7 @@ class TestTrials:
     def test_values(self, study):
         rows = trials_values(study)
         assert [row["state"] for row in rows] == ["complete", "pruned", "running"]
-        assert [row["accuracy"] for row in rows] == [0.75, 0.25, None]
+        assert [row["metric"] for row in rows] == [0.75, 0.25, None]
         assert rows[0]["macs_share"] == 0.3
         json.dumps(rows)
 
@@ -154,7 +154,7 @@ class TestLikeTheBest:
             right = [index >= wrong for index in range(50)]
             measured = Measurement(sum(right) / 50, 300, 0.2, 40, 0.4, 1.5, 0.6)
             set_user_attrs(trial, {**measured._asdict(), "answers": packed(right)})
-            study.tell(trial, measured.accuracy)
+            study.tell(trial, measured.metric)
         return study
 
     def test_values(self, study):

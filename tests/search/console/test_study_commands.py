@@ -27,7 +27,7 @@ class TestList:
     def test_as_a_table(self, with_screening, branchfold):
         done = branchfold("list")
         assert (done.status, done.err) == (0, "")
-        best = max(row["accuracy"] for row in json.loads(branchfold("show", "tiny", "--json").out))
+        best = max(row["metric"] for row in json.loads(branchfold("show", "tiny", "--json").out))
         lines = [" ".join(line.replace("│", " ").split()) for line in done.out.splitlines()]
         at = lines.index(f"tiny 3 of 3 {100 * best:.1f} % finished")
         assert lines[at + 1] == "tiny-screening 0"

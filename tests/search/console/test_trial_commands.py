@@ -58,7 +58,7 @@ class TestExportAndEvaluate:
             "batch": 1,
             "full_milliseconds": None,
         }
-        interval = binomtest(round(359 * found["accuracy"]), 359).proportion_ci(method="wilson")
+        interval = binomtest(round(359 * found["value"]), 359).proportion_ci(method="wilson")
         assert found["interval"] == pytest.approx([interval.low, interval.high])
 
     @pytest.mark.usefixtures("quick_latency")
@@ -79,7 +79,7 @@ class TestExportAndEvaluate:
     def test_export_takes_the_best_within_the_budget(self, copy, branchfold):
         done = branchfold("export", "tiny")
         rows = json.loads(branchfold("show", "tiny", "--json").out)
-        best = max(rows, key=lambda row: row["accuracy"])["number"]
+        best = max(rows, key=lambda row: row["metric"])["number"]
         assert done.out.splitlines()[-1] == f"exported trial {best} to tiny-trial-{best}.safetensors"
         assert Path(f"tiny-trial-{best}.safetensors").read_bytes() == Path("tiny.safetensors").read_bytes()
 
@@ -101,7 +101,7 @@ class TestExportAndEvaluate:
         split = load_test("digits")
         with torch.no_grad():
             found = small.eval()(((split.images / 255 - 0.3) / 0.4).double()).argmax(1)
-        assert evaluation.accuracy == pytest.approx(float((found == split.labels).double().mean()), abs=1e-9)
+        assert evaluation.value == pytest.approx(float((found == split.labels).double().mean()), abs=1e-9)
         assert evaluation.seed is None
 
 
@@ -114,4 +114,4 @@ class TestShow:
         assert "accuracy at α = 0 on the 288 validation examples" in text
         for row in rows:
             assert row["state"] == "complete"
-            assert f"{100 * row['accuracy']:.1f} %" in text
+            assert f"{100 * row['metric']:.1f} %" in text

@@ -144,9 +144,9 @@ class TestSelected:
         add_runs(ran, "a", 0.85, 0.89)
         found = ran.select()
         assert (found.source.number, found.study.study_name) == (0, "made-refined")
-        assert (found.trial.user_attrs["seed"], found.trial.user_attrs["accuracy"]) == (NEW_SEEDS[0], 0.85)
+        assert (found.trial.user_attrs["seed"], found.trial.user_attrs["metric"]) == (NEW_SEEDS[0], 0.85)
         assert [f.trial.number for f in found.finalists] == [0, 1]
-        assert [f.accuracy for f in found.finalists] == pytest.approx([0.87, 0.86])
+        assert [f.mean for f in found.finalists] == pytest.approx([0.87, 0.86])
         assert not found.pending
 
     def test_one_that_diverged_loses(self, ran):
@@ -154,7 +154,7 @@ class TestSelected:
         add_runs(ran, "a", 0.5, 0.5)
         found = ran.select()
         assert found.source.number == 0
-        assert [f.accuracy for f in found.finalists] == [0.5, None]
+        assert [f.mean for f in found.finalists] == [0.5, None]
 
     def test_without_all_runs_it_is_the_best_trial_and_finalists_are_to_come(self, ran):
         assert (ran.select().trial.number, ran.select().pending) == (1, True)
@@ -201,7 +201,7 @@ class TestTrained:
             for run in finalist.runs:
                 assert run.user_attrs["recipe"] == finalist.trial.user_attrs["recipe"]
                 assert (run.user_attrs["refines"], run.user_attrs["length"]) == (finalist.trial.number, {"epochs": 1})
-                assert run.value == run.user_attrs["accuracy"]
+                assert run.value == run.user_attrs["metric"]
                 assert "answers" in run.user_attrs
                 description = read_description(artifact_folder(url) / run.user_attrs[NETWORK])
                 assert description.origin == {"study": "tiny-refined", "trial": run.number}
@@ -269,5 +269,5 @@ class TestTrained:
         train(events.append)
         (diverged,) = [t for t in load_study(of[1], "tiny-refined").trials if t.state == TrialState.PRUNED]
         assert diverged.user_attrs["note"] == "the training diverged: its loss is nan"
-        assert None in [event.accuracy for event in events if isinstance(event, FinalistEnded)]
+        assert None in [event.metric for event in events if isinstance(event, FinalistEnded)]
         assert not select(*of).pending

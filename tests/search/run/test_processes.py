@@ -108,7 +108,7 @@ class TestOneProcess:
         for trial, event in zip(study.trials, kinds(events, TrialEnded), strict=True):
             measured = measurement_of(trial)
             assert 0.24 < measured.macs_share <= 0.25
-            assert trial.value == measured.accuracy == event.accuracy == trial.intermediate_values[2]
+            assert trial.value == measured.metric == event.metric == trial.intermediate_values[2]
             assert trial.user_attrs["folding_error"] < 1e-9
             assert trial.user_attrs["seed"] == trial.number
             assert trial.user_attrs["recipe"]["training"]["lr"] == trial.params["training.lr"]
@@ -125,7 +125,7 @@ class TestOneProcess:
         (kept,) = kinds(later, BaselineReady)
         assert kept.source == "from an earlier run"
         assert not kinds(later, BaselineEpoch)
-        assert kept.accuracy == kinds(events, BaselineReady)[0].accuracy
+        assert kept.metric == kinds(events, BaselineReady)[0].metric
         rates = [trial.params["training.lr"] for trial in more.trials]
         assert len(set(rates)) == 5
 
@@ -245,13 +245,13 @@ class TestOneProcess:
             study = open_study(open_storage(url, create=False), task.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
-            study.set_user_attr("baseline", {**record, "accuracy": 0.123, "network": name})
+            study.set_user_attr("baseline", {**record, "metric": 0.123, "network": name})
             return record
 
         _, url, _ = study_run(study={"trials": 1, "name": "other"})
         monkeypatch.setattr(runner, "make_baseline", beaten)
         study, _, events = study_run(url=url, study={"trials": 1})
-        assert kinds(events, BaselineReady)[0].accuracy == 0.123
+        assert kinds(events, BaselineReady)[0].metric == 0.123
         assert study.user_attrs["baseline"]["network"] == "first"
 
 
@@ -307,7 +307,7 @@ class TestObjectives:
             study={"objectives": ["accuracy", "macs"], "budget": {}, "trials": 4}, space__keep={"per": "network"}
         )
         assert states(study) == {"COMPLETE": 4}
-        points = [(trial.user_attrs["accuracy"], trial.user_attrs["macs"]) for trial in study.trials]
+        points = [(trial.user_attrs["metric"], trial.user_attrs["macs"]) for trial in study.trials]
         assert [tuple(trial.values) for trial in study.trials] == points
         front = {
             i for i, (a, m) in enumerate(points) if not any(b >= a and n <= m and (b, n) != (a, m) for b, n in points)
@@ -445,8 +445,8 @@ def test_two_runs_of_one_study_count_and_compare_together(define, task, baseline
     ended = kinds(ended, TrialEnded)
     assert [event.finished for event in ended] == [1, 2, 3]
     values = [trial.value for trial in workers[0].study.trials]
-    assert [event.accuracy for event in ended] == values
-    assert [event.best.accuracy for event in ended] == [max(values[: i + 1]) for i in range(3)]
+    assert [event.metric for event in ended] == values
+    assert [event.best.metric for event in ended] == [max(values[: i + 1]) for i in range(3)]
 
 
 class TestNumberOfWorkers:

@@ -164,7 +164,7 @@ def test_everything_that_decides_a_trial_is_kept(study_run):
     recipe = Recipe.from_dict(json.loads(json.dumps(attributes["recipe"])))
     assert schedule_name(study.trials[0]) == recipe.shape
     assert [entry["number"] for entry in attributes["history"]] == [0, 1]
-    assert attributes["history"][-1]["folded_accuracy"] == attributes["accuracy"] == study.trials[0].value
+    assert attributes["history"][-1]["folded_metric"] == attributes["metric"] == study.trials[0].value
 
 
 def test_which_examples_the_network_has_right_is_kept_in_few_characters(study_run):
@@ -177,5 +177,5 @@ def test_which_examples_the_network_has_right_is_kept_in_few_characters(study_ru
     with torch.no_grad():
         found = network((data.validation.images / 255 - mean) / std).argmax(1)
     assert right.tolist() == (found == data.validation.labels).tolist()
-    assert right.mean() == attributes["accuracy"]
+    assert right.mean() == attributes["metric"]
     assert len(json.dumps(attributes["answers"])) < 100

@@ -63,7 +63,7 @@ class TestRerun:
         events, before = [], len(study.trials)
         found = again(opened, 1, events)
         assert len(found.before) == 3
-        assert found.before == [entry["folded_accuracy"] for entry in study.trials[1].user_attrs["history"]]
+        assert found.before == [entry["folded_metric"] for entry in study.trials[1].user_attrs["history"]]
         assert found.after == found.before
         assert found.difference == 0.0
         assert found.versions_after == found.versions_before
@@ -138,7 +138,7 @@ class TestRefine:
             assert (attributes["refines"], attributes["length"]) == (1, {"epochs": 3})
             assert attributes["recipe"] == study.trials[1].user_attrs["recipe"]
             assert [entry["number"] for entry in attributes["history"]] == [0, 1, 2, 3]
-            assert trial.value == attributes["accuracy"]
+            assert trial.value == attributes["metric"]
             assert (artifact_folder(ran) / attributes["network"]).is_file()
         assert found[0].user_attrs["history"] != found[1].user_attrs["history"]
         assert {(event.number, event.total) for event in events} == {(i, 3) for i in range(4)}
@@ -184,7 +184,7 @@ class TestRefine:
         arguments = {"length": {"epochs": 1}, "seeds": (20, 21), "data_root": None, "notify": lambda event: None}
         _, refinement = refine_trial(study, storage, 0, **arguments)
         assert [trial.state.name for trial in refinement.runs] == ["COMPLETE", "PRUNED"]
-        assert refinement.accuracy == refinement.runs[0].value
+        assert refinement.mean == refinement.runs[0].value
         assert (
             refined_lines(refinement)[2]
             == f"refined, seed 21: diverged (trial {refinement.runs[1].number} of tiny-refined)"
@@ -226,7 +226,7 @@ class TestCommands:
         assert (done.status, done.err) == (0, "")
         lines = done.out.splitlines()
         rows = json.loads(branchfold("show", "tiny", "--json").out)
-        share = f"{100 * rows[0]['accuracy']:.1f} %"
+        share = f"{100 * rows[0]['metric']:.1f} %"
         assert lines[-2] == (
             f"trial 0 again: {share} on the 288 validation examples that trials are selected by, {share} then"
         )
@@ -238,10 +238,10 @@ class TestCommands:
         assert (done.status, done.err) == (0, ""), done
         assert "trial 1 of tiny: 1.0 %, selected among 3 on 288 validation examples" in done.out
         (row,) = json.loads(branchfold("show", "tiny-refined", "--json").out)
-        assert f"refined, seed 1: {100 * row['accuracy']:.1f} % (trial 0 of tiny-refined)" in done.out
+        assert f"refined, seed 1: {100 * row['metric']:.1f} % (trial 0 of tiny-refined)" in done.out
         assert done.out.splitlines()[-1] == "exported b.safetensors"
         measured = json.loads(branchfold("evaluate", "b.safetensors", "--json").out)
-        assert f"accuracy: {100 * measured['accuracy']:.1f} % (95 % interval" in done.out
+        assert f"accuracy: {100 * measured['value']:.1f} % (95 % interval" in done.out
         assert (row["state"], row["reports"]) == ("complete", 3)
         assert len(json.loads(branchfold("show", "tiny", "--json").out)) == 3
 
@@ -252,7 +252,7 @@ class TestCommands:
         done = branchfold(*arguments)
         assert (done.status, done.err) == (0, ""), done
         rows = json.loads(branchfold("show", "tiny-refined", "--json").out)
-        mean = sum(row["accuracy"] for row in rows) / 2
+        mean = sum(row["metric"] for row in rows) / 2
         assert done.out.splitlines()[-2:] == [
             f"mean of 2 seeds: {100 * mean:.1f} %",
             "not better than it was: nothing is written; `branchfold export tiny --trial 1` exports trial 1",
@@ -260,7 +260,7 @@ class TestCommands:
         assert "exported" not in done.out
         assert sorted(folder.rglob("*.safetensors")) == before
         # The mean over the seeds decides, and not the better of the two; as good is not better.
-        accuracies = [row["accuracy"] for row in rows]
+        accuracies = [row["metric"] for row in rows]
         assert min(accuracies) < max(accuracies)
         for level, better in ((mean - 1e-9, True), (mean, False), (max(accuracies) - 1e-9, False)):
             self.trial_1_at(level)
@@ -272,7 +272,7 @@ class TestCommands:
         trial = load_study(storage, "tiny").trials[1]
         with storage.engine.begin() as connection:
             connection.execute(
-                text("UPDATE trial_user_attributes SET value_json = :v WHERE trial_id = :id AND key = 'accuracy'"),
+                text("UPDATE trial_user_attributes SET value_json = :v WHERE trial_id = :id AND key = 'metric'"),
                 {"v": json.dumps(accuracy), "id": trial._trial_id},
             )
 

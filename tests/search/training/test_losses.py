@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from branchfold.search.space.recipe import Training
-from branchfold.search.training.losses import classification_loss, divergence, squares
+from branchfold.search.tasks.classification import Classification
+from branchfold.search.tasks.distances import DISTANCES
+from branchfold.search.training.losses import loss_of_recipe
+
+divergence, squares = DISTANCES["divergence"], DISTANCES["squares"]
 
 LOGITS = torch.tensor([[1.0, -0.5, 2.0], [0.3, 0.1, -1.0]], dtype=torch.float64)
 TEACHER = torch.tensor([[0.5, 0.5, 1.0], [2.0, -1.0, 0.0]], dtype=torch.float64)
@@ -38,7 +42,9 @@ def test_without_distillation_it_is_cross_entropy(smoothing):
     expected = mean(entropy(row, label, smoothing) for row, label in rows)
     training = Training(lr=1.0, label_smoothing=smoothing)
     for teacher in (None, TEACHER):
-        assert classification_loss(LOGITS, LABELS, teacher, training).item() == pytest.approx(expected, rel=1e-9)
+        assert loss_of_recipe(LOGITS, LABELS, teacher, training, Classification()).item() == pytest.approx(
+            expected, rel=1e-9
+        )
 
 
 @pytest.mark.parametrize("temperature", [0.5, 2.0, 7.0])
@@ -65,9 +71,9 @@ def test_squares_are_the_limit_of_the_divergence():
 
 @pytest.mark.parametrize(("kind", "distance"), [("divergence", divergence), ("squares", squares)])
 def test_the_weight_moves_from_the_labels_to_the_teacher(kind, distance):
-    hard = classification_loss(LOGITS, LABELS, None, Training(lr=1.0, label_smoothing=0.1)).item()
+    hard = loss_of_recipe(LOGITS, LABELS, None, Training(lr=1.0, label_smoothing=0.1), Classification()).item()
     soft = distance(LOGITS.float(), TEACHER.float(), 3.0).item()
     for weight in (0.25, 1.0):
         training = Training(lr=1.0, distillation=weight, distillation_loss=kind, temperature=3.0, label_smoothing=0.1)
-        found = classification_loss(LOGITS, LABELS, TEACHER, training).item()
+        found = loss_of_recipe(LOGITS, LABELS, TEACHER, training, Classification()).item()
         assert found == pytest.approx((1 - weight) * hard + weight * soft, rel=1e-6)

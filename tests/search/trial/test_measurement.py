@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from branchfold.models.layers.modes import evaluating
-from branchfold.search.trial.measurement import accuracy_of, right_of
+from branchfold.search.tasks.classification import Classification
+from branchfold.search.trial.measurement import judged
 
 
 class Known(nn.Module):
@@ -24,8 +25,9 @@ def test_accuracy_counts_examples_and_not_batches():
     labels = torch.tensor([2, 0, 1, 1, 0])
     batches = [(logits[:1], labels[:1]), (logits[1:], labels[1:])]
     network = Known().train()
-    assert accuracy_of(network, batches) == 3 / 5
-    assert right_of(network, batches).tolist() == [True, True, True, False, False]
+    found = judged(network, batches, Classification())
+    assert found.value == 3 / 5
+    assert found.scores.tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
     assert network.training
     assert network.trained == 0
 

@@ -42,7 +42,7 @@ def run(task, baseline, seed=3, **changes):
     reports = []
     result = run_trial(recipe(**changes), baseline, task, seed=seed, on_report=reports.append)
     assert result.reports == reports
-    return result, {report.number: report.folded_accuracy for report in reports}, reports
+    return result, {report.number: report.folded_metric for report in reports}, reports
 
 
 @pytest.fixture(scope="module")
@@ -92,15 +92,15 @@ class TestReports:
         assert [event.number for event in events] == [0, 1, 2]
         # Before the first step α is 1: the original alone is heard.
         assert events[0].alpha == 1.0
-        assert events[0].accuracy == pytest.approx(plain_accuracy(baseline, task), abs=1e-9)
+        assert events[0].metric == pytest.approx(plain_accuracy(baseline, task), abs=1e-9)
         assert events[2].alpha == 0.0
-        assert events[2].accuracy == pytest.approx(plain_accuracy(ran[0].network, task), abs=1e-9)
+        assert events[2].metric == pytest.approx(plain_accuracy(ran[0].network, task), abs=1e-9)
         assert "loss" not in events[0].to_dict()
         assert events[1].to_dict()["loss"] > 0
 
     def test_the_last_value_is_the_delivered_networks_accuracy(self, task, ran):
         result, values, _ = ran
-        assert result.measurement.accuracy == values[2]
+        assert result.measurement.metric == values[2]
         assert plain_accuracy(result.network, task) == pytest.approx(values[2], abs=1e-9)
 
     def test_the_value_is_at_alpha_zero_also_while_the_original_is_heard(self, task, baseline):
@@ -108,7 +108,7 @@ class TestReports:
         _, values, events = run(task, baseline, fade=1.0, lr=1e-12, weight_decay=0.0)
         assert 0 < events[1].alpha < 1
         assert values[1] == pytest.approx(values[0], abs=2 / len(task.data.validation))
-        assert events[1].accuracy > values[1]
+        assert events[1].metric > values[1]
 
 
 class TestResult:
@@ -151,12 +151,12 @@ class TestResult:
         result = ran[0]
         path = save_result(result, recipe(), task, 7, tmp_path)
         again = load_network(path)
-        assert plain_accuracy(again, task) == pytest.approx(result.measurement.accuracy, abs=1e-9)
+        assert plain_accuracy(again, task) == pytest.approx(result.measurement.metric, abs=1e-9)
         description = read_description(path)
         full = {group.name: group.width for group in task.costs.groups}
         assert description.widths == {name: width for name, width in WIDTHS.items() if width < full[name]}
         assert description.origin == {"study": "tiny", "trial": 7}
-        assert description.accuracies[0]["accuracy"] == result.measurement.accuracy
+        assert description.metrics[0]["value"] == result.measurement.metric
 
     def test_same_seed_same_result_other_seed_another(self, task, baseline, ran):
         again, other = run(task, baseline)[0], run(task, baseline, seed=4)[0]
@@ -224,4 +224,4 @@ class TestEnds:
         result, _, _ = run(task, baseline, shape=shape, parameters=parameters, fade=1.0)
         assert result.network.get_submodule("features.0").out_channels == 3
         assert result.reports[-1].alpha == 0.0
-        assert math.isfinite(result.measurement.accuracy)
+        assert math.isfinite(result.measurement.metric)

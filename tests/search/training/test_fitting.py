@@ -31,7 +31,7 @@ def network():
 
 def test_mean_loss_is_that_of_the_epochs_batches():
     images, plain = Batches(), network()
-    module = BaselineTraining(plain, lr=1e-9, weight_decay=0.0, total_steps=4)
+    module = BaselineTraining(plain, Classification(), lr=1e-9, weight_decay=0.0, total_steps=4)
     assert math.isnan(module.mean_loss)
     with torch.no_grad():
         losses = [nn.functional.cross_entropy(copy.deepcopy(plain)(x), y) for x, y in images]
@@ -41,7 +41,7 @@ def test_mean_loss_is_that_of_the_epochs_batches():
 
 def test_one_cycle_of_nesterov_sgd_is_torchs():
     plain, by_hand = network(), network()
-    fit(BaselineTraining(plain, lr=0.1, weight_decay=1e-3, total_steps=8), Batches(), epochs=2, callbacks=[])
+    fit(BaselineTraining(plain, Classification(), lr=0.1, weight_decay=1e-3, total_steps=8), Batches(), epochs=2, callbacks=[])
     optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=8, pct_start=0.3, cycle_momentum=False)
     for step in range(8):
