@@ -12,6 +12,7 @@ from branchfold.models.branches.network import BranchedNetwork
 from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training
+from branchfold.search.tasks.classification import Classification
 from branchfold.search.training.compute import Length, Meter
 from branchfold.search.training.fading import BranchTraining
 from branchfold.search.training.fitting import fit
@@ -113,6 +114,7 @@ def _trained(
     module = Recorded(
         _branched_network(groups) if branched is None else branched,
         _recipe(groups=groups, **rest),
+        Classification(),
         fold=fold_with,
         length=Length(Meter.of(24, FULL_MACS, INPUT), 0 if compute else epochs * BATCHES_AN_EPOCH, compute),
         **(options or {}),

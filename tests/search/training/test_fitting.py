@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from branchfold.search.tasks.classification import Classification
 from branchfold.search.training.fitting import BaselineTraining, fit
 
 
