@@ -35,6 +35,7 @@ def test_trained_as_the_definition_says_and_alike_with_the_same_seed(task, basel
     assert all(torch.equal(value, baseline.state_dict()[name]) for name, value in network.state_dict().items())
     assert record == {
         "metric": events[-1].metric,
+        "interval": wilson(events[-1].metric, 288),
         "examples": 288,
         "macs": 153344,  # 9·(8·64 + 8·8·64 + 8·16·16 + 16·16·16 + 16·32·4 + 32·32·4) + 128·10
         "parameters": sum(p.numel() for p in baseline.parameters()),
@@ -47,16 +48,17 @@ def test_trained_as_the_definition_says_and_alike_with_the_same_seed(task, basel
 def test_its_accuracy_has_an_interval_in_the_file_and_a_chosen_networks_has_none(task, with_checkpoint, tmp_path):
     torch.save(other_network().state_dict(), tmp_path / "net.pt")
     record = make_baseline(with_checkpoint(tmp_path / "net.pt"), tmp_path / "b.safetensors", lambda event: None)
-    (kept,) = read_description(tmp_path / "b.safetensors").accuracies
+    (kept,) = read_description(tmp_path / "b.safetensors").metrics
     found = binomtest(round(288 * record["metric"]), 288).proportion_ci(method="wilson")
     assert kept == {
         "split": "validation",
-        "accuracy": record["metric"],
+        "metric": "accuracy",
+        "value": record["metric"],
         "examples": 288,
         "interval": pytest.approx([found.low, found.high]),
         "seed": 0,
     }
-    (chosen,) = describe(task, {"features.0": 3}, 0.5, {"trial": 1}).accuracies
+    (chosen,) = describe(task, {"features.0": 3}, 0.5, {"trial": 1}).metrics
     assert chosen.keys() == kept.keys() - {"interval"}
 
 
