@@ -100,7 +100,7 @@ class CostModel:
             self._macs += runs * positions * layer.weight[0].numel() * np.outer(width, one)  # type: ignore[index]
             return
         if graph.roles[node] == "write":
-            reads = self._form(graph.layouts[source], analysis)
+            reads = self._form(graph.layouts.get(source) or graph.layout(source, graph.layouts[node].dim), analysis)
         elif kind is not None and has_values_along(layer, graph.layouts[node].dim, len(shape)):
             reads = one if kind.inputs is not None else 0 * one
         else:

@@ -35,6 +35,7 @@ class ChannelGraph:
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
+        derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
 
     traced: TracedNetwork
@@ -47,6 +48,7 @@ class ChannelGraph:
     followed: set[fx.Node] = field(default_factory=set)
     held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
+    derived: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.traced = reading_results(self.traced)
@@ -64,7 +66,7 @@ class ChannelGraph:
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
-        self._mixed: list[fx.Node] = []
+        self._mixed: list[tuple[fx.Node, Layout]] = []
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
@@ -109,7 +111,8 @@ class ChannelGraph:
         written = Channels(shape[dim], writers=[node])
         for root in read.roots():
             root.readers.append(node)
-        self.layouts[source] = read
+        if source not in self.derived:
+            self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
         self._unite_calls(node, read, self.layouts[node])
@@ -143,14 +146,47 @@ class ChannelGraph:
         Groups can be folded one after the other only where the original's channels of one do not depend on another's.
         """
         self.carry(node, layout)
-        self._mixed.append(node)
+        if node in self.layouts:
+            self._mixed.append((node, layout))
 
     def fix_mixed(self) -> None:
-        """Fixes the groups whose channels are mixed with those of another."""
-        for node in self._mixed:
-            layout = self.layouts.get(node)
-            if layout is not None and len(set(layout.roots())) > 1:
-                layout.fix(f"{label(node)} mixes the channels of several groups")
+        """Fixes groups whose channels are mixed with those of others; where they make one value, all but the widest."""
+        for node, layout in self._mixed:
+            mixed = list(dict.fromkeys(layout.roots()))
+            if node in self.derived:
+                free = [root for root in mixed if root.writers and not root.reason]
+                mixed = sorted(free, key=lambda root: root.width, reverse=True)[1:]
+            elif len(mixed) == 1:
+                continue
+            for root in mixed:
+                root.fix(f"{label(node)} mixes the channels of several groups")
+
+    def derive(self, node: fx.Node, layout: Layout) -> None:
+        """`node` yields a value that the channels of `layout` determine, of the same shape at any width.
+
+        The branch has a value of its own: what its channels give.
+        """
+        if self.is_aliased(node):
+            return self.fix(node, f"{label(node)} changes it in place while it is still in use")
+        self.derived[node] = (layout,)
+        self._mixed.append((node, layout))
+        for root in layout.roots():
+            root.derived.append(node)
+        return None
+
+    def derive_on(self, node: fx.Node) -> None:
+        """`node` yields what is computed from values that channels determine, and from nothing else of theirs."""
+        found = dict.fromkeys(layout for source in node.all_input_nodes for layout in self.derived.get(source, ()))
+        if self.is_aliased(node):
+            return self.fix_derived(node, f"{label(node)} changes it in place while it is still in use")
+        self.derived[node] = tuple(found)
+        return None
+
+    def fix_derived(self, node: fx.Node, reason: str) -> None:
+        """Fixes the channels that determine what `node` reads."""
+        for source in node.all_input_nodes:
+            for layout in self.derived.get(source, ()):
+                layout.fix(reason)
 
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""

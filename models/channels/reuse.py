@@ -25,6 +25,8 @@ def blended_alike(graph: ChannelGraph) -> dict[fx.Node, fx.Node]:
     for node, role in graph.roles.items():
         if role == "write":
             source = node.all_input_nodes[0]
+            if source in graph.derived:
+                continue
             standing.setdefault(source, source)
             standing[found(source)] = found(first.setdefault(str(node.target), source))
     return {tensor: found(tensor) for tensor in standing}
@@ -35,7 +37,7 @@ def readers_by_tensor(graph: ChannelGraph) -> dict[fx.Node, list[fx.Node]]:
     readers: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     alike = blended_alike(graph)
     for node, role in graph.roles.items():
-        if role == "write":
+        if role == "write" and node.all_input_nodes[0] in alike:
             readers[alike[node.all_input_nodes[0]]].append(node)
     return readers
 

@@ -119,6 +119,8 @@ class _Fit:
         elif (call := branch_call(node)) is not None and call.kind is Kind.BLEND:
             blend = self.branched.blend.at(call.path)
             self.delivered[node] = [blend.delivered(z) for z in self.delivered[node.all_input_nodes[1]]]
+        elif call is not None and call.kind is Kind.JOIN:
+            self.delivered[node] = self.delivered[node.all_input_nodes[1]]
         else:
             self.delivered[node] = self._execute(node, self.delivered)
 

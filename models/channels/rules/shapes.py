@@ -119,6 +119,11 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     """Dimensions of size 1 made larger; the channels stay what they are."""
     source = source_of(node)
     layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
+    like = node.args[1] if node.target == "expand_as" else None
+    if isinstance(like, fx.Node) and like in graph.layouts and _is_one_for_all(shape, out, graph.layouts[like]):
+        if layout is not None:
+            layout.fix(f"{node.name} spreads it over all channels of another tensor")
+        return graph.carry(node, graph.layouts[like])
     if layout is None or shape is None or out is None:
         return not_known(node, graph)
     ahead = len(out) - len(shape)
@@ -128,7 +133,6 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     if shape[layout.dim] != out[moved.dim]:
         return graph.fix(node, f"{node.name} spreads it over all channels of another tensor")
     if node.target == "expand_as":
-        like = node.args[1]
         other = graph.layouts.get(like) if isinstance(like, fx.Node) else None
         lines_up = other is not None and moved.unite(other)
         return graph.carry(node, moved) if lines_up else graph.fix(node, f"{node.name} spreads it over other channels")
@@ -143,3 +147,11 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     if not kept or any(map(graph.depends, others)):
         return graph.fix(node, f"{node.name} hard-codes its number of channels")
     return graph.carry(node, moved)
+
+
+def _is_one_for_all(shape: tuple[int, ...] | None, out: tuple[int, ...] | None, layout: Layout) -> bool:
+    """Whether an expansion gives one value to all channels of another tensor."""
+    if shape is None or out is None:
+        return False
+    at = layout.dim - len(out) + len(shape)
+    return at < 0 or (shape[at] == 1 and out[layout.dim] != 1)

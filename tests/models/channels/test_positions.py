@@ -101,7 +101,11 @@ def along_both(net, x):
 FIXED = {
     "its size was read": (counted_before, {"pos": (1, 12, 6)}, "getitem uses it, too"),
     "it was used": (used_before, {"pos": (1, 12, 6)}, "vector_norm uses it, too"),
-    "it is used otherwise": (lambda net, x: (x + net.pos) * net.pos.norm(), {"pos": (1, 12, 6)}, "norm is not known"),
+    "it is used otherwise": (
+        lambda net, x: (x + net.pos) * net.pos.cumsum(2).norm(),
+        {"pos": (1, 12, 6)},
+        "cumsum is not known",
+    ),
     "along two dimensions": (along_both, {"pos": (6, 6)}, ""),
     "repeated": (lambda net, x: x + net.pos.repeat(1, 1, 2), {"pos": (1, 12, 3)}, "no layer writes"),
 }
