@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from branchfold.search.console import commands
-from branchfold.search.exports import delivery
+from branchfold.search.exports import evaluation, verification
 from branchfold.search.run.processes import run_study
 from branchfold.search.trial import trial
 from branchfold.search.trial.baseline import train
@@ -104,13 +104,15 @@ def baseline(task):
 
 @pytest.fixture
 def quick_latency(monkeypatch):
-    """Trials, exports and evaluations that time nothing."""
+    """Trials, exports and evaluations that time nothing, and check files without a process of their own."""
     _time_nothing(monkeypatch)
 
 
 def _time_nothing(patch):
-    for module in (delivery, trial):
-        patch.setattr(module, "compare_latency", lambda *args, **kwargs: LATENCY)
+    patch.setattr(trial, "compare_latency", lambda *args, **kwargs: LATENCY)
+    for module in (evaluation, verification):
+        patch.setattr(module, "compare_passes", lambda *args, **kwargs: LATENCY)
+    patch.setattr(verification, "_in_fresh_process", verification.check_files)
 
 
 @pytest.fixture
