@@ -37,6 +37,12 @@ def placed(inputs: Any, network: nn.Module) -> tuple[Any, ...]:
     return found
 
 
+def first_of(inputs: Any, count: int) -> tuple[Any, ...]:
+    """The arguments of the first examples."""
+    found: tuple[Any, ...] = with_tensors(arguments(inputs), lambda x: x[:count])
+    return found
+
+
 def described(inputs: tuple[Any, ...]) -> list[Any]:
     """Arguments in JSON types: (C, H, W) of one tensor of floating point, else a description of each argument."""
     if len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point():

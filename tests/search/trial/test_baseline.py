@@ -101,9 +101,7 @@ class TestRefusals:
 
     def test_whole_module_is_never_unpickled(self, with_checkpoint, tmp_path):
         torch.save(other_network(), tmp_path / "net.pt")
-        assert "holds no state dict" in self.refused(
-            with_checkpoint(tmp_path / "net.pt"), tmp_path
-        )
+        assert "holds no state dict" in self.refused(with_checkpoint(tmp_path / "net.pt"), tmp_path)
 
     def test_something_else_than_tensors(self, with_checkpoint, tmp_path):
         torch.save({"epoch": 3}, tmp_path / "net.pt")
