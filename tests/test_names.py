@@ -12,6 +12,8 @@ from branchfold.models.fitting.choice import CHOICES
 from branchfold.models.fitting.initialisations import INITIALISATIONS
 from branchfold.models.networks import REFERENCE_NETWORKS
 from branchfold.search.console.trial_commands import export
+from branchfold.search.data.augmentations import AUGMENTATIONS
+from branchfold.search.data.folder.pictures import RESIZES
 from branchfold.search.data.sources import SOURCES
 from branchfold.search.exports.formats import FORMATS
 from branchfold.search.run.samplers import PRUNERS, SAMPLERS
@@ -28,6 +30,7 @@ ROOT = Path(names.__file__).parent
 SETS = {key: value for key, value in vars(names).items() if key.isupper()}
 # What implements the names of a set, by name.
 REGISTRIES = {
+    "AUGMENTATIONS": AUGMENTATIONS,
     "BLENDINGS": BLENDINGS,
     "CHOICES": CHOICES,
     "DATA_SETS": SOURCES,
@@ -38,14 +41,16 @@ REGISTRIES = {
     "PRUNERS": PRUNERS,
     "RATES": RATES,
     "RECIPES": RECIPES,
+    "RESIZES": RESIZES,
     "SAMPLERS": SAMPLERS,
     "SHAPES": SHAPES,
     "TASKS": TASKS,
 }
 # These name cases of one function, or fields.
-CASES = {"COSTS", "KEEP_PER", "METRICS", "ORDERS", "PRECISIONS", "RESTARTS", "WINDOWS"}
+CASES = {"COSTS", "KEEP_PER", "METRICS", "NORMALISATIONS", "ORDERS", "PRECISIONS", "RESTARTS", "WINDOWS"}
 # Where a definition has them; a list where `[name]` stands.
 KEYS = {
+    "AUGMENTATIONS": "data.augment=NAME",
     "BLENDINGS": "space.blending.mode=NAME",
     "CHOICES": "space.initialisation.channels=NAME",
     "COSTS": 'study.objectives=["NAME"]',
@@ -55,17 +60,21 @@ KEYS = {
     "KEEP_PER": "space.keep.per=NAME",
     "METRICS": 'study.objectives=["NAME"]',
     "NETWORKS": "model.factory=NAME",
+    "NORMALISATIONS": "data.normalisation=NAME",
     "ORDERS": "space.stages.order=NAME",
     "PRECISIONS": "space.training.precision=NAME",
     "PRUNERS": "search.pruner=NAME",
     "RATES": "space.training.rates=NAME",
     "RECIPES": 'search.recipes=["NAME"]',
+    "RESIZES": "data.resize=NAME",
     "RESTARTS": "space.training.restarts=NAME",
     "SAMPLERS": "search.sampler=NAME",
     "SHAPES": "space.schedule.shape=NAME",
     "TASKS": "task.name=NAME",
     "WINDOWS": "space.stages.windows=NAME",
 }
+# What a key needs beside it.
+BESIDE = {"RESIZES": ["data.name=folder"]}
 PLACED = [(key, name) for key in KEYS for name in SETS[key]]
 
 
@@ -103,7 +112,7 @@ def test_each_name_has_its_place_in_the_definition(key, name):
         texts.append(f"task.name={task}")
     elif key == "TASKS":
         texts.append(f'study.objectives=["{METRICS[name].name}"]')
-    assert name in str(load_definition("digits", texts).to_dict())
+    assert name in str(load_definition("digits", [*texts, *BESIDE.get(key, [])]).to_dict())
 
 
 @pytest.mark.parametrize("key", KEYS)

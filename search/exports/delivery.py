@@ -22,6 +22,7 @@ from ...models.checkpoints import (
     read_description,
     trusted_factory,
 )
+from ...models.examples import first_of
 from ...models.networks.factories import Factory, resolve_factory
 from ...studies.database.artifacts import BASELINE, artifact_store, fetch_network, record_export
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
@@ -29,7 +30,16 @@ from ...studies.definition.reading import Definition
 from ..space.recipe import Recipe
 from ..trial.measurement import Judgement
 from .card import ExportedFile, card_of, model_card, recipe_words
-from .evaluation import LATENCY_SECONDS, Evaluation, HeldOut, digest_of_file, evaluate, judged_on_test, write_full
+from .evaluation import (
+    LATENCY_SECONDS,
+    Evaluation,
+    HeldOut,
+    Place,
+    digest_of_file,
+    evaluate,
+    judged_on_test,
+    write_full,
+)
 from .formats import format_of
 from .package import AS_IT_IS, Content, Options, Package, runs
 from .verification import Draft, verify
@@ -58,7 +68,6 @@ class _Source:
     description: NetworkDescription
     build: Factory
     factory: str
-    task: str | None
 
 
 def export_trial(
@@ -96,16 +105,15 @@ def export_trial(
     ]
     origin = {**source.description.origin, **_told_of(study, trial)}
     source = replace(source, description=replace(source.description, metrics=metrics, origin=origin))
-    return _deliver(source, definition.data.root, paths, options, study)
+    return _deliver(source, Place.of(definition), paths, options, study)
 
 
 def export_file(
     path: Path,
-    data_root: str,
+    place: Place,
     factory: str | None,
     paths: Mapping[str, Path],
     *,
-    task: str | None = None,
     options: Options = AS_IT_IS,
     study: optuna.Study | None = None,
 ) -> Delivery:
@@ -113,23 +121,23 @@ def export_file(
 
     Args:
         path: of the file.
-        data_root: folder of the data set.
+        place: of the data set.
         factory: the user's own factory, where the network is neither a reference network nor torchvision's.
         paths: format → where to.
-        task: the user's own, where the network is for one.
         options: how graph formats hold the network.
         study: that keeps a record of the files; the file's own.
     """
     description = read_description(path)
     name = trusted_factory(description, factory, path)
-    source = _Source(load_network(path, name), description, resolve_factory(name), name, task)
-    return _deliver(source, data_root, paths, options, study)
+    return _deliver(
+        _Source(load_network(path, name), description, resolve_factory(name), name), place, paths, options, study
+    )
 
 
 def trial_on_test(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> Judgement:
     """How a trial's network does on the test split; arguments and errors as for `export_trial`."""
     source = _fetched(study, definition, url, trial)
-    return judged_on_test(source.network, source.description, definition.data.root, definition.task.name)
+    return judged_on_test(source.network, source.description, Place.of(definition))
 
 
 def _fetched(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> _Source:
@@ -137,7 +145,7 @@ def _fetched(study: optuna.Study, definition: Definition, url: str, trial: Froze
     build = resolve_factory(factory)
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         kept = fetch_network(study, trial, artifact_store(url), Path(folder) / "network.safetensors")
-        return _Source(load_network(kept, build), read_description(kept), build, factory, definition.task.name)
+        return _Source(load_network(kept, build), read_description(kept), build, factory)
 
 
 def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
@@ -155,23 +163,24 @@ def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _deliver(
-    source: _Source, data_root: str, paths: Mapping[str, Path], options: Options, study: optuna.Study | None
+    source: _Source, place: Place, paths: Mapping[str, Path], options: Options, study: optuna.Study | None
 ) -> Delivery:
     """All of an export: measured, written under temporary names, verified, recorded, and then put in place."""
     for form in paths:
         format_of(form).check()
     network, description = source.network, source.description
-    held = HeldOut.of(description, data_root, source.task)
+    held = HeldOut.of(description, place, network)
     evaluation = evaluate(runs(network), Content(description, AS_IT_IS), "safetensors", source.build, held)
-    tested = {"split": "test", "metric": evaluation.metric.name, "value": evaluation.value}
-    tested |= {"examples": evaluation.examples, "seed": evaluation.seed}
-    if evaluation.interval is not None:
-        tested["interval"] = list(evaluation.interval)
-    metrics = [entry for entry in description.metrics if entry.get("split") != "test"]
-    description = replace(description, metrics=[*metrics, tested])
+    if evaluation.split == "test":  # else there is none, and validation is told already
+        tested = {"split": "test", "metric": evaluation.metric.name, "value": evaluation.value}
+        tested |= {"examples": evaluation.examples, "seed": evaluation.seed}
+        if evaluation.interval is not None:
+            tested["interval"] = list(evaluation.interval)
+        metrics = [entry for entry in description.metrics if entry.get("split") != "test"]
+        description = replace(description, metrics=[*metrics, tested])
     description = replace(description, digest=digest_of(network, description))
     whole = source.build(**description.arguments).to(held.dtype).eval()
-    full_widths = {group.name: group.width for group in Analysis.of(whole, held.examples()[1][:1]).groups}
+    full_widths = {group.name: group.width for group in Analysis.of(whole, first_of(held.examples()[1], 1)).groups}
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     card = model_card(description, evaluation, full_widths, tensors)
     package = Package(network, description, *held.examples(), options, card)

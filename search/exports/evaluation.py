@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,16 @@ from torch import Tensor, nn
 from ...errors import DataError, StudyError
 from ...models.checkpoints import NetworkDescription, trusted_factory
 from ...models.cost import CostModel
+from ...models.examples import arguments, first_of, placed, zeros_like
 from ...models.networks.factories import resolve_factory
+from ...models.tracing.inputs import with_tensors
+from ...studies.definition.reading import Definition
 from ...studies.metric import Metric
 from ...studies.statistics import Interval
-from ..data.batches import Batches, Split
-from ..data.splits import load_test
+from ..data.batches import Pictures
+from ..data.normalisation import Normalisation
+from ..data.opening import Opened, Wanted, reopened
+from ..data.part import Part
 from ..tasks.table import TASKS, make_task
 from ..tasks.task import Task
 from ..trial.latency import Latency, compare_passes
@@ -72,23 +77,54 @@ class Evaluation:
         return {**told, "milliseconds": milliseconds, "latency": latency}
 
 
-class HeldOut(NamedTuple):
-    """The test split of the data that a network was trained on, how its images are normalised, and what for."""
+class Place(NamedTuple):
+    """Where the data of a network are, and what code of the user's own may run: no file makes it run.
 
-    task: Task
-    split: Split
-    mean: Sequence[float]
-    std: Sequence[float]
-    dtype: torch.dtype
+    Attributes:
+        root: folder of the data set.
+        own: what makes data of the user's own.
+        task: the user's own task.
+    """
+
+    root: str
+    own: str | None = None
+    task: str | None = None
 
     @staticmethod
-    def of(description: NetworkDescription, data_root: str, task: str | None = None) -> "HeldOut":
+    def of(definition: Definition) -> "Place":
+        """Where a study's are."""
+        own = definition.data.name if definition.data.is_own else None
+        return Place(definition.data.root, own, definition.task.name)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The test split of the data that a network was trained on, validation where there is none; and its inputs' form.
+
+    Attributes:
+        opened: the data.
+        split: that the network is judged on.
+        found: mean and standard deviation by which images are normalised.
+        dtype: of the network.
+        network: of the same class.
+        task: what it is for.
+    """
+
+    opened: Opened
+    split: Part
+    found: Normalisation
+    dtype: torch.dtype
+    network: nn.Module
+    task: Task
+
+    @staticmethod
+    def of(description: NetworkDescription, place: Place, network: nn.Module) -> "HeldOut":
         """What a description tells.
 
         Args:
             description: of the network.
-            data_root: folder of the data set.
-            task: the user's own, which is not run because a file names it.
+            place: of its data.
+            network: of the same class, for the order of its arguments.
 
         Raises:
             DataError: if it tells nothing, or the split cannot be had.
@@ -97,30 +133,51 @@ class HeldOut(NamedTuple):
         mean, std = normalisation(description)
         if not isinstance(description.metrics, list) or not all(isinstance(x, dict) for x in description.metrics):
             raise DataError(f"the checkpoint's metrics are damaged: {description.metrics!r:.40}")
-        found = task_of_description(description, tuple(std), task)
-        split = load_test(str(description.data["name"]), data_root)
-        return HeldOut(found, split, mean, std, getattr(torch, description.dtype))
+        task = task_of_description(description, tuple(std) or (1.0,), place.task)
+        opened = reopened(description.data, place.root, own=place.own)
+        split = opened.judged(_silent)
+        found = Normalisation(tuple(mean), tuple(std))
+        return HeldOut(opened, split, found, getattr(torch, description.dtype), network, task)
 
-    def batches(self, size: int = _BATCH) -> Iterable[tuple[Tensor, Tensor]]:
-        """The split as a network takes it, with labels (N,)."""
-        batches = Batches(self.split, size, mean=self.mean, std=self.std, shuffle=False, augment=False, seed=0)
-        return ((images.to(self.dtype), labels) for images, labels in batches)
+    def batches(self, size: int = _BATCH, split: Part | None = None) -> Iterable[tuple[Any, Tensor]]:
+        """The split, or a part of it, as a network takes it, with labels (N,)."""
+        wanted = Wanted(_silent, arrange=lambda inputs: arguments(inputs, self.network))
+        batches = self.opened.batches(split or self.split, size, self.found, wanted)
+        return ((with_tensors(inputs, self._typed), labels) for inputs, labels in batches)
 
-    def raw_batches(self) -> Iterable[tuple[Tensor, Tensor]]:
-        """The split's images as they are, uint8, with labels (N,)."""
-        return zip(self.split.images.split(_BATCH), self.split.labels.split(_BATCH), strict=True)
+    def raw_batches(self, size: int = _BATCH, split: Part | None = None) -> Iterable[tuple[Tensor, Tensor]]:
+        """The split's images, or those of a part of it, as they are, uint8, with labels (N,).
 
-    def examples(self) -> tuple[Tensor, Tensor]:
-        """The first few images, as they are and as a network takes them; one of fewer comes again."""
+        Raises:
+            DataError: if they are none.
+        """
+        part = split or self.split
+        if not isinstance(part, Pictures):
+            raise DataError(
+                "images of your own are not known as they are: evaluate a file that does not normalise them"
+            )
+        return part.read(torch.arange(len(part)).split(size))
+
+    def examples(self) -> tuple[Any, Any]:
+        """The first few examples' inputs, as they are and as a network takes them; one of fewer comes again."""
         count = max(BATCHES)
-        chosen = torch.arange(count) % len(self.split)
-        few = Split(self.split.images[chosen], self.split.labels[chosen], self.split.name)
-        return few.images, next(iter(self._replace(split=few).batches(count)))[0]
+        first = self.split.first(count)
+        (inputs, _), *_ = self.batches(count, first)
+        raw = next(iter(self.raw_batches(count, first)))[0] if isinstance(first, Pictures) else inputs
+        chosen = torch.arange(count) % len(first)
+        return with_tensors(raw, lambda x: x[chosen]), with_tensors(inputs, lambda x: x[chosen])
+
+    def _typed(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype) if x.is_floating_point() else x
+
+
+def _silent(line: str) -> None:
+    """No word."""
 
 
 def evaluate_file(
     path: Path,
-    data_root: str,
+    place: Place,
     factory: str | None,
     *,
     task: str | None = None,
@@ -131,7 +188,7 @@ def evaluate_file(
 
     Args:
         path: a file that branchfold wrote.
-        data_root: folder of the data set.
+        place: of the data set.
         factory: the user's own factory, where the network is neither a reference network nor torchvision's.
         task: the user's own, where the network is for one.
         known: whether a file of this SHA-256 was exported here.
@@ -151,7 +208,7 @@ def evaluate_file(
         )
     description = content.description
     build = resolve_factory(trusted_factory(description, factory, path))
-    data = HeldOut.of(description, data_root, task)
+    data = HeldOut.of(description, place, build(**description.arguments))
     return description, evaluate(form.read(path, content, factory), content, name, build, data)
 
 
@@ -186,7 +243,7 @@ def evaluate(run: Run, content: Content, form: str, build: Callable[..., nn.Modu
     """
     description, options = content
     whole = build(**description.arguments).eval()
-    costs = CostModel(whole, torch.zeros(1, *description.input_shape))
+    costs = CostModel(whole, placed(zeros_like(description.input_shape, 1), whole))
     cost = costs.cost(description.widths)
     judged = _judged(run, data.raw_batches() if options.with_normalisation else data.batches(), data.task)
     metric, examples = data.task.metric, len(data.split)
@@ -220,31 +277,31 @@ def write_full(
 
 def _latency(run: Run, whole: nn.Module, content: Content, form: Format, data: HeldOut) -> Latency:
     raw, inputs = data.examples()
-    example = (raw if content.options.with_normalisation else inputs)[:1]
+    example = first_of(raw if content.options.with_normalisation else inputs, 1)
     if not form.graph:
-        return compare_passes(run, runs(whole), (example,), seconds=LATENCY_SECONDS)
+        return compare_passes(run, runs(whole), example, seconds=LATENCY_SECONDS)
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / f"full.{form.suffix}"
         write_full(whole, content.description, content.options, form, data, file)
         full = form.read(file, content, None)
-        return compare_passes(run, full, (example,), seconds=LATENCY_SECONDS)
+        return compare_passes(run, full, example, seconds=LATENCY_SECONDS)
 
 
 def _judged(run: Run, batches: Iterable[tuple[Any, Any]], task: Task) -> Judgement:
     judge = task.judge()
     for inputs, targets in batches:
-        given = run(inputs)
+        given = run(*arguments(inputs))
         judge.add(given[0] if len(given) == 1 else given, task.targets(inputs, targets))
     return Judgement(judge.value(), judge.scores())
 
 
-def judged_on_test(network: nn.Module, description: NetworkDescription, data_root: str, task: str | None) -> Judgement:
+def judged_on_test(network: nn.Module, description: NetworkDescription, place: Place) -> Judgement:
     """How a network does on the test split of the data that it was trained on; arguments as for `HeldOut.of`.
 
     Raises:
         DataError: if the split cannot be had.
     """
-    held = HeldOut.of(description, data_root, task)
+    held = HeldOut.of(description, place, network)
     return judged(network, held.batches(), held.task)
 
 

@@ -37,17 +37,21 @@ class Classification(Task):
         """The divergence of the softened classes, or the squared error of the logits."""
         return DISTANCES[kind](outputs.float(), teacher.float(), temperature)
 
-    def misfit(self, outputs: Any, targets: Any) -> str:
-        """Logits of another shape, labels that are no classes."""
+    def wrong_targets(self, targets: Any) -> str:
+        """Labels that are no classes."""
         if not isinstance(targets, Tensor) or targets.dim() != 1 or targets.is_floating_point():
-            return f"classification needs one whole number a target, but a batch of targets is {shape_text(targets)}"
+            return f"classification needs one class number an example, but a batch of targets is {shape_text(targets)}"
+        classes = self.num_classes or int(targets.max()) + 1
+        wrong = targets[(targets < 0) | (targets >= classes)]
+        if len(wrong):
+            return f"classes are numbers from 0 to {classes - 1}, as many as the network has outputs, not {wrong[0]}"
+        return ""
+
+    def misfit(self, outputs: Any, targets: Any) -> str:
+        """Logits of another shape."""
         classes = self.num_classes
         if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[1] != (classes or outputs.shape[1]):
             return f"gives {shape_text(outputs)} for {len(targets)} examples of {classes or 'several'} classes"
-        low, high = int(targets.min()), int(targets.max())
-        if low < 0 or high >= outputs.shape[1]:
-            wrong = low if low < 0 else high
-            return f"target {wrong} is none of the classes 0 … {outputs.shape[1] - 1}"
         return ""
 
     def classes(self, outputs: Tensor) -> set[int]:

@@ -25,15 +25,17 @@ class Multilabel(Task):
         """The F1 of each example's labels, those of a positive logit."""
         return PerExample(f1)
 
-    def misfit(self, outputs: Any, targets: Any) -> str:
-        """Logits of another shape than the targets, targets other than 0 and 1."""
+    def wrong_targets(self, targets: Any) -> str:
+        """Targets other than 0 and 1."""
         if not isinstance(targets, Tensor) or targets.dim() != 2:
             return f"multilabel needs targets (N, labels) of 0 and 1, but a batch of targets is {shape_text(targets)}"
+        wrong = targets[(targets != 0) & (targets != 1)]
+        return f"multilabel needs targets of 0 and 1, but one is {float(wrong[0]):g}" if len(wrong) else ""
+
+    def misfit(self, outputs: Any, targets: Any) -> str:
+        """Logits of another shape than the targets."""
         if not isinstance(outputs, Tensor) or outputs.shape != targets.shape:
             return f"gives {shape_text(outputs)} for targets {shape_text(targets)}"
-        if bool(((targets != 0) & (targets != 1)).any()):
-            wrong = targets[(targets != 0) & (targets != 1)][0]
-            return f"multilabel needs targets of 0 and 1, but one is {float(wrong):g}"
         return ""
 
 

@@ -25,10 +25,14 @@ class Regression(Task):
         """The absolute error of each example, the mean over its numbers."""
         return PerExample(_absolute_errors)
 
-    def misfit(self, outputs: Any, targets: Any) -> str:
-        """Outputs of another shape than the targets."""
+    def wrong_targets(self, targets: Any) -> str:
+        """Targets that are no tensor."""
         if not isinstance(targets, Tensor):
             return f"regression needs targets (N, *) of numbers, but a batch of targets is {shape_text(targets)}"
+        return ""
+
+    def misfit(self, outputs: Any, targets: Any) -> str:
+        """Outputs of another shape than the targets."""
         if not isinstance(outputs, Tensor) or _like(outputs, targets).shape != targets.shape:
             return f"gives {shape_text(outputs)} for targets {shape_text(targets)}"
         return ""

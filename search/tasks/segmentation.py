@@ -41,22 +41,28 @@ class Segmentation(Task):
         """As for classification, the mean over the pixels."""
         return DISTANCES[kind](_out(outputs).float(), _out(teacher).float(), temperature)
 
-    def misfit(self, outputs: Any, targets: Any) -> str:
-        """Logits of another shape, masks with values that are no classes."""
+    def wrong_targets(self, targets: Any) -> str:
+        """Masks with values that are no classes."""
         if not isinstance(targets, Tensor) or targets.dim() != 3 or targets.is_floating_point():
             return (
                 f"segmentation needs masks (N, H, W) of whole numbers, but a batch of targets is {shape_text(targets)}"
             )
+        wrong = targets[(targets != self.ignore_index) & ((targets < 0) | (targets >= self.num_classes))]
+        if len(wrong):
+            return f"mask value {wrong[0]} is none of the classes 0 … {self.num_classes - 1}, nor {self.ignore_index}"
+        return ""
+
+    def misfit(self, outputs: Any, targets: Any) -> str:
+        """Logits of another shape than the masks."""
         logits = _out(outputs)
         wanted = (len(targets), self.num_classes, *targets.shape[1:])
         if not isinstance(logits, Tensor) or tuple(logits.shape) != wanted:
             return f"gives {shape_text(logits)} for masks {shape_text(targets)} of {self.num_classes} classes"
-        counted = targets[targets != self.ignore_index]
-        if counted.numel() and (int(counted.min()) < 0 or int(counted.max()) >= self.num_classes):
-            wrong = int(counted.min()) if int(counted.min()) < 0 else int(counted.max())
-            return f"mask value {wrong} is none of the classes 0 … {self.num_classes - 1}, nor {self.ignore_index}"
         return ""
 
 
 def _out(outputs: Any) -> Any:
-    return outputs["out"] if isinstance(outputs, Mapping) and "out" in outputs else outputs
+    """The logits among a network's outputs: "out", or the first of several, as an exported file gives them."""
+    if isinstance(outputs, Mapping):
+        return outputs.get("out")
+    return outputs[0] if isinstance(outputs, tuple | list) else outputs

@@ -101,8 +101,12 @@ class Task(ABC):
         """How far outputs are from those of the baseline: half the mean squared difference, whatever the kind."""
         return squares(outputs, teacher)
 
+    def wrong_targets(self, targets: Any) -> str:
+        """What is wrong with a batch's targets; nothing if all is well."""
+        return ""
+
     def misfit(self, outputs: Any, targets: Any) -> str:
-        """What is wrong with a network's outputs for a batch, or with its targets; nothing if all is well."""
+        """What is wrong with a network's outputs for a batch whose targets are right; nothing if all is well."""
         return ""
 
     def classes(self, outputs: Any) -> set[int]:

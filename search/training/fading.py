@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from ...models.branches.network import BranchedNetwork
 from ...models.branches.optimizers import carry_optimizer_state
+from ...models.cost import batch_size
+from ...models.examples import arguments
 from ...models.layers.copying import deep_copy
 from ..schedules import Schedule
 from ..space.recipe import Recipe
-from ..tasks.calls import called, count_of
 from ..tasks.task import Task
 from .compute import FORWARD_PASSES, Length
 from .fitting import mean_of, sgd
@@ -104,11 +105,10 @@ class BranchTraining(pl.LightningModule):
 
     def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
         """The loss of the blend and, by the recipe's weight, that at α = 0."""
-        inputs, given = batch
-        targets, taught = self.task.targets(inputs, given), None
+        inputs, targets, taught = arguments(batch[0]), self.task.targets(*batch), None
         for teacher in self._teacher:
             with torch.no_grad():
-                taught = called(teacher, inputs)
+                taught = teacher(*inputs)
         loss = self._loss(inputs, targets, taught)
         if self._hears_zero():
             loss = torch.lerp(loss, self._loss_at_zero(inputs, targets, taught), self.recipe.zero_loss)
@@ -118,7 +118,7 @@ class BranchTraining(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: tuple[Any, Any], batch_idx: int) -> None:
         passes = 2 if self._hears_zero() else 1
         macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
-        self.length.step(macs, count_of(batch[0]))
+        self.length.step(macs, batch_size(arguments(batch[0])))
         if self.progress >= 1:
             self._finish()
             self.trainer.should_stop = True
@@ -185,10 +185,10 @@ class BranchTraining(pl.LightningModule):
             and any(alpha > 0 for alpha in self.network.alpha.values())
         )
 
-    def _loss(self, inputs: Any, targets: Any, taught: Any | None) -> Tensor:
-        return loss_of_recipe(called(self.network, inputs), targets, taught, self.recipe.training, self.task)
+    def _loss(self, inputs: tuple[Any, ...], targets: Any, taught: Any | None) -> Tensor:
+        return loss_of_recipe(self.network(*inputs), targets, taught, self.recipe.training, self.task)
 
-    def _loss_at_zero(self, inputs: Any, targets: Any, taught: Any | None) -> Tensor:
+    def _loss_at_zero(self, inputs: tuple[Any, ...], targets: Any, taught: Any | None) -> Tensor:
         assert isinstance(self.network, BranchedNetwork)
         alphas = self.network.alpha
         self.network.set_alpha(0.0)

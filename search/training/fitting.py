@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from ..tasks.calls import called
+from ...models.examples import arguments
 from ..tasks.task import Task
 
 MOMENTUM = 0.9
@@ -35,8 +35,7 @@ class BaselineTraining(pl.LightningModule):
         self._losses: list[Tensor] = []
 
     def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
-        inputs, targets = batch
-        loss = self.task.loss(called(self.network, inputs), self.task.targets(inputs, targets))
+        loss = self.task.loss(self.network(*arguments(batch[0])), self.task.targets(*batch))
         self._losses.append(loss.detach())
         return loss
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ...models.cost import batch_size
+from ...models.examples import moved, placed
 from ...models.layers.modes import evaluating
-from ..tasks.calls import called, count_of, moved
 from ..tasks.task import Task
 
 
@@ -33,8 +34,8 @@ def judged(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) -
     device, judge = next(network.parameters()).device, task.judge()
     with evaluating(network):
         for inputs, targets in batches:
-            placed = moved(inputs, device)
-            judge.add(called(network, placed), moved(task.targets(placed, targets), device))
+            wanted = moved(task.targets(inputs, targets), device)
+            judge.add(network(*placed(inputs, network)), wanted)
     return Judgement(judge.value(), judge.scores())
 
 
@@ -49,9 +50,9 @@ def loss_of(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) 
     total, count = 0.0, 0
     with evaluating(network):
         for inputs, targets in batches:
-            placed = moved(inputs, device)
-            wanted = moved(task.targets(placed, targets), device)
-            number = count_of(inputs)
-            total += float(task.loss(called(network, placed), wanted)) * number
+            given = placed(inputs, network)
+            wanted = moved(task.targets(inputs, targets), device)
+            number = batch_size(given)
+            total += float(task.loss(network(*given), wanted)) * number
             count += number
     return total / count

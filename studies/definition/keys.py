@@ -7,9 +7,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ...names import COSTS, DATA_SETS, METRICS, NETWORKS, PRUNERS, RECIPES, SAMPLERS, TASKS
+from ...names import COSTS, METRICS, NETWORKS, PRUNERS, RECIPES, SAMPLERS, TASKS
 from .dimensions import UnknownNameError, named
-from .places import DATA_ROOT
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -77,7 +76,7 @@ class StudyTable(Table):
 def _factory(factory: str) -> str:
     if ":" not in factory and factory not in NETWORKS:
         names = ", ".join(NETWORKS)
-        forms = "torchvision:NAME, path/to/file.py:FACTORY or package.module:FACTORY"
+        forms = "torchvision:NAME, timm:NAME, path/to/file.py:FACTORY or package.module:FACTORY"
         raise UnknownNameError(f"must be a network's name ({names}), {forms}", factory, NETWORKS)
     return factory
 
@@ -93,16 +92,6 @@ class ModelTable(Table):
     def arguments(self) -> dict[str, Any]:
         """The factory's keyword arguments."""
         return dict(self.model_extra or {})
-
-
-class DataTable(Table):
-    """`[data]`: the examples; `limit` counts training examples, `validation` is the share held out of them."""
-
-    name: Annotated[str, AfterValidator(named(DATA_SETS))]
-    root: Annotated[str, Field(min_length=1)] = DATA_ROOT
-    limit: Annotated[int, Field(ge=2)] | None = None
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    augment: bool = True
 
 
 def _task(name: str) -> str:
@@ -134,11 +123,13 @@ class TaskTable(Table):
 class BaselineTable(Table):
     """`[baseline]`: how the network to prune is trained, or the checkpoint it is read from.
 
-    Without either it is trained for 30 epochs.
+    `weights` names published ones of a torchvision or timm network, "DEFAULT" its best ones: with `epochs` the training
+    begins at them, without they are the baseline. Without any of the three it is trained for 30 epochs.
     """
 
     epochs: Count | None = None
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    weights: Annotated[str, Field(min_length=1)] | None = None
     batch_size: BatchSize = 128
     lr: Rate = 0.1
     weight_decay: Decay = 5e-4
@@ -146,7 +137,7 @@ class BaselineTable(Table):
     @model_validator(mode="before")
     @classmethod
     def _train_by_default(cls, table: Any) -> Any:
-        if isinstance(table, dict) and table.get("epochs") is None and table.get("checkpoint") is None:
+        if isinstance(table, dict) and not any(table.get(key) for key in ("epochs", "checkpoint", "weights")):
             return {**table, "epochs": 30}
         return table
 
@@ -154,6 +145,8 @@ class BaselineTable(Table):
     def _one_source(self) -> Self:
         if self.epochs is not None and self.checkpoint is not None:
             raise ValueError("must have either epochs or checkpoint")
+        if self.weights is not None and self.checkpoint is not None:
+            raise ValueError("must have either weights or checkpoint")
         return self
 
 

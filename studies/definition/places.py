@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 DATA_ROOT = "data"
-# The keys that hold paths; a factory only where it lies in a file.
-_FACTORIES = (("model", "factory"), ("task", "name"))
+# The keys that hold paths; a factory, what makes the data, or a task only where it lies in a file.
+_FACTORIES = (("model", "factory"), ("data", "name"), ("task", "name"))
 _PLACES = (*_FACTORIES, ("baseline", "checkpoint"), ("data", "root"))
 
 

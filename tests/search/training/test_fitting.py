@@ -42,7 +42,12 @@ def test_mean_loss_is_that_of_the_epochs_batches():
 
 def test_one_cycle_of_nesterov_sgd_is_torchs():
     plain, by_hand = network(), network()
-    fit(BaselineTraining(plain, Classification(), lr=0.1, weight_decay=1e-3, total_steps=8), Batches(), epochs=2, callbacks=[])
+    fit(
+        BaselineTraining(plain, Classification(), lr=0.1, weight_decay=1e-3, total_steps=8),
+        Batches(),
+        epochs=2,
+        callbacks=[],
+    )
     optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-3)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=8, pct_start=0.3, cycle_momentum=False)
     for step in range(8):
