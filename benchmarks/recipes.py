@@ -41,7 +41,7 @@ from branchfold.search.training.fading import BranchTraining
 from branchfold.search.training.fitting import fit
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.search.trial.measurement import metric_of
-from branchfold.search.trial.task import Task
+from branchfold.search.trial.problem import Problem
 from branchfold.search.trial.trial import delivered, run_trial
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import metric_value
@@ -103,7 +103,7 @@ class Bench:
     def __init__(self, options: argparse.Namespace, setting: str) -> None:
         self.options, self.setting = options, setting
         common = [*options.set, f"data.root={json.dumps(options.data_root)}", f"trial.compute={options.compute}"]
-        self.plain = Task.of(load_definition(options.study, common))
+        self.plain = Problem.of(load_definition(options.study, common))
         if setting == "channels34":
             groups = [group for group in self.plain.costs.groups if group.prunable]
             self.widths = {group.name: rounded_width(CHANNELS * group.width, group.width) for group in groups}
@@ -163,14 +163,16 @@ def recipe_of(row: str, bench: Bench, tried: Try) -> Recipe:
 def fine_tuned(network: nn.Module, bench: Bench, seed: int, tried: Try) -> nn.Module:
     """A plain network trained with the compute of a trial."""
     torch.manual_seed(seed)
-    task = bench.plain
-    table = task.definition.trial
+    problem = bench.plain
+    table = problem.definition.trial
     recipe = Recipe("instant", {}, 0.0, {}, Training(lr=tried.lr))
-    length = Length(task.meter(), compute=table.compute)
-    module = BranchTraining(network.train(), recipe, task.goal, fold=lambda branched, groups: branched, length=length)
-    batches = task.training_batches(table.batch_size, seed=seed, augment=tried.augment)
+    length = Length(problem.meter(), compute=table.compute)
+    module = BranchTraining(
+        network.train(), recipe, problem.task, fold=lambda branched, groups: branched, length=length
+    )
+    batches = problem.training_batches(table.batch_size, seed=seed, augment=tried.augment)
     fit(module, batches, epochs=-1, callbacks=[])
-    return delivered(module.network.cpu(), task)
+    return delivered(module.network.cpu(), problem)
 
 
 def from_scratch(bench: Bench, seed: int) -> nn.Module:
@@ -241,7 +243,7 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, trie
         bench, started = Bench(options, setting), time.monotonic()
         network = network_of(row, bench, seed, tried)
         result = {
-            "validation": metric_of(network, bench.plain.validation_batches(), bench.plain.goal),
+            "validation": metric_of(network, bench.plain.validation_batches(), bench.plain.task),
             "accuracy": None if seed == _TRYING_SEED else on_test(network, bench.plain),
             "parameters": sum(p.numel() for p in network.parameters()),
             "seconds": time.monotonic() - started,
@@ -265,11 +267,11 @@ def _test_split(name: str, root: str) -> Any:
     return load_test(name, root)
 
 
-def on_test(network: nn.Module, task: Task) -> float:
+def on_test(network: nn.Module, problem: Problem) -> float:
     """Accuracy on the test split."""
-    split = _test_split(task.data.name, task.definition.data.root)
-    batches = Batches(split, 500, mean=task.data.mean, std=task.data.std, shuffle=False, augment=False, seed=0)
-    return metric_of(network, batches, task.goal)
+    split = _test_split(problem.data.name, problem.definition.data.root)
+    batches = Batches(split, 500, mean=problem.data.mean, std=problem.data.std, shuffle=False, augment=False, seed=0)
+    return metric_of(network, batches, problem.task)
 
 
 def search_cost(bench: Bench) -> dict[str, Any]:

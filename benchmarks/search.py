@@ -31,7 +31,7 @@ from branchfold.search.run.samplers import make_pruner, make_sampler
 from branchfold.search.run.worker import Worker
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.proposal import suggest
-from branchfold.search.trial.task import Task, new_network
+from branchfold.search.trial.problem import Problem, new_network
 from branchfold.search.trial.trial import OnReport, Report, TrialResult
 from branchfold.studies.database.storage import open_storage
 from branchfold.studies.database.trials import HISTORY, RECIPE, Measurement
@@ -45,19 +45,19 @@ _BLOCK = 5
 class Subject:
     """One study with finished trials, in a database of its own."""
 
-    def __init__(self, task: Task, folder: Path, finished: int) -> None:
-        self.task = task
+    def __init__(self, problem: Problem, folder: Path, finished: int) -> None:
+        self.problem = problem
         self.storage: RDBStorage = open_storage(f"sqlite:///{folder}/studies.db", create=True)
         alone: RDBStorage = open_storage(f"sqlite:///{folder}/alone.db", create=True)
-        self.network = new_network(task.definition)
-        self.worker = Worker(task, self.storage, lambda event: None)
-        self.space = SearchSpace(task.definition, task.costs, errors=dict)
+        self.network = new_network(problem.definition)
+        self.worker = Worker(problem, self.storage, lambda event: None)
+        self.space = SearchSpace(problem.definition, problem.costs, errors=dict)
         self.raw = optuna.create_study(
             storage=alone,
             study_name="raw",
             direction="maximize",
-            sampler=make_sampler(task.definition, self.space.dimensions(), seed=0),
-            pruner=make_pruner(task.definition),
+            sampler=make_sampler(problem.definition, self.space.dimensions(), seed=0),
+            pruner=make_pruner(problem.definition),
         )
         source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         for number in range(finished):
@@ -67,7 +67,7 @@ class Subject:
     def _add(self, source: optuna.Study, number: int) -> None:
         trial = source.ask()
         recipe = self.space.propose(trial)
-        reports = [report_of(n) for n in range(self.task.definition.trial.reports + 1)]
+        reports = [report_of(n) for n in range(self.problem.definition.trial.reports + 1)]
         attributes = {
             RECIPE: recipe.to_dict(),
             SEED: number,
@@ -96,9 +96,9 @@ class Subject:
         return [b - a for a, b in pairwise(ends)]
 
     def _untrained(
-        self, recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_report: OnReport
+        self, recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport
     ) -> TrialResult:
-        for number in range(task.definition.trial.reports + 1):
+        for number in range(problem.definition.trial.reports + 1):
             on_report(report_of(number))
         return TrialResult(self.network, measurement(), torch.ones(288, dtype=torch.bool), compute=1.0)
 
@@ -111,11 +111,11 @@ class Subject:
         return [b - a for a, b in pairwise(ends)]
 
     def _raw_objective(self, trial: optuna.Trial) -> float:
-        schedule = self.task.definition.space.schedule
+        schedule = self.problem.definition.space.schedule
         shape = str(suggest(trial, "schedule.shape", schedule.shape))
         for name, dimension in self.space.shape_dimensions(shape).items():
             suggest(trial, f"schedule.{shape}.{name}", dimension)
-        space = self.task.definition.space
+        space = self.problem.definition.space
         named = {**self.space.keep_dimensions(), "training.lr": space.training.lr}
         if shape != "instant":
             named["schedule.fade"] = schedule.fade
@@ -123,7 +123,7 @@ class Subject:
             named["training.restarts"] = space.training.restarts
         for name, dimension in named.items():
             suggest(trial, name, dimension)
-        for number in range(self.task.definition.trial.reports + 1):
+        for number in range(self.problem.definition.trial.reports + 1):
             trial.report(report_of(number).folded_metric, number)
             trial.should_prune()
         return 0.5
@@ -139,10 +139,10 @@ def measurement() -> Measurement:
     return Measurement(0.9, 1, 0.35, 1, 0.3, 1.0, 0.5)
 
 
-def measure(task: Task, finished: int, runs: int) -> dict[str, Any]:
+def measure(problem: Problem, finished: int, runs: int) -> dict[str, Any]:
     """Medians at one size; the first trial of each block, which reads the database, is not counted."""
     with tempfile.TemporaryDirectory() as folder:
-        subject = Subject(task, Path(folder), finished)
+        subject = Subject(problem, Path(folder), finished)
         blocks = [(subject.serve(_BLOCK), subject.optimize(_BLOCK)) for _ in range(max(1, runs // _BLOCK))]
     served, raw = (statistics.median(chain.from_iterable(values)) for values in zip(*blocks, strict=True))
     return {
@@ -162,8 +162,8 @@ def main() -> None:
     torch.set_num_threads(1)
     definition = load_definition("digits", ["trial.epochs=10", "space.stages.count=1"])
     with quiet_optuna():
-        task = Task.of(definition)
-        sizes = {str(size): measure(task, size, options.runs) for size in SIZES}
+        problem = Problem.of(definition)
+        sizes = {str(size): measure(problem, size, options.runs) for size in SIZES}
     result = {
         "runs": options.runs,
         **surroundings("optuna", "sqlalchemy"),

@@ -15,7 +15,7 @@ from ...studies.definition.reading import Definition, parse_definition
 from ..events import BaselineReady, Event, Listener, TrialEnded, TrialStarted
 from ..process.quiet import quiet_optuna
 from ..process.signals import Interrupted, last_words, stopping_on_signals
-from ..trial.task import Task
+from ..trial.problem import Problem
 from .lifeline import Job, Process
 from .worker import Worker
 
@@ -118,7 +118,7 @@ def work(job: Job, send: Callable[[Event | BranchfoldError], None]) -> None:
     try:
         with quiet_optuna(), stopping_on_signals():
             definition = parse_definition(job.tables)
-            worker = Worker(Task.of(definition), open_storage(job.url, create=False), _later(send), job.number)
+            worker = Worker(Problem.of(definition), open_storage(job.url, create=False), _later(send), job.number)
             worker.run(job.target, worker.baseline())
     except Interrupted:
         pass

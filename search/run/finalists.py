@@ -24,7 +24,7 @@ from ...studies.database.trials import (
 )
 from ...studies.definition.reading import Definition
 from ..events import Event, FinalistEnded, Listener, Notice, TrialReport
-from ..trial.task import Task
+from ..trial.problem import Problem
 from .runs import Runs, kept_baseline, known_run, length_of, open_refined
 
 # Runs of each finalist. Two: they show how far runs of one recipe differ, and cost no more than the search can bear.
@@ -127,7 +127,7 @@ def known_trial(study: optuna.Study) -> FrozenTrial | None:
 
 
 def train_finalists(
-    study: optuna.Study, storage: RDBStorage, definition: Definition, notify: Listener, task: Task | None = None
+    study: optuna.Study, storage: RDBStorage, definition: Definition, notify: Listener, problem: Problem | None = None
 ) -> None:
     """Trains in this process what is still to be trained of a study's finalists; results lie in NAME-refined.
 
@@ -136,7 +136,7 @@ def train_finalists(
         storage: its database.
         definition: of the study.
         notify: receives the progress.
-        task: the study's data and costs, if they are loaded already.
+        problem: the study's data and costs, if they are loaded already.
 
     Raises:
         StudyError: if the baseline's file is gone, or a recipe is another version's.
@@ -146,11 +146,11 @@ def train_finalists(
         return
     notify(Notice(_announcement(finalists)))
     refined = open_refined(storage, study, notify)
-    task = _named(task or Task.of(definition), refined.study_name)
-    examples = len(task.data.validation)
+    problem = _named(problem or Problem.of(definition), refined.study_name)
+    examples = len(problem.data.validation)
     wanted = [(finalist.trial, seed) for finalist in finalists for seed in seeds(definition)]
-    with kept_baseline(study, storage, task) as baseline:
-        runs = Runs(refined, storage, task, baseline)
+    with kept_baseline(study, storage, problem) as baseline:
+        runs = Runs(refined, storage, problem, baseline)
         for number, (trial, seed) in enumerate(wanted, start=1):
             found = runs.run(trial, seed, _as_trial(trial.number, notify))
             value, seconds = metric_value(found), seconds_of([found])
@@ -204,10 +204,10 @@ def _announcement(finalists: list[Finalist]) -> str:
     )
 
 
-def _named(task: Task, name: str) -> Task:
-    definition = task.definition
+def _named(problem: Problem, name: str) -> Problem:
+    definition = problem.definition
     return replace(
-        task,
+        problem,
         definition=definition.model_copy(update={"study": definition.study.model_copy(update={"name": name})}),
     )
 

@@ -16,7 +16,7 @@ from ..space.recipe import Training
 from ..training.device import training_device
 from ..training.fitting import sgd
 from ..trial.measurement import metric_of
-from ..trial.task import Task, new_network
+from ..trial.problem import Problem, new_network
 from ..trial.trial import delivered, initialised
 
 _GIB = 2**30
@@ -24,14 +24,14 @@ _GIB = 2**30
 _MARGIN = 1.2
 
 
-def check_memory(task: Task, workers: int) -> None:
+def check_memory(problem: Problem, workers: int) -> None:
     """Checks that so many workers fit into the memory that is free now; where that is not known, they do.
 
     Raises:
         StudyError: if they do not; names the number that fits.
     """
     free = available_memory()
-    need = need_of_worker(task) if free is not None else None
+    need = need_of_worker(problem) if free is not None else None
     if free is None or need is None or workers * need <= free:
         return
     fit = free // need
@@ -41,7 +41,7 @@ def check_memory(task: Task, workers: int) -> None:
     )
 
 
-def need_of_worker(task: Task) -> int | None:
+def need_of_worker(problem: Problem) -> int | None:
     """Bytes that one more process like this one takes while it trains; None where the system does not tell.
 
     The measure is this process's own peak while it rehearses a trial at half of the channels, and a margin. The pages
@@ -50,28 +50,28 @@ def need_of_worker(task: Task) -> int | None:
     if not sys.platform.startswith("linux"):
         return None
     _forget_peak()
-    _rehearse(task)
+    _rehearse(problem)
     values = sizes_in(Path("/proc/self/status"))
     return round(_MARGIN * (values["VmHWM"] - values["RssFile"]))
 
 
-def _rehearse(task: Task) -> None:
+def _rehearse(problem: Problem) -> None:
     """A trial's heaviest moments: branches initialised from data, a step beside the teacher, an evaluation."""
     state = torch.get_rng_state()
     device = training_device()
-    widths = {group.name: -(-group.width // 2) for group in task.costs.groups if group.prunable}
+    widths = {group.name: -(-group.width // 2) for group in problem.costs.groups if group.prunable}
     recipe = Recipe(shape="instant", parameters={}, fade=0.0, widths=widths, training=Training(lr=1.0))
-    teacher = new_network(task.definition).eval()
-    network = initialised(recipe, teacher, task).train().to(device)
+    teacher = new_network(problem.definition).eval()
+    network = initialised(recipe, teacher, problem).train().to(device)
     optimizer = sgd(network, lr=1e-6, weight_decay=0.0)
-    inputs, given = next(iter(task.training_batches(task.definition.trial.batch_size, seed=0)))
+    inputs, given = next(iter(problem.training_batches(problem.definition.trial.batch_size, seed=0)))
     with torch.no_grad():
         teacher.to(device)(*placed(inputs, teacher))
-    targets = moved(task.goal.targets(inputs, given), device)
-    task.goal.loss(network(*placed(inputs, network)), targets).backward()
+    targets = moved(problem.task.targets(inputs, given), device)
+    problem.task.loss(network(*placed(inputs, network)), targets).backward()
     optimizer.step()
-    metric_of(network, [next(iter(task.validation_batches()))], task.goal)
-    delivered(network, task)
+    metric_of(network, [next(iter(problem.validation_batches()))], problem.task)
+    delivered(network, problem)
     torch.set_rng_state(state)
 
 

@@ -17,7 +17,7 @@ from ..process.signals import stopping_on_signals
 from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
 from ..trial.baseline import first_network
-from ..trial.task import Task
+from ..trial.problem import Problem
 from .crew import run_crew
 from .finalists import train_finalists
 from .memory import check_memory
@@ -51,15 +51,15 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
                 notify(StudyMetric(metric_of(study)))
                 train_finalists(study, storage, definition, notify)
                 return study
-            task, left = Task.of(definition, notify), max(1, trials_left(study, target))
-            workers = _bearable(workers, left, task, notify)
+            problem, left = Problem.of(definition, notify), max(1, trials_left(study, target))
+            workers = _bearable(workers, left, problem, notify)
         else:
-            task = _checked(definition, url, notify)
-            workers = _bearable(workers, target, task, notify)
+            problem = _checked(definition, url, notify)
+            workers = _bearable(workers, target, problem, notify)
             storage = open_storage(url, create=True)
-        notify(StudyMetric(task.goal.metric))
+        notify(StudyMetric(problem.task.metric))
         notify(Notice(device_line(workers, None if workers == 1 else _threads(workers))))
-        first = Worker(task, storage, notify)
+        first = Worker(problem, storage, notify)
         baseline = first.baseline()
         study = first.study
         first.prepare(baseline)
@@ -73,11 +73,11 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
         if (finished := len(finished_trials(study))) < target and is_exhausted(study):
             notify(Notice(f"the grid has no more than {_trials(finished)}"))
         if finished >= target or is_exhausted(study):
-            train_finalists(study, storage, definition, notify, task)
+            train_finalists(study, storage, definition, notify, problem)
     return study
 
 
-def _bearable(workers: int, left: int, task: Task, notify: Listener) -> int:
+def _bearable(workers: int, left: int, problem: Problem, notify: Listener) -> int:
     """How many workers a run has: no more than trials are left.
 
     Raises:
@@ -87,7 +87,7 @@ def _bearable(workers: int, left: int, task: Task, notify: Listener) -> int:
         notify(Notice(f"--workers {left} instead of {workers}: no more trials are left"))
         workers = left
     if workers > 1:
-        check_memory(task, workers)
+        check_memory(problem, workers)
     if workers > cores():
         notify(Notice(f"{workers} workers share {cores()} cores: more than one a core slows all of them down"))
     return workers
@@ -97,20 +97,20 @@ def _threads(workers: int) -> int:
     return max(1, cores() // workers)
 
 
-def _checked(definition: Definition, url: str, notify: Listener) -> Task:
-    """The task of a study that is yet to be made: every mistake that can be found by now leaves no study or database.
+def _checked(definition: Definition, url: str, notify: Listener) -> Problem:
+    """The problem of a study that is yet to be made: no mistake that can be found by now leaves a study or database.
 
     Raises:
         BranchfoldError: if the data, the network, a checkpoint, the search or the place for the networks will not do.
     """
-    task = Task.of(definition, notify)
-    space = SearchSpace(definition, task.costs, errors=dict)
+    problem = Problem.of(definition, notify)
+    space = SearchSpace(definition, problem.costs, errors=dict)
     check_search(definition, space)
     check_budgeted(space)
     if definition.baseline.checkpoint is not None or definition.baseline.weights is not None:
         first_network(definition)
     check_artifact_folder(url)
-    return task
+    return problem
 
 
 def _has_study(url: str, name: str) -> bool:

@@ -31,7 +31,7 @@ from ...studies.definition.reading import Definition
 from ..events import Best, Listener, TrialEnded, TrialReport
 from ..process.signals import last_words
 from ..space import Recipe
-from ..trial.task import Task
+from ..trial.problem import Problem
 from ..trial.trial import Report, TrialResult, save_result
 
 SEED = "seed"
@@ -49,20 +49,22 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in _VERSIONS}}
 
 
-def keep_result(trial: optuna.Trial, recipe: Recipe, result: TrialResult, task: Task, storage: RDBStorage) -> None:
+def keep_result(
+    trial: optuna.Trial, recipe: Recipe, result: TrialResult, problem: Problem, storage: RDBStorage
+) -> None:
     """Keeps the network, and then what was measured of it, which marks the trial as measured.
 
     Raises:
         StudyError: if the network cannot be kept.
     """
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-        path = save_result(result, recipe, task, trial.number, Path(folder))
+        path = save_result(result, recipe, problem, trial.number, Path(folder))
         attach_network(trial, storage, artifact_store(storage.url), path)
-    set_constraints(trial, result.measurement, task.definition)
+    set_constraints(trial, result.measurement, problem.definition)
     history = [report.to_dict() for report in result.reports]
     about: dict[str, Any] = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
     if result.scores is not None:
-        about[ANSWERS] = packed(result.scores.numpy(), task.goal.metric)
+        about[ANSWERS] = packed(result.scores.numpy(), problem.task.metric)
     set_user_attrs(trial, {**about, **result.measurement._asdict()})
 
 

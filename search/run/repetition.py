@@ -16,7 +16,7 @@ from ...studies.database.storage import stored_definition
 from ...studies.database.trials import finished_trials, history_of, metric_value, trial_of
 from ...studies.metric import Metric
 from ..events import Listener
-from ..trial.task import Task
+from ..trial.problem import Problem
 from ..trial.trial import Report, run_trial
 from .recording import SEED, as_event, versions
 from .runs import LENGTH, Runs, kept_baseline, open_refined, recipe_of, with_length
@@ -103,20 +103,20 @@ def repeat_trial(
     if not before:
         raise StudyError(f"trial {number} of {study.study_name!r} reported nothing that could be compared")
     after: list[float] = []
-    task = _task(study, data_root)
+    problem = _task(study, data_root)
     if LENGTH in trial.user_attrs:
-        task = with_length(task, trial.user_attrs[LENGTH])
+        problem = with_length(problem, trial.user_attrs[LENGTH])
 
     def on_report(report: Report) -> None:
         after.append(report.folded_metric)
-        notify(as_event(number, task.definition, report))
+        notify(as_event(number, problem.definition, report))
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
-    with kept_baseline(study, storage, task) as baseline, suppress(_StoppedThere):
-        run_trial(recipe, baseline, task, seed=trial.user_attrs[SEED], on_report=on_report)
-    then, examples = trial.user_attrs.get("versions", {}), len(task.data.validation)
-    return Again(before, after, then, versions(), examples, task.goal.metric)
+    with kept_baseline(study, storage, problem) as baseline, suppress(_StoppedThere):
+        run_trial(recipe, baseline, problem, seed=trial.user_attrs[SEED], on_report=on_report)
+    then, examples = trial.user_attrs.get("versions", {}), len(problem.data.validation)
+    return Again(before, after, then, versions(), examples, problem.task.metric)
 
 
 def refine_trial(
@@ -151,14 +151,14 @@ def refine_trial(
     source = trial_of(study, number)
     recipe_of(study, source)
     refined = open_refined(storage, study, notify)
-    task = with_length(_task(refined, data_root), length)
-    with kept_baseline(study, storage, task) as baseline:
-        runs = Runs(refined, storage, task, baseline)
+    problem = with_length(_task(refined, data_root), length)
+    with kept_baseline(study, storage, problem) as baseline:
+        runs = Runs(refined, storage, problem, baseline)
         found = [runs.run(source, seed, notify) for seed in seeds or [source.user_attrs[SEED]]]
-    finished, examples = len(finished_trials(study)), len(task.data.validation)
-    return refined, Refinement(study.study_name, source, found, finished, examples, task.goal.metric)
+    finished, examples = len(finished_trials(study)), len(problem.data.validation)
+    return refined, Refinement(study.study_name, source, found, finished, examples, problem.task.metric)
 
 
-def _task(study: optuna.Study, data_root: str | None) -> Task:
+def _task(study: optuna.Study, data_root: str | None) -> Problem:
     definition = stored_definition(study)
-    return Task.of(definition if data_root is None else definition.with_data_root(data_root))
+    return Problem.of(definition if data_root is None else definition.with_data_root(data_root))

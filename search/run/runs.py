@@ -25,7 +25,7 @@ from ...studies.database.trials import HISTORY, RECIPE, finished_trials, metric_
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
 from ..space import Recipe
-from ..trial.task import Task
+from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
 from .recording import SEED, Recorder, keep_result, record_recipe, releasing
 
@@ -56,12 +56,12 @@ class Runs:
     Args:
         refined: the study NAME-refined, which keeps the runs.
         storage: its database.
-        task: the study's data and costs, with the length of the runs.
+        problem: the study's data and costs, with the length of the runs.
         baseline: the trained network.
     """
 
-    def __init__(self, refined: optuna.Study, storage: RDBStorage, task: Task, baseline: nn.Module) -> None:
-        self.refined, self.storage, self.task, self.baseline = refined, storage, task, baseline
+    def __init__(self, refined: optuna.Study, storage: RDBStorage, problem: Problem, baseline: nn.Module) -> None:
+        self.refined, self.storage, self.problem, self.baseline = refined, storage, problem, baseline
 
     def run(self, source: FrozenTrial, seed: int, notify: Listener) -> FrozenTrial:
         """The finished run; one whose training diverged is stopped early, with a note.
@@ -74,7 +74,7 @@ class Runs:
         Raises:
             StudyError: if the recipe is another version's.
         """
-        length = length_of(self.task.definition)
+        length = length_of(self.problem.definition)
         if (known := known_run(self.refined, source, length, seed)) is not None:
             return known
         recipe = recipe_of(self.refined, source)
@@ -90,14 +90,14 @@ class Runs:
         return trial_of(self.refined, begun[0])
 
     def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, notify: Listener) -> tuple[float, ...]:
-        definition = self.task.definition
+        definition = self.problem.definition
         recorder = Recorder(trial, definition, notify)
         try:
-            result = run_trial(recipe, self.baseline, self.task, seed=seed, on_report=recorder)
+            result = run_trial(recipe, self.baseline, self.problem, seed=seed, on_report=recorder)
         except Diverged as stop:
             set_user_attrs(trial, {"note": str(stop), HISTORY: recorder.history})
             raise optuna.TrialPruned(str(stop)) from stop
-        keep_result(trial, recipe, result, self.task, self.storage)
+        keep_result(trial, recipe, result, self.problem, self.storage)
         return values_of(result.measurement, definition)
 
 
@@ -124,14 +124,14 @@ def length_of(definition: Definition) -> dict[str, Any]:
     return definition.trial.model_dump(include={"epochs", "compute"}, exclude_none=True)
 
 
-def with_length(task: Task, length: dict[str, Any]) -> Task:
-    """The task with trials of another length."""
-    trial = task.definition.trial.model_copy(update={"epochs": None, "compute": None, **length})
-    return replace(task, definition=task.definition.model_copy(update={"trial": trial}))
+def with_length(problem: Problem, length: dict[str, Any]) -> Problem:
+    """The problem with trials of another length."""
+    trial = problem.definition.trial.model_copy(update={"epochs": None, "compute": None, **length})
+    return replace(problem, definition=problem.definition.model_copy(update={"trial": trial}))
 
 
 @contextmanager
-def kept_baseline(study: optuna.Study, storage: RDBStorage, task: Task) -> Iterator[nn.Module]:
+def kept_baseline(study: optuna.Study, storage: RDBStorage, problem: Problem) -> Iterator[nn.Module]:
     """The baseline that the study keeps.
 
     Raises:
@@ -141,4 +141,4 @@ def kept_baseline(study: optuna.Study, storage: RDBStorage, task: Task) -> Itera
         file = Path(folder) / "baseline.safetensors"
         if load_baseline(study, artifact_store(storage.url), file) is None:
             raise StudyError(f"study {study.study_name!r} has no baseline yet; run it first")
-        yield load_network(file, resolve_factory(task.definition.model.factory))
+        yield load_network(file, resolve_factory(problem.definition.model.factory))

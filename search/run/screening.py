@@ -21,7 +21,7 @@ from ..space import Recipe, SearchSpace
 from ..space.known import uniform_shares
 from ..space.recipe import Training
 from ..trial.measurement import loss_of
-from ..trial.task import Task
+from ..trial.problem import Problem
 from ..trial.trial import delivered, initialised
 from .recording import releasing
 
@@ -48,7 +48,7 @@ class Screening:
 
 
 def screen(
-    task: Task, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: RDBStorage, notify: Listener
+    problem: Problem, space: SearchSpace, baseline: nn.Module, of: optuna.Study, storage: RDBStorage, notify: Listener
 ) -> Screening:
     """Judges candidates of widths until the definition's number of them is reached; goes on where it was stopped.
 
@@ -56,14 +56,14 @@ def screen(
     may judge them at once.
 
     Args:
-        task: the study's.
+        problem: the study's.
         space: as the definition has it.
         baseline: the trained network.
         of: the study.
         storage: its database.
         notify: receives the progress.
     """
-    table = task.definition.screening
+    table = problem.definition.screening
     if not table.candidates or not space.searches_widths:
         return Screening({}, [])
     study = open_companion(
@@ -78,9 +78,9 @@ def screen(
     if first:
         study.enqueue_trial(uniform_shares(space))
     # Whoever comes later, after a stop or beside another process, must not draw the first one's candidates again.
-    seed = task.definition.study.seed if first else None
+    seed = problem.definition.study.seed if first else None
     study.sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
-    _Candidates(study, table.candidates, notify).judge(lambda trial: _loss_of_proposal(trial, space, baseline, task))
+    _Candidates(study, table.candidates, notify).judge(lambda trial: _loss_of_proposal(trial, space, baseline, problem))
     return summary(space, ranked(study), start=table.start, margin=table.margin)
 
 
@@ -138,19 +138,21 @@ class _Candidates:
             self.notify(Screened(judged, self.count, self.study.best_value))
 
 
-def _loss_of_proposal(trial: optuna.Trial, space: SearchSpace, baseline: nn.Module, task: Task) -> float:
+def _loss_of_proposal(trial: optuna.Trial, space: SearchSpace, baseline: nn.Module, problem: Problem) -> float:
     """The loss of the widths that a candidate proposes; known where other parameters gave the same widths."""
     widths = space.propose_widths(trial)
     trial.set_user_attr(WIDTHS, widths)
     known = (other.value for other in ranked(trial.study) if _key(other.user_attrs[WIDTHS]) == _key(widths))
     found = next(known, None)
-    return judge(widths, baseline, task) if found is None else found
+    return judge(widths, baseline, problem) if found is None else found
 
 
-def judge(widths: dict[str, int], baseline: nn.Module, task: Task) -> float:
+def judge(widths: dict[str, int], baseline: nn.Module, problem: Problem) -> float:
     """Validation loss of the network with these widths, initialised and folded, not trained."""
     recipe = Recipe(shape="instant", parameters={}, fade=0.0, widths=widths, training=Training(lr=1.0))
-    return loss_of(delivered(initialised(recipe, baseline, task), task), task.validation_batches(), task.goal)
+    return loss_of(
+        delivered(initialised(recipe, baseline, problem), problem), problem.validation_batches(), problem.task
+    )
 
 
 def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, margin: float) -> Screening:

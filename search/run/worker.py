@@ -29,7 +29,7 @@ from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
 from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.baseline import baseline_ready, make_baseline
-from ..trial.task import Task
+from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
 from .samplers import check_search, make_pruner, make_sampler
@@ -59,17 +59,17 @@ class Worker:
     """Runs trials of one study in this process.
 
     Args:
-        task: the study's data and costs.
+        problem: the study's data and costs.
         storage: its database.
         notify: receives the progress.
         number: of this worker among those of the run; their samplers draw differently.
     """
 
-    def __init__(self, task: Task, storage: RDBStorage, notify: Listener, number: int = 0) -> None:
-        self.task, self.storage, self.notify = task, storage, notify
+    def __init__(self, problem: Problem, storage: RDBStorage, notify: Listener, number: int = 0) -> None:
+        self.problem, self.storage, self.notify = problem, storage, notify
         self.store = artifact_store(storage.url)
         self.number = number
-        check_search(task.definition, self._space())
+        check_search(problem.definition, self._space())
         self._failures: list[str] = []
         self._begun: list[int] = []
         self._ended: TrialEnded | None = None
@@ -79,9 +79,9 @@ class Worker:
         """The study; created where it is missing."""
         return open_study(
             self.storage,
-            self.task.definition,
-            self.task.goal.metric,
-            pruner=make_pruner(self.task.definition),
+            self.problem.definition,
+            self.problem.task.metric,
+            pruner=make_pruner(self.problem.definition),
             told=lambda line: self.notify(Notice(line)),
         )
 
@@ -92,20 +92,20 @@ class Worker:
             StudyError: if the baseline's file is gone, or the baseline diverged.
             NetworkError: if its checkpoint does not fit.
         """
-        name = self.task.definition.study.name
+        name = self.problem.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
             path = Path(folder) / f"{name}-baseline.safetensors"
             record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
             if record is None:
-                made = make_baseline(self.task, path, self.notify)
+                made = make_baseline(self.problem, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
                 # Another process may have been faster; its baseline is the study's then.
                 record = load_baseline(self.study, self.store, path)
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
-            network = load_network(path, resolve_factory(self.task.definition.model.factory))
-        self.notify(baseline_ready(record, self.task.goal.metric))
+            network = load_network(path, resolve_factory(self.problem.definition.model.factory))
+        self.notify(baseline_ready(record, self.problem.task.metric))
         return network
 
     def prepare(self, baseline: nn.Module) -> None:
@@ -119,16 +119,16 @@ class Worker:
         if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
-        found = screen(self.task, space, baseline, self.study, self.storage, self.notify)
+        found = screen(self.problem, space, baseline, self.study, self.storage, self.notify)
         if not claim(self.study, QUEUEING) and self._others_queue():
             return
-        recipes = known_recipes(space, self.task.definition.search.recipes)
+        recipes = known_recipes(space, self.problem.definition.search.recipes)
         dimensions = found.shares
         if (reference := recipes.get(REFERENCE)) is not None:
             equal = equal_widths(space) if found.starts else {}
             self.study.enqueue_trial({**reference, **equal}, user_attrs={KNOWN: REFERENCE}, skip_if_exists=True)
             dimensions = including(found.shares, equal)
-        elif REFERENCE in self.task.definition.search.recipes:
+        elif REFERENCE in self.problem.definition.search.recipes:
             self.notify(
                 Notice(f"this space has no room for the known recipe {REFERENCE}: no trial is compared with it")
             )
@@ -156,9 +156,9 @@ class Worker:
         shares = self.study.user_attrs.get(PREPARED, {}).get("shares", {})
         space = self._space(baseline, {name: parse_dimension(value) for name, value in shares.items()})
         # A resumed study must not draw its first proposals again.
-        entropy = [self.task.definition.study.seed, self.number, len(self.study.get_trials(deepcopy=False))]
+        entropy = [self.problem.definition.study.seed, self.number, len(self.study.get_trials(deepcopy=False))]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        self.study.sampler = self._noting(make_sampler(self.task.definition, space.dimensions(), seed))
+        self.study.sampler = self._noting(make_sampler(self.problem.definition, space.dimensions(), seed))
         while not is_exhausted(self.study) and trials_left(self.study, target):
             self._run_next(space, baseline)
             if len(self._failures) >= FAILURES_IN_A_ROW:
@@ -173,7 +173,7 @@ class Worker:
         if was_stopped(self.study):  # Optuna's grid asks to stop when it is through, which ends this one call alone
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
-            self.notify(placed(self._ended, self.study, self.task.definition))
+            self.notify(placed(self._ended, self.study, self.problem.definition))
 
     def _noting(self, sampler: BaseSampler) -> BaseSampler:
         """The sampler, which notes the number of each trial before it proposes anything: that may take long."""
@@ -191,12 +191,12 @@ class Worker:
             assert baseline is not None
             return self._errors_of(baseline)
 
-        return SearchSpace(self.task.definition, self.task.costs, errors, shares)
+        return SearchSpace(self.problem.definition, self.problem.costs, errors, shares)
 
     def _errors_of(self, baseline: nn.Module) -> Mapping[str, Sequence[float]]:
         if not self._errors:
-            batches = [arguments(inputs) for inputs, _ in self.task.calibration_batches]
-            found = sensitivity(baseline, self.task.inputs, batches)
+            batches = [arguments(inputs) for inputs, _ in self.problem.calibration_batches]
+            found = sensitivity(baseline, self.problem.inputs, batches)
             self._errors.update({name: curve.tolist() for name, curve in found.items()})
         return self._errors
 
@@ -207,13 +207,13 @@ class Worker:
     def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
-        recorder = Recorder(trial, self.task.definition, self.notify)
+        recorder = Recorder(trial, self.problem.definition, self.notify)
         try:
             recipe = space.propose(trial)
             ended = ended._replace(shape=recipe.shape)
             if (other := same_trial(self.study, recipe)) is not None:
                 ended = ended._replace(note=f"same as trial {other.number}")
-                values, measured = repeat_result(trial, other, self.task.definition), measurement_of(other)
+                values, measured = repeat_result(trial, other, self.problem.definition), measurement_of(other)
             else:
                 values, measured = self._run(trial, recipe, baseline, recorder)
         except (optuna.TrialPruned, Diverged) as stop:
@@ -231,7 +231,7 @@ class Worker:
             macs_share=measured.macs_share,
             parameters_share=measured.parameters_share,
             seconds=time.monotonic() - started,
-            within=meets_budget(measured, self.task.definition),
+            within=meets_budget(measured, self.problem.definition),
         )
         return values
 
@@ -247,13 +247,13 @@ class Worker:
     def _run(
         self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, recorder: Recorder
     ) -> tuple[tuple[float, ...], Measurement]:
-        definition = self.task.definition
+        definition = self.problem.definition
         seed = definition.study.seed + trial.number
         record_recipe(trial, recipe, seed)
-        share = self.task.costs.cost(recipe.widths).macs / self.task.costs.full.macs
+        share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))
-        result = run_trial(recipe, baseline, self.task, seed=seed, on_report=recorder)
-        keep_result(trial, recipe, result, self.task, self.storage)
+        result = run_trial(recipe, baseline, self.problem, seed=seed, on_report=recorder)
+        keep_result(trial, recipe, result, self.problem, self.storage)
         return values_of(result.measurement, definition), result.measurement
 
 

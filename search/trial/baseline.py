@@ -23,35 +23,35 @@ from ...studies.statistics import Interval, wilson
 from ..events import BaselineEpoch, BaselineReady, BaselineStarted, Listener, Notice
 from ..training.fitting import BaselineTraining, fit
 from .measurement import judged, metric_of
-from .task import Task, new_network
+from .problem import Problem, new_network
 
 
-def make_baseline(task: Task, path: Path, notify: Listener) -> dict[str, Any]:
+def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, Any]:
     """Trains the baseline or reads its weights, writes it to `path`, and returns what is to be known of it.
 
     Raises:
         StudyError: if it diverged, or training left one class for all examples.
         NetworkError: if the checkpoint is missing, damaged, or of another network.
     """
-    table = task.definition.baseline
-    network = first_network(task.definition)
+    table = problem.definition.baseline
+    network = first_network(problem.definition)
     if table.epochs is not None:
         notify(BaselineStarted(table.epochs))
-        train(network, task, notify)
-    labels = check_alive(network, task)
-    found = judged(network, task.validation_batches(), task.goal)
-    metric, examples = task.goal.metric, len(task.data.validation)
+        train(network, problem, notify)
+    labels = check_alive(network, problem)
+    found = judged(network, problem.validation_batches(), problem.task)
+    metric, examples = problem.task.metric, len(problem.data.validation)
     interval = metric.interval(found.value, examples, None if found.scores is None else found.scores.numpy())
-    if labels is not None and (line := at_chance(found.value, labels, task)) is not None:
+    if labels is not None and (line := at_chance(found.value, labels, problem)) is not None:
         notify(Notice(line))
-    save_network(network, path, describe(task, {}, found.value, {"baseline": True}, interval=interval))
+    save_network(network, path, describe(problem, {}, found.value, {"baseline": True}, interval=interval))
     return {
         "metric": found.value,
         "interval": interval,
         "examples": examples,
-        "macs": task.costs.full.macs,
-        "parameters": task.costs.full.parameters,
-        "source": source_of(task.definition),
+        "macs": problem.costs.full.macs,
+        "parameters": problem.costs.full.parameters,
+        "source": source_of(problem.definition),
     }
 
 
@@ -98,18 +98,18 @@ def source_of(definition: Definition) -> str:
     return ", ".join(parts)
 
 
-def at_chance(accuracy: float, labels: Tensor, task: Task) -> str | None:
+def at_chance(accuracy: float, labels: Tensor, problem: Problem) -> str | None:
     """A line about a baseline that is no better than always the same answer; None about a better one.
 
     Args:
         accuracy: on the validation split.
         labels: (N,) of that split.
-        task: the study's.
+        problem: the study's.
     """
     share = int(labels.bincount().max()) / len(labels)
     if wilson(accuracy, len(labels)).low > share or len(labels.unique()) < 2:
         return None
-    data = task.data
+    data = problem.data
     scaled = "as your own data set gives them"
     if data.mean:
         mean, std = (", ".join(f"{value:.3f}" for value in values) for values in (data.mean, data.std))
@@ -120,7 +120,7 @@ def at_chance(accuracy: float, labels: Tensor, task: Task) -> str | None:
     )
 
 
-def check_alive(network: nn.Module, task: Task) -> Tensor | None:
+def check_alive(network: nn.Module, problem: Problem) -> Tensor | None:
     """Checks that there is something to prune, and returns the labels (N,) of the validation split, None without.
 
     Without it every trial is worthless, and that shows long after.
@@ -131,91 +131,91 @@ def check_alive(network: nn.Module, task: Task) -> Tensor | None:
     Raises:
         StudyError: if outputs on the validation split are not finite, or training left one class for all examples.
     """
-    table, classes = task.definition.baseline, set[int]()
+    table, classes = problem.definition.baseline, set[int]()
     trained, labels = table.epochs is not None, []
     with evaluating(network):
-        for inputs, given in task.validation_batches():
+        for inputs, given in problem.validation_batches():
             outputs = network(*placed(inputs, network))
             if not all(bool(tensor.isfinite().all()) for tensor in tensors_of(outputs)):
                 raise StudyError(
                     f"the trained baseline's outputs are not finite; lower baseline.lr = {table.lr:g}"
                     if trained
-                    else f"the outputs of checkpoint {source_of(task.definition)!r} are not finite; give another one"
+                    else f"the outputs of checkpoint {source_of(problem.definition)!r} are not finite; give another one"
                 )
-            if task.goal.stratified:
-                classes |= task.goal.classes(outputs)
+            if problem.task.stratified:
+                classes |= problem.task.classes(outputs)
                 labels.append(given)
     if not labels:
         return None
     found = torch.cat(labels)
     if trained and len(classes) == 1 and len(found.unique()) > 1:
         raise StudyError(
-            f"the trained baseline gives all {len(task.data.validation)} validation examples the same class; "
+            f"the trained baseline gives all {len(problem.data.validation)} validation examples the same class; "
             f"lower baseline.lr = {table.lr:g} or raise baseline.epochs"
         )
     return found
 
 
-def train(network: nn.Module, task: Task, notify: Listener) -> None:
+def train(network: nn.Module, problem: Problem, notify: Listener) -> None:
     """Trains the full network as the definition's `[baseline]` says."""
-    table, seed = task.definition.baseline, task.definition.study.seed
+    table, seed = problem.definition.baseline, problem.definition.study.seed
     assert table.epochs is not None
     torch.manual_seed(seed)
-    batches = task.training_batches(table.batch_size, seed=seed)
+    batches = problem.training_batches(table.batch_size, seed=seed)
     steps = table.epochs * len(batches)
-    module = BaselineTraining(network, task.goal, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps)
-    fit(module, batches, epochs=table.epochs, callbacks=[_Report(task, table.epochs, notify)])
+    module = BaselineTraining(network, problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps)
+    fit(module, batches, epochs=table.epochs, callbacks=[_Report(problem, table.epochs, notify)])
 
 
 def describe(
-    task: Task, widths: dict[str, int], value: float, origin: dict[str, Any], *, interval: Interval | None = None
+    problem: Problem, widths: dict[str, int], value: float, origin: dict[str, Any], *, interval: Interval | None = None
 ) -> NetworkDescription:
     """The description of a network of this study, with its metric on the validation split.
 
     Args:
-        task: the study's.
+        problem: the study's.
         widths: group → channels.
         value: of the metric.
         origin: where in the study it comes from.
         interval: of the value, where the validation split does not choose among such networks.
     """
-    full = {group.name: group.width for group in task.costs.groups}
+    full = {group.name: group.width for group in problem.costs.groups}
     return NetworkDescription(
-        factory=task.definition.model.factory,
-        arguments=task.definition.model.arguments,
-        input_shape=described(task.inputs),
+        factory=problem.definition.model.factory,
+        arguments=problem.definition.model.arguments,
+        input_shape=described(problem.inputs),
         widths={name: width for name, width in widths.items() if width < full[name]},
-        data=task.described_data(),
+        data=problem.described_data(),
         metrics=[
             {
                 "split": "validation",
-                "metric": task.goal.metric.name,
+                "metric": problem.task.metric.name,
                 "value": value,
-                "examples": len(task.data.validation),
+                "examples": len(problem.data.validation),
                 **({} if interval is None else {"interval": list(interval)}),
-                "seed": task.definition.study.seed,
+                "seed": problem.definition.study.seed,
             }
         ],
         task={
-            "name": task.definition.task.name,
-            "arguments": task.definition.task.arguments,
-            "num_classes": task.data.num_classes,
+            "name": problem.definition.task.name,
+            "arguments": problem.definition.task.arguments,
+            "num_classes": problem.data.num_classes,
         },
-        origin={"study": task.definition.study.name, **origin},
+        origin={"study": problem.definition.study.name, **origin},
     )
 
 
 class _Report(pl.Callback):
-    def __init__(self, task: Task, epochs: int, notify: Listener) -> None:
-        self.task, self.epochs, self.notify = task, epochs, notify
+    def __init__(self, problem: Problem, epochs: int, notify: Listener) -> None:
+        self.problem, self.epochs, self.notify = problem, epochs, notify
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, BaselineTraining)
         if not math.isfinite(pl_module.mean_loss):
-            lr = self.task.definition.baseline.lr
+            lr = self.problem.definition.baseline.lr
             raise StudyError(
                 f"the baseline diverged in epoch {trainer.current_epoch + 1}: its training loss is "
                 f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
             )
-        value = metric_of(pl_module.network, self.task.validation_batches(), self.task.goal)
+        value = metric_of(pl_module.network, self.problem.validation_batches(), self.problem.task)
         self.notify(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, value))

@@ -28,7 +28,7 @@ from ..training.fitting import fit
 from .baseline import describe
 from .latency import compare_latency
 from .measurement import judged, loss_of, metric_of
-from .task import Task
+from .problem import Problem
 
 # Folded and branched at α = 0 differ by rounding alone, in float64.
 FOLDING_TOLERANCE = 1e-9
@@ -89,13 +89,13 @@ class TrialResult:
     reports: list[Report] = field(default_factory=list)
 
 
-def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_report: OnReport) -> TrialResult:
+def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport) -> TrialResult:
     """Runs one recipe.
 
     Args:
         recipe: of the trial.
         baseline: the trained network; it is not changed.
-        task: the study's data and costs.
+        problem: the study's data and costs.
         seed: of everything random in the trial.
         on_report: told at every milestone, the last one after the last step; may end the trial by raising.
 
@@ -104,21 +104,21 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_
         NetworkError: if the branches cannot be fitted.
     """
     torch.manual_seed(seed)
-    table = task.definition.trial
-    start = initialised(recipe, baseline, task)
-    batches = task.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
-    meter = task.meter()
-    check = _FoldCheck(with_tensors(arguments(task.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
-    milestones = _Milestones(task, meter, on_report)
+    table = problem.definition.trial
+    start = initialised(recipe, baseline, problem)
+    batches = problem.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
+    meter = problem.meter()
+    check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
+    milestones = _Milestones(problem, meter, on_report)
     milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
     module = BranchTraining(
         start.train(),
         recipe,
-        task.goal,
+        problem.task,
         fold=check,
         length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
         teacher=baseline,
-        validation_loss=lambda network: loss_of(network, task.glance, task.goal),
+        validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
         after_step=milestones.passed,
     )
     fit(
@@ -129,33 +129,35 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_
         clip=recipe.training.clip,
         precision=recipe.training.precision,
     )
-    network = delivered(module.network.cpu(), task)
-    found = judged(network, task.validation_batches(), task.goal)
-    measurement = measure(network, found.value, recipe.widths, baseline, task)
+    network = delivered(module.network.cpu(), problem)
+    found = judged(network, problem.validation_batches(), problem.task)
+    measurement = measure(network, found.value, recipe.widths, baseline, problem)
     return TrialResult(network, measurement, found.scores, meter.spent, check.error, milestones.reports)
 
 
-def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
+def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Module:
     """The network at the trial's start; without a branch if the recipe narrows nothing."""
     branched = branched_at(
         baseline,
-        task.inputs,
+        problem.inputs,
         widths=recipe.widths,
         init=recipe.method,
         channels=recipe.channels,
-        data=[arguments(inputs) for inputs, _ in task.calibration_batches],
+        data=[arguments(inputs) for inputs, _ in problem.calibration_batches],
     )
     return branched if branched.plan.widths else fold(branched)
 
 
-def delivered(network: nn.Module, task: Task) -> nn.Module:
+def delivered(network: nn.Module, problem: Problem) -> nn.Module:
     """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
     folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
-    recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in task.recalibration_batches))
+    recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in problem.recalibration_batches))
     return folded.eval()
 
 
-def measure(network: nn.Module, value: float, widths: dict[str, int], baseline: nn.Module, task: Task) -> Measurement:
+def measure(
+    network: nn.Module, value: float, widths: dict[str, int], baseline: nn.Module, problem: Problem
+) -> Measurement:
     """Metric, cost and latency of a folded network.
 
     Args:
@@ -163,10 +165,10 @@ def measure(network: nn.Module, value: float, widths: dict[str, int], baseline: 
         value: of the metric on the validation split.
         widths: its groups' channels.
         baseline: that its latency is compared with.
-        task: the study's data and costs.
+        problem: the study's data and costs.
     """
-    cost, full = task.costs.cost(widths), task.costs.full
-    latency = compare_latency(network, baseline, task.example(1), limit=task.definition.study.budget.latency)
+    cost, full = problem.costs.cost(widths), problem.costs.full
+    latency = compare_latency(network, baseline, problem.example(1), limit=problem.definition.study.budget.latency)
     return Measurement(
         metric=value,
         macs=cost.macs,
@@ -182,10 +184,10 @@ def measure(network: nn.Module, value: float, widths: dict[str, int], baseline: 
     )
 
 
-def save_result(result: TrialResult, recipe: Recipe, task: Task, number: int, folder: Path) -> Path:
+def save_result(result: TrialResult, recipe: Recipe, problem: Problem, number: int, folder: Path) -> Path:
     """Writes the trial's network with its description to a file in `folder`."""
-    path = folder / f"{task.definition.study.name}-trial-{number}.safetensors"
-    description = describe(task, recipe.widths, result.measurement.metric, {"trial": number})
+    path = folder / f"{problem.definition.study.name}-trial-{number}.safetensors"
+    description = describe(problem, recipe.widths, result.measurement.metric, {"trial": number})
     save_network(result.network, path, description)
     return path
 
@@ -234,9 +236,9 @@ def _difference(actual: Any, expected: Any) -> float:
 class _Milestones:
     """Reports when the trial has come another share of its way."""
 
-    def __init__(self, task: Task, meter: Meter, on_report: OnReport) -> None:
-        self.task, self.meter, self.on_report = task, meter, on_report
-        self.total = task.definition.trial.reports
+    def __init__(self, problem: Problem, meter: Meter, on_report: OnReport) -> None:
+        self.problem, self.meter, self.on_report = problem, meter, on_report
+        self.total = problem.definition.trial.reports
         self.reports: list[Report] = []
 
     def passed(self, module: BranchTraining) -> None:
@@ -247,9 +249,9 @@ class _Milestones:
             self.report(module.network, module.alpha, module.take_loss(), number)
 
     def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
-        validation = self.task.validation_batches()
-        folded = metric_of(delivered(network, self.task), validation, self.task.goal)
-        blended = metric_of(network, validation, self.task.goal) if alpha > 0 else folded
+        validation = self.problem.validation_batches()
+        folded = metric_of(delivered(network, self.problem), validation, self.problem.task)
+        blended = metric_of(network, validation, self.problem.task) if alpha > 0 else folded
         report = Report(number, self.meter.spent, alpha, blended, folded, loss)
         self.reports.append(report)
         self.on_report(report)

@@ -19,7 +19,7 @@ from branchfold.search.run.processes import run_study
 from branchfold.search.trial import trial
 from branchfold.search.trial.baseline import train
 from branchfold.search.trial.latency import Latency
-from branchfold.search.trial.task import Task, new_network
+from branchfold.search.trial.problem import Problem, new_network
 from branchfold.studies.database.storage import open_storage
 from branchfold.studies.definition.reading import parse_definition
 
@@ -90,15 +90,15 @@ def toml():
 
 
 @pytest.fixture(scope="session")
-def task(define):
-    return Task.of(define())
+def problem(define):
+    return Problem.of(define())
 
 
 @pytest.fixture(scope="session")
-def baseline(task):
+def baseline(problem):
     """A trained network; tests must not change it."""
-    network = new_network(task.definition)
-    train(network, task, lambda event: None)
+    network = new_network(problem.definition)
+    train(network, problem, lambda event: None)
     return network.eval()
 
 

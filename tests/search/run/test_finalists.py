@@ -176,7 +176,7 @@ class TestSelected:
 
 
 @pytest.fixture
-def train(before_finalists, task, tmp_path, quick_latency):
+def train(before_finalists, problem, tmp_path, quick_latency):
     """(study, storage, definition) of a copy without finalists, and what trains them."""
     folder, definition = before_finalists
     shutil.copytree(folder, tmp_path / "copy")
@@ -185,7 +185,7 @@ def train(before_finalists, task, tmp_path, quick_latency):
 
     def train(notify):
         with quiet_optuna():
-            train_finalists(study, storage, definition, notify, replace(task, definition=definition))
+            train_finalists(study, storage, definition, notify, replace(problem, definition=definition))
 
     return (study, storage, definition), train
 
@@ -229,7 +229,7 @@ class TestTrained:
     def test_a_second_run_trains_nothing(self, finals, monkeypatch):
         _, storage, url, definition, _ = finals
         monkeypatch.setattr(runs, "run_trial", lambda *args, **kwargs: pytest.fail("trained"))
-        monkeypatch.setattr(finalists.Task, "of", lambda definition: pytest.fail("data loaded"))
+        monkeypatch.setattr(finalists.Problem, "of", lambda definition: pytest.fail("data loaded"))
         before = len(load_study(storage, "tiny-refined").trials)
         run_study(definition, url, workers=1, notify=lambda event: None)
         assert len(load_study(storage, "tiny-refined").trials) == before

@@ -68,35 +68,35 @@ def test_what_is_free_is_not_known_everywhere(tmp_path):
     assert available_memory(tmp_path) is None
 
 
-def test_too_many_workers_are_told_how_many_fit(monkeypatch, task):
+def test_too_many_workers_are_told_how_many_fit(monkeypatch, problem):
     monkeypatch.setattr(memory, "available_memory", lambda: 1000 * MIB)
-    monkeypatch.setattr(memory, "need_of_worker", lambda task: 200 * MIB)
-    check_memory(task, 5)
+    monkeypatch.setattr(memory, "need_of_worker", lambda problem: 200 * MIB)
+    check_memory(problem, 5)
     with pytest.raises(StudyError, match=r"6 workers need 1.2 GiB .* give --workers 5 or fewer"):
-        check_memory(task, 6)
-    monkeypatch.setattr(memory, "need_of_worker", lambda task: 2000 * MIB)
+        check_memory(problem, 6)
+    monkeypatch.setattr(memory, "need_of_worker", lambda problem: 2000 * MIB)
     with pytest.raises(StudyError, match="give --workers 1, or free some memory"):
-        check_memory(task, 2)
+        check_memory(problem, 2)
 
 
-def test_where_it_is_not_known_nothing_is_refused(monkeypatch, task):
+def test_where_it_is_not_known_nothing_is_refused(monkeypatch, problem):
     monkeypatch.setattr(memory, "available_memory", lambda: None)
-    check_memory(task, 10**6)
+    check_memory(problem, 10**6)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="read from /proc")
-def test_a_workers_need_is_what_it_holds_and_what_training_adds(task):
-    before = need_of_worker(task)
+def test_a_workers_need_is_what_it_holds_and_what_training_adds(problem):
+    before = need_of_worker(problem)
     # Fresh pages: what an allocator gives may have been this process's already.
     with mmap.mmap(-1, 64 * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:
         held.write(bytes(64 * MIB))
-        assert need_of_worker(task) - before == pytest.approx(1.2 * 64 * MIB, rel=0.3)
-    assert need_of_worker(task) - before == pytest.approx(0, abs=1.2 * 20 * MIB)
+        assert need_of_worker(problem) - before == pytest.approx(1.2 * 64 * MIB, rel=0.3)
+    assert need_of_worker(problem) - before == pytest.approx(0, abs=1.2 * 20 * MIB)
 
 
-def test_measuring_draws_nothing_from_the_random_stream(task):
+def test_measuring_draws_nothing_from_the_random_stream(problem):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    need_of_worker(task)
+    need_of_worker(problem)
     assert torch.equal(torch.rand(3), expected)

@@ -240,9 +240,9 @@ class TestOneProcess:
     def test_baseline_of_a_faster_process_is_used(self, study_run, monkeypatch):
         """While this process trains a baseline another one saves its own, which every trial is measured against."""
 
-        def beaten(task, path, notify):
-            record = make_baseline(task, path, notify)
-            study = open_study(open_storage(url, create=False), task.definition)
+        def beaten(problem, path, notify):
+            record = make_baseline(problem, path, notify)
+            study = open_study(open_storage(url, create=False), problem.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
             study.set_user_attr("baseline", {**record, "metric": 0.123, "network": name})
@@ -433,12 +433,12 @@ class TestStopped:
         assert [signal.getsignal(number) for number in STOPPING] == before
 
 
-def test_two_runs_of_one_study_count_and_compare_together(define, task, baseline, tmp_path):
+def test_two_runs_of_one_study_count_and_compare_together(define, problem, baseline, tmp_path):
     """Each in turn runs a trial; what it tells is what the database knows of both."""
     definition = define(study={"trials": 3})
     storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
-    task, ended = dataclasses.replace(task, definition=definition), []
-    workers = [runner.Worker(task, storage, ended.append, number) for number in range(2)]
+    problem, ended = dataclasses.replace(problem, definition=definition), []
+    workers = [runner.Worker(problem, storage, ended.append, number) for number in range(2)]
     with quiet_optuna():
         for target in (1, 2, 3):
             workers[target % 2].run(target, baseline)
@@ -486,7 +486,7 @@ class TestNumberOfWorkers:
         self, study_run, crews, monkeypatch, tmp_path
     ):
         monkeypatch.setattr(memory, "available_memory", lambda: 5 * 2**29)
-        monkeypatch.setattr(memory, "need_of_worker", lambda task: 2**30)
+        monkeypatch.setattr(memory, "need_of_worker", lambda problem: 2**30)
         message = r"3 workers need 3.0 GiB of memory, 1.0 GiB each, and 2.5 GiB are free: give --workers 2 or fewer"
         with pytest.raises(StudyError, match=message):
             study_run(workers=3)

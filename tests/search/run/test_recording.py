@@ -15,7 +15,7 @@ from branchfold.search.run.recording import same_trial
 from branchfold.search.space import Recipe
 from branchfold.search.trial import trial
 from branchfold.search.trial.latency import Latency
-from branchfold.search.trial.task import Task
+from branchfold.search.trial.problem import Problem
 from branchfold.studies.database.answers import unpacked
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import stored_definition
@@ -172,7 +172,7 @@ def test_which_examples_the_network_has_right_is_kept_in_few_characters(study_ru
     attributes = study.trials[0].user_attrs
     right = unpacked(attributes["answers"])
     network = load_network(artifact_folder(url) / attributes["network"])
-    data = Task.of(stored_definition(study)).data
+    data = Problem.of(stored_definition(study)).data
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
     with torch.no_grad():
         found = network((data.validation.images / 255 - mean) / std).argmax(1)

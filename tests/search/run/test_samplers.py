@@ -29,14 +29,14 @@ def quiet():
     optuna.logging.set_verbosity(before)
 
 
-def proposals(definition, task, trials, seed=0, directions=("maximize",)):
+def proposals(definition, problem, trials, seed=0, directions=("maximize",)):
     """Proposes without training: a trial's value is its widths' cost, so that models have something to learn."""
-    space = SearchSpace(definition, task.costs, errors=dict)
+    space = SearchSpace(definition, problem.costs, errors=dict)
     study = optuna.create_study(sampler=make_sampler(definition, space.dimensions(), seed), directions=directions)
 
     def objective(trial):
         recipe = space.propose(trial)
-        cost = task.costs.cost(recipe.widths).macs
+        cost = problem.costs.cost(recipe.widths).macs
         return (cost, recipe.training.lr)[: len(directions)] if len(directions) > 1 else cost
 
     study.optimize(objective, n_trials=trials)
@@ -45,20 +45,22 @@ def proposals(definition, task, trials, seed=0, directions=("maximize",)):
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2", "nsga3", "random"])
 @pytest.mark.parametrize("objectives", [["accuracy"], ["accuracy", "macs"]], ids=len)
-def test_each_proposes_beyond_its_first_trials(define, task, sampler, objectives):
+def test_each_proposes_beyond_its_first_trials(define, problem, sampler, objectives):
     definition = define(
         search={"sampler": sampler, "startup_trials": 3}, study={"objectives": objectives, "budget": {}, "trials": 7}
     )
     directions = ["maximize", "minimize"][: len(objectives)]
-    study = proposals(definition, task, 7, directions=directions)
+    study = proposals(definition, problem, 7, directions=directions)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 7
     assert len({trial.params["training.lr"] for trial in study.trials}) > 3
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "nsga2", "grid"])
-def test_they_follow_the_seed(define, task, sampler):
+def test_they_follow_the_seed(define, problem, sampler):
     definition = define(search={"sampler": sampler}, **STEPS)
-    first, again, other = ([t.params for t in proposals(definition, task, 6, seed=seed).trials] for seed in (1, 1, 2))
+    first, again, other = (
+        [t.params for t in proposals(definition, problem, 6, seed=seed).trials] for seed in (1, 1, 2)
+    )
     assert first == again != other
 
 
@@ -68,17 +70,17 @@ def test_cma_es_without_its_package_is_told_at_once(define, monkeypatch):
         make_sampler(define(search={"sampler": "cma-es"}), {}, 0)
 
 
-def test_cma_es_with_its_package(define, task):
+def test_cma_es_with_its_package(define, problem):
     pytest.importorskip("cmaes")
-    study = proposals(define(search={"sampler": "cma-es", "startup_trials": 2}), task, 5)
+    study = proposals(define(search={"sampler": "cma-es", "startup_trials": 2}), problem, 5)
     assert len(study.trials) == 5
 
 
 class TestGrid:
-    def test_goes_through_every_combination_once(self, define, task):
+    def test_goes_through_every_combination_once(self, define, problem):
         definition = define(search={"sampler": "grid"}, study={"budget": {}}, **STEPS)
         # 2 shapes × 2 fades × 4 shares × 2 rates × 2 blendings: with `instant` neither fade nor blending counts.
-        study = proposals(definition, task, 64)
+        study = proposals(definition, problem, 64)
         assert len(study.trials) == 4 * 2 * (1 + 2 * 2)
         assert len({tuple(sorted(trial.params.items())) for trial in study.trials}) == len(study.trials)
         assert sorted({trial.params["keep"] for trial in study.trials}) == pytest.approx([0.1, 0.3, 0.5, 0.7])
@@ -92,16 +94,16 @@ class TestGrid:
             [low + i * step for i in range(count)]
         )
 
-    def test_a_range_without_steps_is_told(self, define, task):
-        space = SearchSpace(define(search={"sampler": "grid"}), task.costs, errors=dict)
+    def test_a_range_without_steps_is_told(self, define, problem):
+        space = SearchSpace(define(search={"sampler": "grid"}), problem.costs, errors=dict)
         with pytest.raises(StudyError, match=r'"grid" needs steps, but space\..* is a range without: give it a step'):
             make_sampler(space.definition, space.dimensions(), 0)
 
-    def test_scores_of_groups_are_told(self, define, task):
+    def test_scores_of_groups_are_told(self, define, problem):
         definition = define(
             search={"sampler": "grid"}, **STEPS | {"space__stages": {"count": 2, "order": ["forward", "scores"]}}
         )
-        space = SearchSpace(definition, task.costs, errors=dict)
+        space = SearchSpace(definition, problem.costs, errors=dict)
         with pytest.raises(StudyError, match=r'"grid" needs steps, but space\.stages\.score\.'):
             make_sampler(definition, space.dimensions(), 0)
 

@@ -22,7 +22,7 @@ from branchfold.search.run import screening
 from branchfold.search.run import worker as runner
 from branchfold.search.run.screening import WIDTHS, including, judge, screen, summary
 from branchfold.search.space import SearchSpace
-from branchfold.search.trial.task import Task
+from branchfold.search.trial.problem import Problem
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.definition.dimensions import Range, parse_dimension
 from branchfold.studies.definition.reading import parse_definition
@@ -42,7 +42,7 @@ def prepare(define, baseline, tmp_path):
         events, before = [], len(judged)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(screening, "judge", lambda widths, *rest: judged.append(widths) or real(widths, *rest))
-            worker = runner.Worker(Task.of(definition), storage, events.append)
+            worker = runner.Worker(Problem.of(definition), storage, events.append)
             worker.prepare(baseline)
         names = optuna.get_all_study_names(storage)
         companion = load_study(storage, "tiny-screening") if "tiny-screening" in names else None
@@ -52,21 +52,21 @@ def prepare(define, baseline, tmp_path):
     return run
 
 
-def test_a_candidates_loss_is_that_of_the_folded_network(task, baseline):
+def test_a_candidates_loss_is_that_of_the_folded_network(problem, baseline):
     widths = {"features.0": 3, "features.3": 8, "features.7": 7, "features.10": 9, "features.14": 12, "features.17": 20}
-    keep = {n: w / next(g.width for g in task.costs.groups if g.name == n) for n, w in widths.items()}
-    network = fold(add_branches(baseline, torch.zeros(2, 1, 8, 8), keep=keep, data=task.calibration_batches))
+    keep = {n: w / next(g.width for g in problem.costs.groups if g.name == n) for n, w in widths.items()}
+    network = fold(add_branches(baseline, torch.zeros(2, 1, 8, 8), keep=keep, data=problem.calibration_batches))
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None
     network.train()
     with torch.no_grad():
-        for images, _ in task.recalibration_batches:
+        for images, _ in problem.recalibration_batches:
             network(images)
-        ((images, labels),) = list(task.validation_batches())
+        ((images, labels),) = list(problem.validation_batches())
         expected = F.cross_entropy(network.eval()(images), labels).item()
-    assert judge(widths, baseline, task) == pytest.approx(expected, rel=1e-5)
+    assert judge(widths, baseline, problem) == pytest.approx(expected, rel=1e-5)
 
 
 def test_candidates_are_a_study_beside_the_study_and_the_best_come_first(prepare):
@@ -110,22 +110,22 @@ def test_is_done_once_for_a_study(prepare):
     assert (events, judged) == ([], [])
 
 
-def test_goes_on_where_it_was_stopped(define, task, baseline, tmp_path):
+def test_goes_on_where_it_was_stopped(define, problem, baseline, tmp_path):
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     definition = define(**CANDIDATES)
-    task = dataclasses.replace(task, definition=definition)
+    problem = dataclasses.replace(problem, definition=definition)
     storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
     study = open_study(storage, definition)
-    space = SearchSpace(definition, task.costs, errors=dict)
+    space = SearchSpace(definition, problem.costs, errors=dict)
 
     def stop(event):
         if isinstance(event, Screened) and event.candidate == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        screen(task, space, baseline, study, storage, stop)
+        screen(problem, space, baseline, study, storage, stop)
     events = []
-    found = screen(task, space, baseline, study, storage, events.append)
+    found = screen(problem, space, baseline, study, storage, events.append)
     companion = load_study(storage, "tiny-screening")
     assert events[0] == ScreeningStarted(3, 6)
     assert [event.candidate for event in events[1:]] == [4, 5, 6]
@@ -134,7 +134,7 @@ def test_goes_on_where_it_was_stopped(define, task, baseline, tmp_path):
     assert len(found.starts) == 2
 
 
-def test_an_interrupted_candidate_does_not_stay_running(define, task, baseline, tmp_path, monkeypatch):
+def test_an_interrupted_candidate_does_not_stay_running(define, problem, baseline, tmp_path, monkeypatch):
     def interrupted(*args):
         raise Interrupted
 
@@ -142,7 +142,7 @@ def test_an_interrupted_candidate_does_not_stay_running(define, task, baseline, 
     definition = define(**CANDIDATES)
     storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=True)
     monkeypatch.setattr(screening, "judge", interrupted)
-    worker = runner.Worker(dataclasses.replace(task, definition=definition), storage, lambda event: None)
+    worker = runner.Worker(dataclasses.replace(problem, definition=definition), storage, lambda event: None)
     with pytest.raises(Interrupted):
         worker.prepare(baseline)
     companion = load_study(storage, "tiny-screening")
@@ -150,11 +150,11 @@ def test_an_interrupted_candidate_does_not_stay_running(define, task, baseline, 
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_several_processes_share_the_candidates(define, task, baseline, tmp_path, monkeypatch, processes):
+def test_several_processes_share_the_candidates(define, problem, baseline, tmp_path, monkeypatch, processes):
     """Each with its own connection; all begin at once, and the last candidate is wanted by all of them."""
     judged, ready = [], threading.Barrier(processes)
 
-    def judge(widths, baseline, task):
+    def judge(widths, baseline, problem):
         judged.append(tuple(widths.items()))
         time.sleep(0.05)
         return float(sum(widths.values()))
@@ -168,7 +168,7 @@ def test_several_processes_share_the_candidates(define, task, baseline, tmp_path
 
     def run(number):
         storage = open_storage(url, create=False)
-        subject = dataclasses.replace(task, definition=definition)
+        subject = dataclasses.replace(problem, definition=definition)
         worker = runner.Worker(subject, storage, events[number].append)
         ready.wait()
         worker.prepare(baseline)
@@ -189,7 +189,7 @@ def test_several_processes_share_the_candidates(define, task, baseline, tmp_path
         assert counts[-1] == 9
 
 
-def test_trials_draw_from_the_narrowed_ranges(prepare, task, baseline):
+def test_trials_draw_from_the_narrowed_ranges(prepare, problem, baseline):
     study, _, _, _ = prepare()
     shares = study.user_attrs["prepared"]["shares"]
     starts = study.user_attrs["prepared"]["starts"]
@@ -231,7 +231,7 @@ def unequal(monkeypatch):
 
 
 class TestEqualShares:
-    def test_known_recipe_is_tried_at_them_first_and_then_at_the_best_widths(self, unequal, prepare, task):
+    def test_known_recipe_is_tried_at_them_first_and_then_at_the_best_widths(self, unequal, prepare, problem):
         study, companion, _, _ = prepare()
         equal = companion.trials[0].user_attrs[WIDTHS]
         prepared = study.user_attrs["prepared"]
@@ -243,19 +243,19 @@ class TestEqualShares:
         assert [trial.user_attrs for trial in study.trials] == [{"known": "fold-at-once"}, {}, {}]
         # The narrowed ranges hold them: Optuna warns of a value that is out of its range.
         ranges = {name: parse_dimension(value) for name, value in prepared["shares"].items()}
-        space = SearchSpace(parse_definition(study.user_attrs["definition"]), task.costs, dict, ranges)
+        space = SearchSpace(parse_definition(study.user_attrs["definition"]), problem.costs, dict, ranges)
         asked = optuna.create_study()
         asked.enqueue_trial(first)
         assert space.propose(asked.ask()).widths == equal
 
     @pytest.mark.parametrize("per", ["network", "resolution"])
-    def test_where_groups_share_a_parameter(self, unequal, prepare, task, per):
+    def test_where_groups_share_a_parameter(self, unequal, prepare, problem, per):
         study, companion, _, _ = prepare(space__keep={"per": per})
         ranges = {name: parse_dimension(value) for name, value in study.user_attrs["prepared"]["shares"].items()}
         definition = parse_definition(study.user_attrs["definition"])
         asked = optuna.create_study()
         asked.enqueue_trial(study.trials[0].system_attrs["fixed_params"])
-        widths = SearchSpace(definition, task.costs, dict, ranges).propose(asked.ask()).widths
+        widths = SearchSpace(definition, problem.costs, dict, ranges).propose(asked.ask()).widths
         assert widths == companion.trials[0].user_attrs[WIDTHS]
 
     def test_a_space_without_room_is_told_once(self, prepare):
@@ -279,8 +279,8 @@ class TestEqualShares:
 
 class TestSummary:
     @pytest.fixture
-    def space(self, define, task):
-        return lambda **keep: SearchSpace(define(space__keep=keep), task.costs, errors=dict)
+    def space(self, define, problem):
+        return lambda **keep: SearchSpace(define(space__keep=keep), problem.costs, errors=dict)
 
     def trials(self, space, count=40):
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

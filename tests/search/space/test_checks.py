@@ -18,8 +18,8 @@ def not_asked():
 
 
 @pytest.fixture
-def space_of(define, task):
-    return lambda costs=task.costs, **changes: SearchSpace(define(**changes), costs, not_asked)
+def space_of(define, problem):
+    return lambda costs=problem.costs, **changes: SearchSpace(define(**changes), costs, not_asked)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_refuses_an_unknown_shapes_table(space_of):
 
 
 @pytest.mark.parametrize("schedule", ["cosin", {"shape": ["linear", "cosin"]}], ids=str)
-def test_refuses_an_unknown_shape(define, task, schedule):
+def test_refuses_an_unknown_shape(define, problem, schedule):
     with pytest.raises(StudyError, match=r"space.schedule.shape must be one or a list of .*; did you mean cosine\?"):
-        check_space(SearchSpace(define(space={"schedule": schedule}), task.costs, not_asked))
+        check_space(SearchSpace(define(space={"schedule": schedule}), problem.costs, not_asked))
 
 
 def test_refuses_a_budget_that_no_widths_meet(space_of):
@@ -56,8 +56,8 @@ def test_refuses_a_budget_that_no_widths_meet(space_of):
         check_space(space_of(study={"budget": {"macs": 1e-4}}))
 
 
-def test_refuses_bounds_that_no_budget_meets(space_of, task):
-    layers = {group.name: 1.0 for group in task.costs.groups if group.prunable}
+def test_refuses_bounds_that_no_budget_meets(space_of, problem):
+    layers = {group.name: 1.0 for group in problem.costs.groups if group.prunable}
     with pytest.raises(StudyError, match="cannot be met: with the least channels"):
         check_space(space_of(space__keep={"layers": layers}))
 
@@ -74,19 +74,19 @@ def test_refuses_a_network_without_anything_to_narrow(space_of):
         check_space(space_of(costs))
 
 
-def test_accepts_the_defaults(define, task):
+def test_accepts_the_defaults(define, problem):
     assert define().space.schedule.fade == Range(0.2, 0.8)
     definition = define(space__schedule={"knee": {"threshold": {"low": 0.1, "high": 0.4}}})
-    check_space(SearchSpace(definition, task.costs, not_asked))
+    check_space(SearchSpace(definition, problem.costs, not_asked))
     json.dumps(definition.to_dict())
 
 
-def test_a_mistake_is_told_with_where_it_was_written(tmp_path, task, toml):
+def test_a_mistake_is_told_with_where_it_was_written(tmp_path, problem, toml):
     file = tmp_path / "mine.toml"
     file.write_text(toml + '[space.keep]\nlayers."features.1" = 0.5\n')
     for overrides, origin in (((), str(file)), (('space.keep.layers."features.1"=0.25',), "--set space.keep.layers.")):
         with pytest.raises(StudyError) as caught:
-            check_space(SearchSpace(load_definition(str(file), overrides), task.costs, not_asked))
+            check_space(SearchSpace(load_definition(str(file), overrides), problem.costs, not_asked))
         assert str(caught.value).startswith(origin)
         assert ': space.keep.layers."features.1": no group that can be narrowed is called so' in str(caught.value)
 
@@ -103,7 +103,7 @@ class TestMultiple:
 
 
 class TestRange:
-    def test_above_every_network_within_the_budget_is_refused_with_one_that_would_do(self, space_of, task):
+    def test_above_every_network_within_the_budget_is_refused_with_one_that_would_do(self, space_of, problem):
         wide = {"range": {"low": 0.8, "high": 1.0}}
         with pytest.raises(StudyError, match=r"allows no network within study.budget.*macs.*0.25") as caught:
             check_budgeted(space_of(space__keep=wide))

@@ -14,8 +14,8 @@ EVERYTHING = {
 
 
 @pytest.fixture
-def space_of(define, task):
-    return lambda **changes: SearchSpace(define(**changes), task.costs, errors=dict)
+def space_of(define, problem):
+    return lambda **changes: SearchSpace(define(**changes), problem.costs, errors=dict)
 
 
 def proposed(space, values):
@@ -40,8 +40,8 @@ def test_a_wide_space_has_them_as_they_are(space_of):
     assert once.widths == probability.widths == report.widths
 
 
-def test_all_groups_keep_the_same_share(space_of, task):
-    full = {group.name: group.width for group in task.costs.groups if group.prunable}
+def test_all_groups_keep_the_same_share(space_of, problem):
+    full = {group.name: group.width for group in problem.costs.groups if group.prunable}
     for per in ("network", "resolution", "layer"):
         space = space_of(**EVERYTHING, space__keep={"per": per})
         widths = proposed(space, uniform_shares(space)).widths

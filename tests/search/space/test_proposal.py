@@ -30,8 +30,8 @@ def not_asked():
 
 
 @pytest.fixture
-def space_of(define, task):
-    def make(costs=task.costs, errors=not_asked, shares=None, **changes):
+def space_of(define, problem):
+    def make(costs=problem.costs, errors=not_asked, shares=None, **changes):
         return SearchSpace(define(**changes), costs, errors, shares)
 
     return make
@@ -107,9 +107,9 @@ def test_only_the_chosen_shapes_parameters_are_proposed(space_of):
     assert seen == set(own)
 
 
-def test_a_shape_alone_has_its_defaults_over_half_of_the_trial(define, task):
+def test_a_shape_alone_has_its_defaults_over_half_of_the_trial(define, problem):
     definition = define(space={"schedule": "sigmoid"})
-    recipe, trial = propose(SearchSpace(definition, task.costs, not_asked))
+    recipe, trial = propose(SearchSpace(definition, problem.costs, not_asked))
     assert (recipe.shape, recipe.fade) == ("sigmoid", 0.5)
     assert recipe.parameters == {"steepness": 10.0, "centre": 0.5}
     assert not [name for name in trial.params if name.startswith("schedule")]
@@ -139,15 +139,15 @@ class TestKeep:
         for trial in ask(count=10):
             assert 0.297 <= costs.cost(space.propose(trial).widths).macs / costs.full.macs <= 0.3
 
-    def test_a_share_alone_is_that_share_everywhere(self, define, task):
+    def test_a_share_alone_is_that_share_everywhere(self, define, problem):
         definition = define(space={"keep": 0.5}, study={"budget": {}})
-        recipe, trial = propose(SearchSpace(definition, task.costs, not_asked))
-        full = {group.name: group.width for group in task.costs.groups if group.prunable}
+        recipe, trial = propose(SearchSpace(definition, problem.costs, not_asked))
+        full = {group.name: group.width for group in problem.costs.groups if group.prunable}
         assert recipe.widths == {name: round(width / 2) for name, width in full.items()}
         assert not [name for name in trial.params if name.startswith("keep")]
-        assert not SearchSpace(definition, task.costs, not_asked).searches_widths
+        assert not SearchSpace(definition, problem.costs, not_asked).searches_widths
 
-    def test_bounded_layers_have_their_own_range_and_frozen_ones_none(self, space_of, task):
+    def test_bounded_layers_have_their_own_range_and_frozen_ones_none(self, space_of, problem):
         layers = {"features.0": [0.5, 0.75], "features.3": 1.0, "features.7": [0.25, 0.25]}
         space = space_of(study={"budget": {}}, space__keep={"layers": layers})
         for trial in ask(count=5):
@@ -160,7 +160,7 @@ class TestKeep:
         widths = propose(met)[0].widths
         assert 4 <= widths["features.0"] <= 6
         assert (widths["features.3"], widths["features.7"]) == (8, 4)
-        assert task.costs.cost(widths).macs <= 0.5 * task.costs.full.macs
+        assert problem.costs.cost(widths).macs <= 0.5 * problem.costs.full.macs
 
     def test_multiples(self, space_of):
         space = space_of(study={"budget": {"macs": 0.5}}, space__keep={"multiple": 4})
@@ -208,14 +208,14 @@ class TestSensitivity:
             round(share * space.full[name]) for name, share in zip(names, expected, strict=True)
         ]
 
-    def test_has_three_parameters_and_meets_the_budget(self, space_of, task):
+    def test_has_three_parameters_and_meets_the_budget(self, space_of, problem):
         space = space_of(space__keep={"per": "sensitivity"})
         space.errors = lambda: self.errors(space)
         for trial in ask(count=5):
             widths = space.propose(trial).widths
             keeps = {name for name in trial.params if name.startswith("keep")}
             assert keeps == {"keep.threshold", "keep.strength", "keep.tilt"}
-            assert 0.24 < task.costs.cost(widths).macs / task.costs.full.macs <= 0.25
+            assert 0.24 < problem.costs.cost(widths).macs / problem.costs.full.macs <= 0.25
 
 
 class TestStages:
@@ -228,19 +228,19 @@ class TestStages:
         assert not [name for name in trial.params if name.startswith("stages")]
         assert recipe.stages.sequence == tuple(n for n, w in recipe.widths.items() if w < space.full[n])
 
-    def test_orders(self, space_of, task):
-        names = [group.name for group in task.costs.groups if group.prunable]
+    def test_orders(self, space_of, problem):
+        names = [group.name for group in problem.costs.groups if group.prunable]
         found = {}
         for order in ("forward", "backward", "cost", "sensitivity"):
             # An error that falls with the width, larger for some groups than for others.
             scale = dict(zip(names, [3, 1, 6, 2, 5, 4], strict=True))
-            groups = [group for group in task.costs.groups if group.prunable]
+            groups = [group for group in problem.costs.groups if group.prunable]
             errors = {g.name: [scale[g.name] - k * 1e-6 for k in range(g.width + 1)] for g in groups}
             _, recipe, _ = self.proposed(space_of, errors=errors.copy, count=2, order=order)
             found[order] = list(recipe.stages.sequence)
             assert recipe.stages.order == order
-            whole = task.costs.full.macs
-            saved = {n: whole - task.costs.cost({n: recipe.widths[n]}).macs for n in found[order]}
+            whole = problem.costs.full.macs
+            saved = {n: whole - problem.costs.cost({n: recipe.widths[n]}).macs for n in found[order]}
             narrow = [name for name in names if name in found[order]]
             expected = {
                 "forward": narrow,

@@ -11,7 +11,7 @@ from branchfold.models.checkpoints import load_network, read_description, save_n
 from branchfold.models.networks.factories import build_network
 from branchfold.search.events import BaselineEpoch
 from branchfold.search.trial.baseline import check_alive, describe, make_baseline
-from branchfold.search.trial.task import Task
+from branchfold.search.trial.problem import Problem
 from branchfold.studies.statistics import wilson
 
 
@@ -23,14 +23,14 @@ def other_network(width=0.25, seed=9):
 @pytest.fixture
 def with_checkpoint(define):
     def make(path):
-        return Task.of(define(baseline={"checkpoint": str(path), "epochs": None}))
+        return Problem.of(define(baseline={"checkpoint": str(path), "epochs": None}))
 
     return make
 
 
-def test_trained_as_the_definition_says_and_alike_with_the_same_seed(task, baseline, tmp_path):
+def test_trained_as_the_definition_says_and_alike_with_the_same_seed(problem, baseline, tmp_path):
     events = []
-    record = make_baseline(task, tmp_path / "b.safetensors", events.append)
+    record = make_baseline(problem, tmp_path / "b.safetensors", events.append)
     assert [event.epoch for event in events if isinstance(event, BaselineEpoch)] == [1, 2, 3, 4]
     network = load_network(tmp_path / "b.safetensors")
     assert all(torch.equal(value, baseline.state_dict()[name]) for name, value in network.state_dict().items())
@@ -46,7 +46,7 @@ def test_trained_as_the_definition_says_and_alike_with_the_same_seed(task, basel
     assert record["macs"] == 9 * (512 + 4096 + 2048 + 4096 + 2048 + 4096) + 1280
 
 
-def test_its_accuracy_has_an_interval_in_the_file_and_a_chosen_networks_has_none(task, with_checkpoint, tmp_path):
+def test_its_accuracy_has_an_interval_in_the_file_and_a_chosen_networks_has_none(problem, with_checkpoint, tmp_path):
     torch.save(other_network().state_dict(), tmp_path / "net.pt")
     record = make_baseline(with_checkpoint(tmp_path / "net.pt"), tmp_path / "b.safetensors", lambda event: None)
     (kept,) = read_description(tmp_path / "b.safetensors").metrics
@@ -59,15 +59,15 @@ def test_its_accuracy_has_an_interval_in_the_file_and_a_chosen_networks_has_none
         "interval": pytest.approx([found.low, found.high]),
         "seed": 0,
     }
-    (chosen,) = describe(task, {"features.0": 3}, 0.5, {"trial": 1}).metrics
+    (chosen,) = describe(problem, {"features.0": 3}, 0.5, {"trial": 1}).metrics
     assert chosen.keys() == kept.keys() - {"interval"}
 
 
 @pytest.mark.parametrize("form", ["safetensors", "plain.safetensors", "pt", "wrapped.pt"])
-def test_checkpoints_in_every_form(task, with_checkpoint, tmp_path, form):
+def test_checkpoints_in_every_form(problem, with_checkpoint, tmp_path, form):
     path, network = tmp_path / f"net.{form}", other_network()
     if form == "safetensors":
-        save_network(network, path, describe(task, {}, 0.5, {}))
+        save_network(network, path, describe(problem, {}, 0.5, {}))
     elif form == "plain.safetensors":
         save_file(network.state_dict(), path)
     else:
@@ -81,9 +81,9 @@ def test_checkpoints_in_every_form(task, with_checkpoint, tmp_path, form):
 
 
 class TestRefusals:
-    def refused(self, task, tmp_path):
+    def refused(self, problem, tmp_path):
         with pytest.raises(NetworkError) as caught:
-            make_baseline(task, tmp_path / "b.safetensors", lambda event: None)
+            make_baseline(problem, tmp_path / "b.safetensors", lambda event: None)
         assert not (tmp_path / "b.safetensors").exists()
         assert "\n" not in str(caught.value)
         return str(caught.value)
@@ -98,8 +98,8 @@ class TestRefusals:
         assert "is of another network than vgg_digits builds" in message
         assert "features.0.weight" in message
 
-    def test_narrowed(self, task, with_checkpoint, tmp_path):
-        save_network(other_network(), tmp_path / "n.safetensors", describe(task, {"features.0": 3}, 0.5, {}))
+    def test_narrowed(self, problem, with_checkpoint, tmp_path):
+        save_network(other_network(), tmp_path / "n.safetensors", describe(problem, {"features.0": 3}, 0.5, {}))
         assert "narrowed already" in self.refused(with_checkpoint(tmp_path / "n.safetensors"), tmp_path)
 
     def test_whole_module_is_never_unpickled(self, with_checkpoint, tmp_path):
@@ -124,21 +124,21 @@ class TestAlive:
 
         return make
 
-    def test_a_trained_network_is(self, network, task):
-        check_alive(network(), task)
+    def test_a_trained_network_is(self, network, problem):
+        check_alive(network(), problem)
 
     @pytest.mark.parametrize("bias", [float("nan"), float("inf")])
-    def test_one_whose_outputs_are_not_finite_is_not(self, network, task, define, bias):
+    def test_one_whose_outputs_are_not_finite_is_not(self, network, problem, define, bias):
         words = r"the trained baseline's outputs are not finite; lower baseline.lr = 0.1"
         with pytest.raises(StudyError, match=words):
-            check_alive(network(bias), task)
+            check_alive(network(bias), problem)
         given = define(baseline={"epochs": None, "checkpoint": "a.pt"})
         with pytest.raises(StudyError, match=r"the outputs of checkpoint 'a.pt' are not finite"):
-            check_alive(network(bias), dataclasses.replace(task, definition=given))
+            check_alive(network(bias), dataclasses.replace(problem, definition=given))
 
-    def test_one_that_training_left_with_one_class_is_not(self, network, task, define):
+    def test_one_that_training_left_with_one_class_is_not(self, network, problem, define):
         words = r"gives all 288 validation examples the same class; lower baseline.lr = 0.1 or raise baseline.epochs"
         with pytest.raises(StudyError, match=words):
-            check_alive(network(1e6), task)
+            check_alive(network(1e6), problem)
         given = define(baseline={"epochs": None, "checkpoint": "a.pt"})
-        check_alive(network(1e6), dataclasses.replace(task, definition=given))
+        check_alive(network(1e6), dataclasses.replace(problem, definition=given))

@@ -23,7 +23,7 @@ from ..data.splits import ImageData
 from ..events import Listener, Notice
 from ..space import SearchSpace, check_space
 from ..tasks.table import make_task
-from ..tasks.task import Task as Goal
+from ..tasks.task import Task
 from ..training.compute import Meter
 
 _EVALUATION_BATCH = 500
@@ -31,23 +31,23 @@ _GLANCE = 500
 
 
 @dataclass(frozen=True)
-class Task:
+class Problem:
     """A study's definition with its data.
 
     Attributes:
         definition: the study.
         data: train and validation split.
         costs: the network's cost as a function of its widths.
-        goal: what the network is for: its loss and its metric.
+        task: what the network is for: its loss and its metric.
     """
 
     definition: Definition
     data: Data
     costs: CostModel
-    goal: Goal
+    task: Task
 
     @staticmethod
-    def of(definition: Definition, notify: Listener = lambda event: None) -> "Task":
+    def of(definition: Definition, notify: Listener = lambda event: None) -> "Problem":
         """Reads the data, once the network is known to fit it and to be one that can be narrowed as asked.
 
         Args:
@@ -75,10 +75,10 @@ class Task:
             lambda line: notify(Notice(line)), _stated(definition), _checked_by(unscaled), arranged_for(network)
         )
         data = opened.read(wanted)
-        goal = make_task(name, arguments_of, num_classes=classes, scale=data.std or (1.0,))
-        task = Task(definition, data, costs, goal)
-        _check_fit(network, task)
-        return task
+        task = make_task(name, arguments_of, num_classes=classes, scale=data.std or (1.0,))
+        problem = Problem(definition, data, costs, task)
+        _check_fit(network, problem)
+        return problem
 
     @property
     def inputs(self) -> tuple[Any, ...]:
@@ -167,32 +167,32 @@ def _stated(definition: Definition) -> Normalisation | None:
     return None if found is None else Normalisation(*found)
 
 
-def _checked_by(goal: Goal) -> Check:
-    """A check of targets by what the task takes."""
+def _checked_by(task: Task) -> Check:
+    """A check of targets by what the problem takes."""
 
     def check(targets: Any, part: str) -> None:
-        if wrong := goal.wrong_targets(targets):
+        if wrong := task.wrong_targets(targets):
             raise DataError(f"targets of the {part} split: {wrong}")
 
     return check
 
 
-def _check_fit(network: nn.Module, task: Task) -> None:
+def _check_fit(network: nn.Module, problem: Problem) -> None:
     """Checks loss and metric of an untrained network on a few validation examples.
 
     Raises:
-        StudyError: if its outputs are not what the task takes.
+        StudyError: if its outputs are not what the problem takes.
         DataError: if targets are not.
     """
-    inputs, given = next(iter(task.data.batches(task.data.validation.first(2), 2)))
+    inputs, given = next(iter(problem.data.batches(problem.data.validation.first(2), 2)))
     with evaluating(network):
         outputs = network(*placed(inputs, network))
-    targets = task.goal.targets(inputs, given)
-    _checked_by(task.goal)(given, task.data.validation.name)
-    if wrong := task.goal.misfit(outputs, targets):
-        raise StudyError(f"model.factory = {task.definition.model.factory!r} {wrong}")
-    task.goal.loss(outputs, targets)
-    judge = task.goal.judge()
+    targets = problem.task.targets(inputs, given)
+    _checked_by(problem.task)(given, problem.data.validation.name)
+    if wrong := problem.task.misfit(outputs, targets):
+        raise StudyError(f"model.factory = {problem.definition.model.factory!r} {wrong}")
+    problem.task.loss(outputs, targets)
+    judge = problem.task.judge()
     judge.add(outputs, targets)
 
 
