@@ -127,6 +127,7 @@ class ChannelGraph:
             self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
+        self.keep_batch(node)
         self._unite_calls(node, read, self.layouts[node])
         if reason := self._unusual(node):
             read.fix(reason)
