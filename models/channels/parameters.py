@@ -21,6 +21,7 @@ def follow_values(node: fx.Node, graph: ChannelGraph) -> None:
     dim = None if shape is None else value_dim(shape)
     if shape is not None and dim is not None and _is_free(path, graph):
         graph.carry(node, Layout(dim, (Segment(Channels(shape[dim])),)))
+        graph.tell_values(path, graph.layouts[node])
 
 
 def _is_free(path: str, graph: ChannelGraph) -> bool:

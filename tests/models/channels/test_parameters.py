@@ -112,7 +112,11 @@ FIXED = {
     "positions": (of_positions, lambda x, offset: x + offset, "add combines it with offset, which no layer writes"),
     "width": (None, lambda x, offset: x + offset.view(1, 6, 1, 1), "view hard-codes its shape"),
     "sliced": (None, lambda x, o: x + torch.cat([o[3:], o[:3]]), "getitem is not known"),
-    "counted": (None, lambda x, offset: x + offset / offset.shape[0], "the code reads its number of channels"),
+    "counted": (
+        None,
+        lambda x, offset: x + offset / offset.shape[0],
+        "div uses offset.shape[0], its number of channels",
+    ),
     "summed": (None, lambda x, offset: x + offset * offset.sum(), "sum is not known"),
     "along the width": (None, lambda x, o: (x + o) + o.view(1, 1, 1, -1)[..., :1], "getitem hard-codes"),
     "spread": (None, lambda x, o: x + o * o.transpose(0, 2).mean(), "transpose moves the batch dimension|not known"),
