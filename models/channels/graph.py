@@ -16,7 +16,7 @@ from ..tracing.recording.plain_classes import read_as
 from .in_place import is_in_place, reading_results
 from .layer_sizes import size_of
 from .layouts import Channels, Layout, Segment
-from .numbers import Form, make_equal
+from .numbers import Form, is_decided, make_equal
 
 Role = Literal["write", "carry"]
 
@@ -236,10 +236,13 @@ class ChannelGraph:
 
     def _fix_used(self, use: Use) -> None:
         """Fixes what a number follows from by which the code decides, or which it computes with in other ways."""
-        form = Form.of_number(use.number) - Form.of_number(use.other) if use.decides else Form.of_number(use.number)
-        names = ", ".join(str(attribute) for attribute in Form.of_number(use.number).attributes())
-        for channels in form.resolved(self.attributes).channels():
-            what = "decides by" if use.decides else "computes with"
+        form = Form.of_number(use.number)
+        names = ", ".join(str(attribute) for attribute in form.attributes())
+        form = (form - Form.of_number(use.other)).resolved(self.attributes)
+        if use.compares and is_decided(use.compares, form):
+            return
+        what = "decides by" if use.compares else "computes with"
+        for channels in form.channels():
             channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}")
 
     def _tell_sizes(self, node: fx.Node, written: Layout, read: Layout | None) -> None:

@@ -58,7 +58,7 @@ def _pad(node: fx.Node, graph: ChannelGraph) -> None:
     if any(map(graph.depends, sizes)) or any(_padding(sizes, len(shape), 0)):
         return graph.fix(node, "its channels are padded")
     if before == 0 == after:
-        return graph.carry(node, graph.layout(node.args[0]))
+        return graph.carry(node, layout or graph.layout(node.args[0]))
     mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
     if layout is None or mode != "constant":
         return graph.fix(node, "its channels are padded")

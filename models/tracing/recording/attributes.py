@@ -94,13 +94,13 @@ class Use(NamedTuple):
     Attributes:
         number: the number.
         other: what it was compared with, 0 where it was not.
-        decides: whether it was compared.
+        compares: how it was compared, "lt" for example; "" where something was computed.
         place: file and line of the user's code.
     """
 
     number: int
     other: int
-    decides: bool
+    compares: str
     place: str
 
 

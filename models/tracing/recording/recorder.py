@@ -78,7 +78,7 @@ class Recorder(fx.Tracer):
         self._dtypes: dict[int, tuple[Any, torch.dtype, fx.Node]] = {}
         self._insisted: set[tuple[fx.Node, Any]] = set()
         self.uses: list[Use] = []
-        self._spans: list[tuple[str, Tensor, Tensor]] = []
+        self._spans: list[tuple[str, Origin, Origin]] = []
 
     def is_listening(self) -> bool:
         """Whether the user's code runs now, in this thread, and not a layer's."""
@@ -133,21 +133,24 @@ class Recorder(fx.Tracer):
         if decides and type(other) not in (int, bool, AttributeNumber):
             return
         if self.is_listening() and _is_users(sys._getframe(2)):
-            self.uses.append(Use(number, other if decides else 0, decides, _place()))
+            self.uses.append(Use(number, other if decides else 0, operation if decides else "", _place()))
 
-    def note_span(self, module: nn.Module, args: tuple[Any, ...], kwargs: Any, result: Any) -> None:
+    def only(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Origin | None:
+        """Where the one tensor came from that a module is called with, as it is then; None for other calls."""
+        return self.origin(args[0]) if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) else None
+
+    def note_span(self, module: nn.Module, given: Origin | None, result: Any) -> None:
         """Notes what a module with parameters of its own makes of a tensor."""
-        if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) and isinstance(result, Tensor):
-            path = (self.submodule_paths or {}).get(module)
-            if path and module._parameters:
-                self._spans.append((path, args[0], result))
+        path = (self.submodule_paths or {}).get(module)
+        if path and module._parameters and given is not None and isinstance(result, Tensor):
+            if (out := self.origin(result)) is not None:
+                self._spans.append((path, given, out))
 
     def spans(self) -> dict[fx.Node, list[tuple[str, fx.Node]]]:
         """What modules with parameters yield → their paths, inner ones first, and what each is called with."""
         found: dict[fx.Node, list[tuple[str, fx.Node]]] = {}
-        for path, given, result in self._spans:
-            if (into := self.origin(given)) is not None and (out := self.origin(result)) is not None:
-                found.setdefault(out.node, []).append((path, into.node))
+        for path, given, out in self._spans:
+            found.setdefault(out.node, []).append((path, given.node))
         return found
 
     def origin(self, tensor: Tensor) -> Origin | None:

@@ -131,9 +131,10 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             return call(module, *args, **kwargs)
         if recorder.is_leaf_module(module, ""):
             return recorder.leaf(module, args, kwargs, call)
+        given = recorder.only(args, kwargs)
         with recorder.entered(module):
             result = call(module, *args, **kwargs)
-        recorder.note_span(module, args, kwargs, result)
+        recorder.note_span(module, given, result)
         return result
 
     def applied(kind: Any, *args: Any, **kwargs: Any) -> Any:

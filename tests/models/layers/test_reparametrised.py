@@ -144,8 +144,8 @@ class Head(nn.Module):
         self.last = nn.Linear(6, 2)
 
     def forward(self, x):
-        x = self.depthwise(F.relu(self.norm(self.first(x))))
-        return self.last(self.second(x).mean((2, 3)))
+        x = self.depthwise(F.relu(self.norm(self.first(x)), inplace=True))
+        return self.last(F.silu(self.second(x), inplace=True).mean((2, 3)))
 
 
 def test_layers_that_compute_their_weight_themselves_fold_to_plain_ones(assert_folds):
