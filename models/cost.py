@@ -14,7 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..errors import NetworkError
 from .channels.groups import Analysis, ChannelGroup
 from .channels.layouts import Layout
-from .layers.kinds import CONVOLUTIONS, channel_tensors, has_channel_parameters, kernel_size, kind_of
+from .channels.parameters import held_tensor
+from .layers.kinds import CONVOLUTIONS, channel_tensors, has_values_along, kernel_size, kind_of
 from .layers.modes import evaluating
 from .tracing.graph import shape_of
 from .tracing.inputs import ExampleInputs, copied, first_tensor
@@ -49,7 +50,7 @@ class CostModel:
                 self._count(node, analysis, counted, runs=node in evaluated)
             elif node in analysis.graph.roles and node.op == "get_attr" and str(node.target) not in counted:
                 counted.add(str(node.target))
-                self._parameters[0] += self._form(analysis.graph.layouts[node], analysis)
+                self._count_values(node, analysis)
         # What no rule covers does not depend on the widths that can be chosen.
         known = self.cost({})
         inputs = analysis.graph.traced.inputs
@@ -80,6 +81,12 @@ class CostModel:
                 form[self._index[name]] += segment.span
         return form
 
+    def _count_values(self, node: fx.Node, analysis: Analysis) -> None:
+        """A parameter that the code itself uses; a buffer is none."""
+        layout, held = analysis.graph.layouts[node], held_tensor(analysis.graph.traced.network, str(node.target))
+        if isinstance(held, nn.Parameter):
+            self._parameters[0] += held.numel() // held.shape[layout.dim] * self._form(layout, analysis)
+
     def _count(self, node: fx.Node, analysis: Analysis, counted: set[str], *, runs: bool) -> None:
         graph = analysis.graph
         layer, shape = graph.traced.module(node), shape_of(node)
@@ -94,8 +101,8 @@ class CostModel:
             self._macs += runs * positions * layer.weight[0].numel() * np.outer(width, one)  # type: ignore[index]
             return
         if graph.roles[node] == "write":
-            reads = self._form(graph.layouts[source], analysis)
-        elif kind is not None and has_channel_parameters(layer):
+            reads = self._form(graph.layouts.get(source) or graph.layout(source, graph.layouts[node].dim), analysis)
+        elif kind is not None and has_values_along(layer, graph.layouts[node].dim, len(shape)):
             reads = one if kind.inputs is not None else 0 * one
         else:
             return
@@ -111,7 +118,9 @@ class CostModel:
                 self._parameters += kernel * np.outer(width, reads)
                 self._parameters += (layer.bias is not None) * np.outer(width, one)
             else:
-                self._parameters += len(channel_tensors(layer).keys() & layer._parameters.keys()) * np.outer(width, one)
+                held = channel_tensors(layer)
+                each = sum(x.numel() // len(x) for name, x in held.items() if name in layer._parameters)
+                self._parameters += each * np.outer(width, one)
 
 
 def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:

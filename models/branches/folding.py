@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis
-from ..channels.parameters import value_dim
+from ..channels.parameters import held_tensor, put_tensor
 from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
@@ -149,8 +149,7 @@ def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
             _fold_layer(branched, path, network.get_submodule(path), chosen)
     for path, parts in branched.plan.values.items():
         if any(part.branched and part.group in chosen for part in parts):
-            owner, _, name = path.rpartition(".")
-            network.get_submodule(owner)._parameters[name] = _folded_values(branched, path, parts, chosen)
+            put_tensor(network, path, _folded_values(branched, path, parts, chosen))
     rewrite_attributes(branched, network, chosen)
     restore_classes(network)
     return network
@@ -268,9 +267,8 @@ def _folded_values(branched: BranchedNetwork, path: str, parts: tuple[Part, ...]
     narrow = branched.values.at(path)
     if all(part.group in chosen or not part.branched for part in parts):
         return copy.deepcopy(narrow)
-    whole = branched.network.get_parameter(path)
-    dim = value_dim(tuple(whole.shape))
-    assert dim is not None
+    whole, dim = held_tensor(branched.network, path), branched.plan.value_dims[path]
+    assert whole is not None
     wide_pieces = whole.detach().split([part.width * part.span for part in parts], dim)
     narrow_pieces = narrow.detach().split([part.kept * part.span for part in parts], dim)
     pieces = [

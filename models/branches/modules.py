@@ -1,6 +1,7 @@
 """Branches: the narrow twin beside a group's layers, heard in proportion 1 − α by the group's readers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -159,6 +160,25 @@ class Blend(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{kept} -> {full}" for full, kept in self.sizes)
+
+
+def joined(a: Any, z: Any, alpha: Tensor, group: int) -> Any:
+    """What is heard of a value without channels: α a + (1 − α) z, of whole numbers and truths the one that counts more.
+
+    Args:
+        a: the original's: a tensor, or a list or tuple of such.
+        z: the branch's, alike.
+        alpha: (G,) or (G, N) α of all groups.
+        group: index of the group that determines the value.
+    """
+    if isinstance(a, tuple | list):
+        return type(a)([joined(x, y, alpha, group) for x, y in zip(a, z, strict=True)])
+    factors = for_examples(alpha[group], a) if alpha.dim() == 2 and a.dim() else alpha[group].mean()
+    if not a.is_floating_point():
+        return torch.where(factors >= 0.5, a, z)
+    # Values may be infinite, such as masked ones before a softmax; what is not heard must not reach the sum.
+    mixed = torch.addcmul((1 - factors) * z, a, factors)
+    return torch.where(factors == 1, a, torch.where(factors == 0, z, mixed))
 
 
 def for_examples(factors: Tensor, x: Tensor) -> Tensor:

@@ -24,7 +24,9 @@ def size_of(attribute: Attribute, layer: nn.Module, written: Layout, read: Layou
         return None
     if shape != "shape":
         if read is None:
-            return Form.of_layout(written) if attribute.name in {*kind.sizes, "groups"} else None
+            first_of_shape = attribute.name == kind.shape and attribute.index == 0
+            told = attribute.name in {*kind.sizes, "groups"} or first_of_shape
+            return Form.of_layout(written) if told else None
         axis = kind.sizes.get(attribute.name)
     else:
         roles = {name: role for role, name in names_of(layer).items()}

@@ -21,6 +21,8 @@ def blended_alike(graph: ChannelGraph) -> dict[fx.Node, fx.Node]:
     for node, role in graph.roles.items():
         if role == "write":
             source = node.all_input_nodes[0]
+            if source in graph.derived:
+                continue
             standing.setdefault(source, source)
             standing[found(source)] = found(first.setdefault(str(node.target), source))
     return {tensor: found(tensor) for tensor in standing}

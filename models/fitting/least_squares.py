@@ -12,7 +12,6 @@ from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import kept_places
 from ..channels.groups import Analysis
-from ..channels.parameters import values_at
 from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
 from ..layers.modes import evaluating
 from ..layers.narrowing import with_channels
@@ -23,6 +22,7 @@ from .estimates import expansion, mean, moments, selector
 from .order import fitting_order
 from .readers import mean_is_restored, readers_of
 from .subset import by_channel
+from .unfitted import select_values
 
 _RIDGE = 1e-4
 
@@ -87,9 +87,7 @@ class _Fit:
 
     def run(self) -> None:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
-        for path, parts in self.branched.plan.values.items():
-            parameter = self.branched.network.get_parameter(path)
-            self.branched.values.put(path, values_at(parameter, kept_places(parts, self.chosen)))
+        select_values(self.branched, self.chosen)
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:
@@ -120,6 +118,8 @@ class _Fit:
         elif (call := branch_call(node)) is not None and call.kind is Kind.BLEND:
             blend = self.branched.blend.at(call.path)
             self.delivered[node] = [blend.delivered(z) for z in self.delivered[node.all_input_nodes[1]]]
+        elif call is not None and call.kind is Kind.JOIN:
+            self.delivered[node] = self.delivered[node.all_input_nodes[1]]
         else:
             self.delivered[node] = self._execute(node, self.delivered)
 

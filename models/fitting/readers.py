@@ -18,7 +18,7 @@ def readers_of(analysis: Analysis) -> dict[fx.Node, list[fx.Node]]:
     readers: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     alike = blended_alike(analysis.graph)
     for node, role in analysis.graph.roles.items():
-        if role == "write":
+        if role == "write" and node.all_input_nodes[0] in alike:
             readers[alike[node.all_input_nodes[0]]].append(node)
     return readers
 

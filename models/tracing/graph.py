@@ -44,7 +44,8 @@ class TracedNetwork:
 
     Where training computes something else than evaluation, the graph holds what either does, and yields what training
     does; `evaluation` and `training` say what each runs and yields, None where both run the whole graph. `uses` tells
-    what the code does by numbers that its modules hold, beside what the graph shows.
+    what the code does by numbers that its modules hold, beside what the graph shows; of `sized` modules it reads how
+    large they are.
     """
 
     network: nn.Module
@@ -54,6 +55,7 @@ class TracedNetwork:
     evaluation: ModeGraph | None = None
     training: ModeGraph | None = None
     uses: tuple[Use, ...] = ()
+    sized: frozenset[str] = frozenset()
 
     def evaluated(self) -> Collection[fx.Node]:
         """The nodes that evaluation runs."""
@@ -110,7 +112,8 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
         graph, evaluation, training = merge_modes(recordings[1].graph, graph)
     modules = dict(known.named_modules(remove_duplicate=False))
     uses = tuple(use for recording in recordings for use in recording.uses)
-    return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses)
+    sized = frozenset().union(*(recording.sized for recording in recordings))
+    return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses, sized)
 
 
 def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> Recording:

@@ -10,6 +10,7 @@ from ..graph import ChannelGraph
 from ..layouts import Layout
 from ..numbers import Form
 from ..parameters import reshaped
+from .claims import claimed
 from .registry import known_layout, not_known, rule_for, source_of
 
 
@@ -28,6 +29,7 @@ def _concatenation(node: fx.Node, graph: ChannelGraph) -> None:
     if dim == first.dim:
         segments = tuple(segment for part in parts for segment in graph.layout(part, dim).given)
         return graph.carry(node, Layout(dim, segments))
+    layouts = [claimed(part, first.dim, graph) for part in parts if isinstance(part, fx.Node)]
     if not all(layout is not None and first.unite(layout) for layout in layouts):
         return graph.fix(node, f"{node.name} joins tensors whose channels do not line up")
     return graph.carry(node, first)
@@ -66,7 +68,7 @@ def _permutation(node: fx.Node, graph: ChannelGraph) -> None:
     if node.target in (torch.transpose, "transpose"):
         swap = dict(zip(axes, reversed(axes), strict=True))
         axes = [swap.get(axis, axis) for axis in range(len(shape))]
-    if axes[0] != 0:
+    if axes[0] != 0 and graph.has_batch(node):
         return graph.fix(node, f"{node.name} moves the batch dimension")
     return graph.carry(node, layout.at(axes.index(layout.dim)))
 
@@ -90,9 +92,26 @@ def _singletons(node: fx.Node, graph: ChannelGraph) -> None:
         moved, first = layout.dim - sum(dim < layout.dim for dim in gone), 0 in gone
         if layout.dim in {dim % len(shape) for dim in dims}:
             return graph.fix(node, f"{node.name} takes the channels away where one is left")
-    if first:
+    if first and graph.has_batch(node):
         return graph.fix(node, f"{node.name} moves the batch dimension")
     return graph.carry(node, layout.at(moved))
+
+
+@rule_for(methods="repeat")
+def _repetition(node: fx.Node, graph: ChannelGraph) -> None:
+    """The same along other dimensions than the channels', over and over."""
+    source = source_of(node)
+    layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
+    counts: Any = node.args[1:]
+    counts = counts[0] if len(counts) == 1 and isinstance(counts[0], list | tuple) else counts
+    if layout is None or shape is None or out is None or len(counts) != len(out):
+        return not_known(node, graph)
+    ahead = len(out) - len(shape)
+    if ahead and shape[0] != 1 and graph.has_batch(node):
+        return graph.fix(node, f"{node.name} moves the batch dimension")
+    if counts[layout.dim + ahead] != 1 or any(map(graph.depends, counts)):
+        return graph.fix(node, f"{node.name} repeats its channels")
+    return graph.carry(node, layout.at(layout.dim + ahead))
 
 
 @rule_for(methods="expand expand_as")
@@ -100,16 +119,20 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     """Dimensions of size 1 made larger; the channels stay what they are."""
     source = source_of(node)
     layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
+    like = node.args[1] if node.target == "expand_as" else None
+    if isinstance(like, fx.Node) and like in graph.layouts and _is_one_for_all(shape, out, graph.layouts[like]):
+        if layout is not None:
+            layout.fix(f"{node.name} spreads it over all channels of another tensor")
+        return graph.carry(node, graph.layouts[like])
     if layout is None or shape is None or out is None:
         return not_known(node, graph)
     ahead = len(out) - len(shape)
     moved = layout.at(layout.dim + ahead)
-    if ahead and shape[0] != 1:
+    if ahead and shape[0] != 1 and graph.has_batch(node):
         return graph.fix(node, f"{node.name} moves the batch dimension")
     if shape[layout.dim] != out[moved.dim]:
         return graph.fix(node, f"{node.name} spreads it over all channels of another tensor")
     if node.target == "expand_as":
-        like = node.args[1]
         other = graph.layouts.get(like) if isinstance(like, fx.Node) else None
         lines_up = other is not None and moved.unite(other)
         return graph.carry(node, moved) if lines_up else graph.fix(node, f"{node.name} spreads it over other channels")
@@ -124,3 +147,11 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     if not kept or any(map(graph.depends, others)):
         return graph.fix(node, f"{node.name} hard-codes its number of channels")
     return graph.carry(node, moved)
+
+
+def _is_one_for_all(shape: tuple[int, ...] | None, out: tuple[int, ...] | None, layout: Layout) -> bool:
+    """Whether an expansion gives one value to all channels of another tensor."""
+    if shape is None or out is None:
+        return False
+    at = layout.dim - len(out) + len(shape)
+    return at < 0 or (shape[at] == 1 and out[layout.dim] != 1)

@@ -137,10 +137,8 @@ def _indexed(node: fx.Node, graph: ChannelGraph, layout: Layout) -> Layout | str
     items += [slice(None)] * (len(shape) - sum(x is not None for x in items))
     moved, dim, part = 0, 0, layout
     for item in items:
-        if item is None and dim == 0:
-            return None  # in front of the batch
-        if dim == 0 and item != slice(None):
-            return None
+        if dim == 0 and item != slice(None) and graph.has_batch(node):
+            return None  # the batch is taken apart, or moved
         if item is not None and dim == layout.dim:
             if not isinstance(item, slice):
                 return None

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from .attributes import AttributeNumber
 from .computed_weights import computed_from
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
@@ -64,10 +65,19 @@ def layer_call(node: fx.Node, network: nn.Module, spans: Spans) -> LayerCall | N
     if len(owners) != 1:
         return None
     owner = owners[0]
+    if not _is_own_shape(given.get("normalized_shape", ()), owner, str(weight.target)):
+        return None
     sizes: tuple[int, ...] = weight.meta["shape"]
     made = make(_Told(sizes, tensors.keys(), given, node.meta["shape"], network.get_submodule(owner), bool(computed)))
     names = {role: f"{path}.{name}".removeprefix(f"{owner}.") for role, (path, name) in held.items()}
     return None if made is None else LayerCall(owner, {k: n.lstrip(".") for k, n in names.items()}, computed, *made)
+
+
+def _is_own_shape(numbers: Any, owner: str, weight: str) -> bool:
+    """Whether a norm's shape is the owner's own, or its weight's, which folding rewrites with torch's layer."""
+    read = [attribute for number in numbers if isinstance(number, AttributeNumber) for attribute in number.terms]
+    names = ("normalized_shape", f"{weight.rpartition('.')[2]}.shape")
+    return len(read) == len(numbers) and all(a.path == owner and a.name in names for a in read)
 
 
 def _holds(owner: str, computed: Iterable[list[fx.Node] | None], held: Iterable[tuple[str, str]]) -> bool:
@@ -161,8 +171,12 @@ def _batch_norm(told: _Told) -> _Made:
 
 
 def _layer_norm(told: _Told) -> _Made:
-    options = {"normalized_shape": tuple(told.given["normalized_shape"]), "eps": told.given.get("eps", 1e-5)}
+    options = {"normalized_shape": told.weight, "eps": told.given.get("eps", 1e-5)}
     return nn.LayerNorm, options | {"bias": "bias" in told.roles}
+
+
+def _rms_norm(told: _Told) -> _Made:
+    return nn.RMSNorm, {"normalized_shape": told.weight, "eps": told.given.get("eps")}
 
 
 def _group_norm(told: _Told) -> _Made:
@@ -185,6 +199,7 @@ _KINDS: dict[Any, tuple[tuple[str, ...], Callable[[_Told], _Made]]] = {
     F.batch_norm: (_NORM, _batch_norm),
     F.layer_norm: (("input", "normalized_shape", "weight", "bias", "eps"), _layer_norm),
     torch.layer_norm: (("input", "normalized_shape", "weight", "bias", "eps"), _layer_norm),
+    **dict.fromkeys((F.rms_norm, torch.rms_norm), (("input", "normalized_shape", "weight", "eps"), _rms_norm)),
     F.group_norm: (("input", "num_groups", "weight", "bias", "eps"), _group_norm),
     torch.group_norm: (("input", "num_groups", "weight", "bias", "eps"), _group_norm),
 }

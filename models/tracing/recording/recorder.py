@@ -60,6 +60,7 @@ class Recorder(fx.Tracer):
         graph: the graph so far.
         modes_read: modules whose mode the forward asked for.
         uses: of numbers that modules hold, which are not followed.
+        sized: paths of layers of torch's and of other modules whose tensors' size the forward asked for.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -78,6 +79,7 @@ class Recorder(fx.Tracer):
         self._dtypes: dict[int, tuple[Any, torch.dtype, fx.Node]] = {}
         self._insisted: set[tuple[fx.Node, Any]] = set()
         self.uses: list[Use] = []
+        self.sized: set[str] = set()
         self._spans: list[tuple[str, Origin, Origin]] = []
 
     def is_listening(self) -> bool:
@@ -142,9 +144,9 @@ class Recorder(fx.Tracer):
     def note_span(self, module: nn.Module, given: Origin | None, result: Any) -> None:
         """Notes what a module with parameters of its own makes of a tensor."""
         path = (self.submodule_paths or {}).get(module)
-        if path and module._parameters and given is not None and isinstance(result, Tensor):
-            if (out := self.origin(result)) is not None:
-                self._spans.append((path, given, out))
+        out = self.origin(result) if isinstance(result, Tensor) else None
+        if path and module._parameters and given is not None and out is not None:
+            self._spans.append((path, given, out))
 
     def spans(self) -> dict[fx.Node, list[tuple[str, fx.Node]]]:
         """What modules with parameters yield → their paths, inner ones first, and what each is called with."""
@@ -291,6 +293,7 @@ class Recorder(fx.Tracer):
         value = getter(tensor)
         if name == "shape" and known is None and (path := self.state.get(id(tensor))) is not None:
             owner, _, own = path.rpartition(".")
+            self.sized.add(owner)
             return traced_value(owner, f"{own}.shape", value, of_layer=True)
         if name == "dtype" and known is not None and (frame := _user_frame()) is not None:
             self._dtypes[id(frame)] = frame, value, self._read(tensor, name)

@@ -31,6 +31,7 @@ class Recording:
         graph: its nodes; `meta["shape"]` and `meta["shares"]` as in a `TracedNetwork`.
         modes_read: modules whose mode the forward asked for.
         uses: of numbers that modules hold, which are not followed.
+        sized: modules whose size, or whose tensors' size, it asked for.
         constants: name of an attribute that the graph reads → tensor that is no attribute of the network.
         plain: layers that the code writes out, by their paths.
     """
@@ -38,6 +39,7 @@ class Recording:
     graph: fx.Graph
     modes_read: frozenset[nn.Module]
     uses: tuple[Use, ...]
+    sized: frozenset[str]
     constants: dict[str, Tensor]
     plain: dict[str, PlainLayer]
 
@@ -62,7 +64,8 @@ def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
     _remove_unused(recorder.graph)
     plain = find_plain_layers(recorder.graph, network, recorder.spans())
     uses = tuple(dict.fromkeys(recorder.uses))
-    return Recording(recorder.graph, frozenset(recorder.modes_read), uses, recorder.constants, plain)
+    sized = frozenset(recorder.sized)
+    return Recording(recorder.graph, frozenset(recorder.modes_read), uses, sized, recorder.constants, plain)
 
 
 def expect_argument(value: Any, found: Any, name: str) -> None:

@@ -29,7 +29,8 @@ def recorded_sizes(network: nn.Module, recorder: "Recorder") -> Iterator[None]:
     """Makes whole numbers that modules hold numbers that know so: the user's own, and sizes of torch's layers.
 
     Layers' own forwards are not listened to. What other threads read is their own affair, and another thread that would
-    record waits until this one is done. Modules whose mode is read are noted on the recorder.
+    record waits until this one is done. Layers whose size and modules whose mode is read are noted on
+    the recorder.
     """
     paths = {id(layer): path for path, layer in network.named_modules()}
 

@@ -128,13 +128,13 @@ REFUSED = {
     ),
     "normalised": (
         lambda net, x: net.fc(F.layer_norm(net.stem(x).permute(0, 2, 3, 1), [6])),
-        "layer_norm mixes channels",
+        "layer_norm hard-codes its number of channels",
     ),
     "pooled along the channels": (
         lambda net, x: net.fc(F.max_pool2d(net.stem(x).permute(0, 2, 3, 1), (2, 1)).relu()),
         "its channels are used along another dimension by permute",
     ),
-    "reduced": (lambda net, x: net.narrow(net.stem(x).permute(0, 2, 3, 1).mean(3)), "not known|reduces"),
+    "reduced": (lambda net, x: net.fc(net.stem(x).permute(0, 2, 3, 1).mean(0)), "reduces over the batch"),
     "flattened": (lambda net, x: net.wide(net.stem(x).permute(0, 2, 3, 1).reshape(2, 210)), "hard-codes"),
 }
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torchvision.ops import FrozenBatchNorm2d
 
-from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models import add_branches, fold
 from branchfold.models.layers.kinds import (
     BATCH_NORM,
     CONVOLUTION,
@@ -121,6 +121,9 @@ def test_sizes_are_those_that_torch_gives(build, groups):
         (FrozenBatchNorm2d(5), {"weight", "bias", "running_mean", "running_var"}),
         (nn.Conv2d(5, 5, 3, groups=5, bias=False), {"weight"}),
         (nn.PReLU(5), {"weight"}),
+        (nn.LayerNorm(5), {"weight", "bias"}),
+        (nn.LayerNorm([5, 3, 4], bias=False), {"weight"}),
+        (nn.RMSNorm(5), {"weight"}),
     ],
 )
 def test_channelwise_layers_hold_something_for_each_channel(layer, names):
@@ -134,7 +137,7 @@ def test_no_class_is_of_two_kinds():
     assert len(set(classes)) == len(classes)
     assert not has_channel_parameters(nn.PReLU())
     assert not has_channel_parameters(nn.ReLU())
-    assert kind_of(nn.LayerNorm(3)) is None
+    assert kind_of(nn.LocalResponseNorm(3)) is None
 
 
 @pytest.mark.parametrize(
