@@ -26,6 +26,10 @@ from ..training.compute import Meter
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
+_LEAK = (
+    "{root} is split here, {share:.0f} % for testing: a network that was trained on images among these has seen "
+    "what it is tested on; with folders train, validation and test in it all know what is held out"
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Task:
         with evaluating(network):
             logits = network(*inputs)
         classes = _classes(logits, opened, definition)
+        if definition.baseline.checkpoint is not None and opened.holds_out:
+            notify(Notice(_LEAK.format(root=definition.data.root, share=100 * definition.data.test)))
         check_space(SearchSpace(definition, costs, errors=dict))
         wanted = Wanted(
             lambda line: notify(Notice(line)), _stated(definition), class_numbers(classes), arranged_for(network)
