@@ -44,6 +44,7 @@ NETWORKS = {
 # [data] name
 DATA_SETS = {
     "digits": "scikit-learn's 1,797 digits of 8×8",
+    "shapes": "3,000 drawn images of 32×32 with a mask each: discs, squares and triangles on noise",
     "mnist": "70,000 handwritten digits of 28×28",
     "fashion-mnist": "70,000 pieces of clothing of 28×28",
     "cifar10": "60,000 colour images of 32×32 in 10 classes",

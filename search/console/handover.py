@@ -230,7 +230,7 @@ def _known_line(
 
 def _told(found: Judgement, metric: Metric, examples: int) -> str:
     """What a network is worth on the test split that another one was measured on as well."""
-    interval = metric.interval(found.value, examples, None if found.scores is None else found.scores.numpy())
+    interval = metric.interval(found.value, examples, found.array)
     return f"{with_interval(metric, found.value, interval)} on the same {examples} test examples"
 
 

@@ -72,6 +72,10 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 
+# Those after which a mask still lies over its image: what moves it moves both alike.
+KEEP_MASKS = ("none", "shift-flip", "cut-out")
+
+
 @contextmanager
 def _drawing_from(generator: torch.Generator) -> Iterator[None]:
     """Torch's own random numbers follow from the generator's; afterwards they go on as if nothing had been drawn."""

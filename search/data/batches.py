@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError
-from .augmentations import AUGMENTATIONS, names_of
+from .augmentations import AUGMENTATIONS, KEEP_MASKS, names_of
 from .part import Part
 
 
@@ -119,6 +119,11 @@ class Batches:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.augment = names_of(augment)
+        if split.labels.dim() > 1 and (moved := set(self.augment) - set(KEEP_MASKS)):
+            raise DataError(
+                f"augment = {moved.pop()!r} would move images away from their masks: with masks it may be "
+                f"{' or '.join(KEEP_MASKS)}"
+            )
         self.seed = seed
         self.drop_last = drop_last
         self.epoch = 0
@@ -140,5 +145,9 @@ class Batches:
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
         for images, labels in self.split.read(order.split(self.batch_size)[: len(self)]):
             for name in self.augment:
+                drawn = generator.get_state()
                 images = AUGMENTATIONS[name](images, self.split.flips, generator)
+                if labels.dim() > 1 and name == "shift-flip":
+                    generator.set_state(drawn)  # masks move as their images did
+                    labels = AUGMENTATIONS[name](labels[:, None], self.split.flips, generator)[:, 0]
             yield images.float().mul_(self._scale).add_(self._offset), labels

@@ -75,9 +75,11 @@ class Opened(ABC):
         table: The definition's.
         seed: What the splits depend on.
         num_classes: Number of different labels; None where that is not known.
+        holds_out: Whether the test split is held out of what others may have trained on.
     """
 
     num_classes: int | None = None
+    holds_out = False
 
     def __init__(self, table: DataTable, seed: int) -> None:
         self.table, self.seed = table, seed
@@ -149,6 +151,7 @@ class _Folder(Opened):
         self.form = Form(height, width, table.resize, table.greyscale)
         self.folder = scan(Path(table.root), test=table.test)
         self.num_classes = len(self.folder.classes)
+        self.holds_out = not self.folder.is_split
 
     def example(self, count: int) -> Inputs:
         return torch.zeros(count, *self.form.shape)

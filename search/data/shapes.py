@@ -1,13 +1,27 @@
 """Shapes drawn on noise, each pixel with its class: an embedded data set for segmentation."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from .source import Source
+
+# How many are drawn for a part, and from which seed, whatever a study's.
+_PARTS = {"train": (2500, 0), "test": (500, 1)}
 SIZE = 32
 # What a pixel may be.
 CLASSES = ("background", "disc", "square", "triangle")
 _LEAST, _MOST = 4, 8  # half the size of a shape, in pixels
 _CONTRAST, _NOISE = 90.0, 40.0  # of 255
+
+
+class Shapes(Source):
+    """Drawn anew whenever they are read, always alike; the labels are masks."""
+
+    def _read(self, root: Path, part: str) -> tuple[Tensor, Tensor]:
+        count, seed = _PARTS[part]
+        return draw_shapes(count, seed=seed)
 
 
 def draw_shapes(count: int, *, seed: int) -> tuple[Tensor, Tensor]:

@@ -27,7 +27,7 @@ class Source(ABC):
     flips: bool = False
 
     def read(self, root: Path, part: str) -> tuple[Tensor, Tensor]:
-        """A part's images (N, C, H, W) uint8, padded, and labels (N,) int64.
+        """A part's images (N, C, H, W) uint8, padded, and labels (N,) int64, or masks (N, H, W).
 
         Args:
             root: The folder of the data sets.

@@ -5,12 +5,14 @@ from pathlib import Path
 from .digits import Digits
 from .idx import IdxFiles
 from .pickles import TorchvisionPickles
+from .shapes import CLASSES, SIZE, Shapes
 from .source import Source
 
 _FASHION_PACKAGE = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
 
 _ALL: tuple[Source, ...] = (
     Digits("digits", 10, (1, 8, 8)),
+    Shapes("shapes", len(CLASSES), (1, SIZE, SIZE), flips=True),
     IdxFiles("mnist", 10, (1, 32, 32), padding=2, torchvision_name="MNIST", folder="MNIST/raw"),
     IdxFiles(
         "fashion-mnist",

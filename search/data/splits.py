@@ -116,7 +116,7 @@ def divided(
     """Indices of the train and of the validation split, each stratified and in an order any beginning of which is.
 
     Args:
-        labels: (N,) class of each example.
+        labels: (N,) class of each example, or (N, H, W) of each pixel.
         validation: As in ``load_data``.
         seed: Likewise.
         limit: Likewise.
@@ -126,7 +126,8 @@ def divided(
     Raises:
         DataError: If one of them would have fewer examples than there are classes, or the limit is out of range.
     """
-    order = stratified_order(labels, seed=seed)
+    # Masks have no class of a whole image.
+    order = stratified_order(labels if labels.dim() == 1 else labels.new_zeros(len(labels)), seed=seed)
     held_out = round(len(order) * validation)
     chosen = {"validation": order[:held_out], "train": order[held_out:]}
     for split, indices in chosen.items():

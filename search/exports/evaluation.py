@@ -250,7 +250,7 @@ def evaluate(run: Run, content: Content, form: str, build: Callable[..., nn.Modu
     return Evaluation(
         metric=metric,
         value=judged.value,
-        interval=metric.interval(judged.value, examples, None if judged.scores is None else judged.scores.numpy()),
+        interval=metric.interval(judged.value, examples, judged.array),
         split=data.split.name,
         examples=examples,
         seed=next((entry.get("seed") for entry in description.metrics), None),

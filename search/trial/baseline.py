@@ -41,7 +41,7 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
     labels = check_alive(network, problem)
     found = judged(network, problem.validation_batches(), problem.task)
     metric, examples = problem.task.metric, len(problem.data.validation)
-    interval = metric.interval(found.value, examples, None if found.scores is None else found.scores.numpy())
+    interval = metric.interval(found.value, examples, found.array)
     if labels is not None and (line := at_chance(found.value, labels, problem)) is not None:
         notify(Notice(line))
     save_network(network, path, describe(problem, {}, found.value, {"baseline": True}, interval=interval))

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from ...models.cost import batch_size
@@ -21,6 +23,11 @@ class Judgement(NamedTuple):
 
     value: float
     scores: Tensor | None
+
+    @property
+    def array(self) -> npt.NDArray[np.float64] | None:
+        """The scores as NumPy has them."""
+        return None if self.scores is None else self.scores.numpy()
 
 
 def judged(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) -> Judgement:

@@ -14,6 +14,7 @@ from ...models.examples import arguments, placed
 from ...models.layers.modes import evaluating
 from ...models.networks.factories import build_network, default_input_shape
 from ...models.networks.pretrained import stated_normalisation
+from ...studies.definition.dimensions import Fixed
 from ...studies.definition.reading import Definition
 from ..data.data import Augment, BatchSource, Data
 from ..data.normalisation import Normalisation
@@ -28,6 +29,10 @@ from ..training.compute import Meter
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
+_LEAK = (
+    "{root} is split here, {share:.0f} % for testing: a network that was trained on images among these has seen "
+    "what it is tested on; with folders train, validation and test in it all know what is held out"
+)
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,15 @@ class Problem:
         classes = opened.num_classes
         if definition.task.name == "classification":
             classes = _classes(outputs, opened, definition)
+        if definition.baseline.checkpoint is not None and opened.holds_out:
+            notify(Notice(_LEAK.format(root=definition.data.root, share=100 * definition.data.test)))
         check_space(SearchSpace(definition, costs, errors=dict))
         name, arguments_of = definition.task.name, definition.task.arguments
         unscaled = make_task(name, arguments_of, num_classes=classes, scale=(1.0,))
         wanted = Wanted(
             lambda line: notify(Notice(line)), _stated(definition), _checked_by(unscaled), arranged_for(network)
         )
+        _check_training(definition, unscaled)
         data = opened.read(wanted)
         task = make_task(name, arguments_of, num_classes=classes, scale=data.std or (1.0,))
         problem = Problem(definition, data, costs, task)
@@ -175,6 +183,17 @@ def _checked_by(task: Task) -> Check:
             raise DataError(f"targets of the {part} split: {wrong}")
 
     return check
+
+
+def _check_training(definition: Definition, task: Task) -> None:
+    """Checks that the task's loss knows all that is searched of it.
+
+    Raises:
+        StudyError: if not.
+    """
+    if not task.smooths_labels and definition.space.training.label_smoothing != Fixed(0.0):
+        key = "space.training.label_smoothing"
+        raise definition.mistake(key, f"{key} must be 0: task {definition.task.name!r} has no labels to smooth")
 
 
 def _check_fit(network: nn.Module, problem: Problem) -> None:

@@ -21,6 +21,7 @@ from .scan import Files
 # Images are held in memory if they take no more than this share of what is free: other workers, and the training, need
 # the rest.
 MEMORY_SHARE = 0.25
+_AT_MOST = f"{100 * MEMORY_SHARE:.0f} %"
 # Of so many images one may be unreadable.
 TOLERATED = 100
 _NAMED = 3
@@ -52,11 +53,11 @@ def read_split(files: Files, name: str, form: Form, *, flips: bool, workers: int
     size = len(files) * prod(form.shape) / _GIB
     if fits(len(files), form):
         split: Pictures = _in_memory(files, name, form, flips, tell)
-        tell(f"{name}: {len(split):,} images in memory ({size:.2f} GiB, {MEMORY_SHARE:.0%} of what is free at most)")
+        tell(f"{name}: {len(split):,} images in memory ({size:.2f} GiB, {_AT_MOST} of what is free at most)")
         return split
     workers = torch.get_num_threads() if workers is None else workers
     tell(
-        f"{name}: {len(files):,} images are {size:.2f} GiB, more than {MEMORY_SHARE:.0%} of the free memory: streamed "
+        f"{name}: {len(files):,} images are {size:.2f} GiB, more than {_AT_MOST} of the free memory: streamed "
         f"by {workers} {'process' if workers == 1 else 'processes'}"
     )
     if name != "train":  # which examples a network is judged on is to be known before

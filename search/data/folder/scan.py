@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
 from ....errors import DataError
 
@@ -98,23 +97,15 @@ def test_files(folder: Folder) -> Files | None:
     return files.chosen(sorted(_held_out(files, folder.root, folder.test_share)))
 
 
-class _Visible(ImageFolder):
-    """Torchvision's listing, without hidden folders such as `.ipynb_checkpoints`, and of no images as yet."""
-
-    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
-        names = sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
-        return names, {name: i for i, name in enumerate(names)}
-
-
 def _listed(folder: Path) -> tuple[tuple[str, ...], Files]:
-    found = _Visible(str(folder), allow_empty=True)
-    classes = tuple(found.classes)
-    if not found.samples:
-        what = "folders of its classes hold none" if classes else "there is no folder for each class in it"
-        raise DataError(
-            f"no images in {folder}: {what} (read are {', '.join(sorted(found.extensions or _suffixes()))})"
-        )
-    labels = torch.tensor(found.targets)
+    # Hidden folders, such as `.ipynb_checkpoints`, are no classes.
+    classes = tuple(sorted(x.name for x in folder.iterdir() if x.is_dir() and not x.name.startswith(".")))
+    numbers = {name: i for i, name in enumerate(classes)}
+    samples = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True) if classes else []
+    if not samples:
+        what = "the folders of its classes hold none" if classes else "there is no folder for each class in it"
+        raise DataError(f"no images in {folder}: {what} (read are {', '.join(IMG_EXTENSIONS)})")
+    labels = torch.tensor([label for _, label in samples])
     present = set(labels.tolist())
     if empty := [name for i, name in enumerate(classes) if i not in present]:
         raise DataError(f"no images in {_named(empty)} of {folder}: a class without images; move it away")
@@ -122,7 +113,7 @@ def _listed(folder: Path) -> tuple[tuple[str, ...], Files]:
         raise DataError(
             f"one class alone in {folder}, {classes[0]!r}: a folder for each of two classes or more is needed"
         )
-    return classes, Files(tuple(Path(path) for path, _ in found.samples), labels)
+    return classes, Files(tuple(Path(path) for path, _ in samples), labels)
 
 
 def _part(root: Path, part: str, classes: tuple[str, ...]) -> Files | None:
@@ -163,9 +154,3 @@ def _by_class(labels: Tensor) -> Iterator[tuple[int, list[int]]]:
 def _named(names: list[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"{'class' if len(names) == 1 else 'classes'} {', '.join(map(repr, names[:_LISTED]))}{more}"
-
-
-def _suffixes() -> tuple[Any, ...]:
-    from torchvision.datasets.folder import IMG_EXTENSIONS
-
-    return IMG_EXTENSIONS
