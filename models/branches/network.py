@@ -25,7 +25,7 @@ class BranchedNetwork(nn.Module):
         example: the forward's arguments for two examples.
         compress: writer's path → P.
         narrow: channelwise layer's path → its narrow copy.
-        values: path of a parameter with a value for each channel → its narrow copy.
+        values: path of a parameter or buffer with values for each channel → its narrow copy.
         blend: name of a blend in the plan → E, and the blending.
         graph: what either mode runs.
         trained: what training runs of it; mostly the whole graph.

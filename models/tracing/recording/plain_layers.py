@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from ...layers.kinds import BATCH_NORM
 from ...layers.narrowing import has_hooks
+from .attributes import AttributeNumber
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 _BEFORE = "_before_branchfold"
@@ -181,6 +182,8 @@ def _layer(node: fx.Node, network: nn.Module) -> PlainLayer | None:
     if any(isinstance(value, fx.Node) for value in _flat(given.values())):
         return None
     (owner,) = {owner for owner, _ in held.values()}  # type: ignore[misc]
+    if not _is_own_shape(given.get("normalized_shape", ()), owner):
+        return None
     names = {role: name for role, (_, name) in held.items()}  # type: ignore[misc]
     module = network.get_submodule(owner)
     made = make(getattr(module, names["weight"]), names, given, node.meta["shape"], module)
@@ -188,6 +191,12 @@ def _layer(node: fx.Node, network: nn.Module) -> PlainLayer | None:
         return None
     kind, options = made
     return PlainLayer(owner, names, kind, options)
+
+
+def _is_own_shape(numbers: Any, owner: str) -> bool:
+    """Whether a norm's shape is the owner's own `normalized_shape`, which folding rewrites with torch's layer."""
+    read = [attribute for number in numbers if isinstance(number, AttributeNumber) for attribute in number.terms]
+    return len(read) == len(numbers) and all((a.path, a.name) == (owner, "normalized_shape") for a in read)
 
 
 def _held(value: Any, network: nn.Module) -> tuple[str, str] | None:
@@ -287,8 +296,12 @@ def _batch_norm(weight: Tensor, names: Mapping[str, str], given: dict[str, Any],
 
 
 def _layer_norm(weight: Tensor, names: Mapping[str, str], given: dict[str, Any], shape: Any, owner: nn.Module) -> _Made:
-    options = {"normalized_shape": tuple(given["normalized_shape"]), "eps": given.get("eps", 1e-5)}
+    options = {"normalized_shape": tuple(weight.shape), "eps": given.get("eps", 1e-5)}
     return nn.LayerNorm, options | {"bias": "bias" in names}
+
+
+def _rms_norm(weight: Tensor, names: Mapping[str, str], given: dict[str, Any], shape: Any, owner: nn.Module) -> _Made:
+    return nn.RMSNorm, {"normalized_shape": tuple(weight.shape), "eps": given.get("eps")}
 
 
 def _group_norm(weight: Tensor, names: Mapping[str, str], given: dict[str, Any], shape: Any, owner: nn.Module) -> _Made:
@@ -313,6 +326,7 @@ _KINDS: dict[Any, tuple[tuple[str, ...], Callable[..., _Made]]] = {
     F.batch_norm: (_NORM, _batch_norm),
     F.layer_norm: (("input", "normalized_shape", "weight", "bias", "eps"), _layer_norm),
     torch.layer_norm: (("input", "normalized_shape", "weight", "bias", "eps"), _layer_norm),
+    **dict.fromkeys((F.rms_norm, torch.rms_norm), (("input", "normalized_shape", "weight", "eps"), _rms_norm)),
     F.group_norm: (("input", "num_groups", "weight", "bias", "eps"), _group_norm),
     torch.group_norm: (("input", "num_groups", "weight", "bias", "eps"), _group_norm),
 }
