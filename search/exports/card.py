@@ -253,8 +253,8 @@ def _input_text(description: NetworkDescription) -> str:
 _LOADING = {
     "safetensors": '`{file}`: `branchfold.models.load_network("{file}")` gives the network, a plain `nn.Module`.',
     "state-dict": (
-        '`{file}`: `torch.load("{file}", weights_only=True)` gives the tensors by name, for the `{factory}` at the '
-        "widths above."
+        '`{file}`: `torch.load("{file}", weights_only=True)` gives the tensors by name, for a `{factory}` at '
+        "the widths above: `branchfold.models.narrow(network, widths, example_inputs)` makes one of the full network."
     ),
     "pt2": (
         '`{file}`: `torch.export.load("{file}").module()`, with torch alone. This unpickles what the file contains: '
