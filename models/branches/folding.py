@@ -21,6 +21,7 @@ from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.recording.plain_layers import restore_classes
 from .attributes import require_alike, rewrite_attributes
+from .blocks import dense, diagonal, fold_expand_in_groups
 from .modules import CompressParts, compress_of
 from .network import BranchedNetwork
 from .plan import Part
@@ -37,7 +38,7 @@ def fold_compress(
     Args:
         weight: (C·S, in, *kernel) of the writer.
         bias: (C·S,), or None for a writer without one.
-        P: (k, C).
+        P: (k, C), or (G, k / G, C / G) behind a layer in G groups.
         p: (k·S,), or None.
         span: S, places that each channel takes in what is written.
 
@@ -50,14 +51,17 @@ def fold_compress(
     folded = _mixed(P, by_channel).flatten(0, 1).to(weight.dtype)
     if bias is None and p is None:
         return folded, None
-    shift = torch.zeros(P.shape[0] * span, dtype=dtype, device=P.device) if p is None else p.to(dtype)
+    shift = torch.zeros(len(folded), dtype=dtype, device=P.device) if p is None else p.to(dtype)
     if bias is not None:
-        shift = shift + (P @ bias.to(dtype).view(-1, span)).flatten()
+        shift = shift + _mixed(P, bias.to(dtype).view(-1, span)).flatten()
     return folded, shift.to(weight.dtype)
 
 
 def _mixed(P: Tensor, weight: Tensor) -> Tensor:
-    """P (k, C) times a weight (C, ...); rows are taken instead where P only selects them."""
+    """P (k, C), or its blocks, times a weight (C, ...); rows are taken instead where P only selects them."""
+    if P.dim() == 3:
+        pieces = weight.flatten(1).unflatten(0, (len(P), -1))
+        return (P @ pieces).flatten(0, 1).unflatten(1, weight.shape[1:])
     if _selects(P):
         return weight[P.argmax(1)]
     return (P @ weight.flatten(1)).unflatten(1, weight.shape[1:])
@@ -190,14 +194,14 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
-    weight = by_output(layer, weight)
+    weight, groups = by_output(layer, weight), getattr(layer, "groups", 1)
     read = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
     written = branched.plan.writers.get(path, ())
     compress_first = _is_cheaper_first(written, read)
     if written and compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     if read:
-        weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
+        weight = _fold_blend(weight, branched, branched.plan.readers[path], groups, chosen)
     if written and not compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     set_weight(layer, by_output(layer, weight), bias)
@@ -232,12 +236,22 @@ def _is_cheaper_first(written: tuple[Part, ...], read: tuple[Part, ...]) -> bool
     return kept * (out * wide + expand) <= out * (expand + kept * narrow)
 
 
-def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
-    """A reader's weight (out, full places, *kernel) with the E of each part whose group is folded."""
+def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, groups: int, chosen: set[str]) -> Tensor:
+    """A reader's weight (out, full places / groups, *kernel) with the E of each part whose group is folded."""
     blend, parts = branched.blend.at(name), branched.plan.blends[name]
+    if groups > 1:
+        pieces = [
+            torch.kron(dense(blend.expand[str(i)]), torch.eye(part.span).to(weight))
+            if part.branched and part.group in chosen
+            else torch.eye(part.width * part.span).to(weight)
+            for i, part in enumerate(parts)
+        ]
+        return fold_expand_in_groups(weight, diagonal(torch.block_diag(*pieces), groups))
     columns = weight.split([part.width * part.span for part in parts], 1)
     folded = [
-        fold_expand(column, blend.expand[str(i)], part.span) if part.branched and part.group in chosen else column
+        fold_expand(column, dense(blend.expand[str(i)]), part.span)
+        if part.branched and part.group in chosen
+        else column
         for i, (column, part) in enumerate(zip(columns, parts, strict=True))
     ]
     return folded[0] if len(folded) == 1 else torch.cat(folded, 1)
@@ -292,7 +306,7 @@ def _take_compress(rest: BranchedNetwork, branched: BranchedNetwork, path: str, 
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
     """The partly folded network with the branches that remain, their weights and α as they were."""
     modes = modes_of(network)
-    rest = BranchedNetwork.at(Analysis.of(network, branched.example), widths)
+    rest = BranchedNetwork.at(Analysis.of(network, branched.example, branched.plan.in_groups), widths)
     set_modes(rest.network, modes)
     for path, parts in rest.plan.writers.items():
         _take_compress(rest, branched, path, parts)

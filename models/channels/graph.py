@@ -12,6 +12,7 @@ from ..layers.kinds import behaves_as, has_channel_parameters
 from ..layers.narrowing import has_hooks
 from ..tracing.graph import TracedNetwork, shape_of
 from ..tracing.recording.attributes import Attribute, AttributeNumber
+from .blocks import Demand, blocks_of, settle
 from .in_place import is_in_place, reading_results
 from .layouts import Channels, Layout, Segment
 from .numbers import Form, make_equal
@@ -34,10 +35,12 @@ class ChannelGraph:
         attributes: numbers that the network's modules hold and that follow from widths → how.
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
+        in_groups: paths of convolutions that write channels in groups, even where a group reads or writes only one.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
     """
 
     traced: TracedNetwork
+    in_groups: set[str] = field(default_factory=set)
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
     roles: dict[fx.Node, Role] = field(default_factory=dict)
     pieces: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
@@ -65,6 +68,7 @@ class ChannelGraph:
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
         self._mixed: list[fx.Node] = []
+        self._demands: list[Demand] = []
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
@@ -118,6 +122,13 @@ class ChannelGraph:
             written.fix(reason)
         return None
 
+    def write_in_groups(self, node: fx.Node, groups: int) -> None:
+        """`node`'s layer reads its input in equal groups of channels, each of which yields as many new ones."""
+        self.write(node)
+        if self.roles.get(node) == "write":
+            self.in_groups.add(str(node.target))
+            self._demands += [Demand(node, self.layout(source), groups) for source in (node.args[0], node)]
+
     def carry(self, node: fx.Node, layout: Layout) -> None:
         """`node` treats each channel of `layout` on its own and yields the same channels."""
         shape, reason = shape_of(node), ""
@@ -144,6 +155,16 @@ class ChannelGraph:
         """
         self.carry(node, layout)
         self._mixed.append(node)
+
+    def blocks_beside(self, node: fx.Node, tensor: fx.Node) -> tuple[int, ...]:
+        """Of each segment of `tensor`, which the layer of `node` reads or writes, the blocks that it does not mix."""
+        groups = getattr(self.traced.module(node), "groups", 1)
+        blocks = blocks_of(self.layouts[tensor].segments, groups)
+        return blocks or (1,) * len(self.layouts[tensor].segments)
+
+    def settle_blocks(self) -> None:
+        """Tells every set of channels in how many blocks it lies."""
+        settle(self._demands)
 
     def fix_mixed(self) -> None:
         """Fixes the groups whose channels are mixed with those of another."""

@@ -17,12 +17,14 @@ class Channels:
         reason: why the width is fixed; empty if it may be narrowed.
         writers: nodes that produce the channels, in forward order.
         readers: nodes that consume them, in forward order.
+        blocks: equal blocks of consecutive channels in which they lie, of which each keeps as many.
     """
 
     width: int
     reason: str = ""
     writers: list[fx.Node] = field(default_factory=list)
     readers: list[fx.Node] = field(default_factory=list)
+    blocks: int = 1
     _parent: "Channels | None" = None
     _parts: "tuple[Segment, ...]" = ()
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..branches.blocks import like_blocks
 from ..branches.calls import BranchCall, Kind, blends, branch_call, is_fitted
 from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
@@ -171,7 +172,7 @@ class _Fit:
             if part.branched:
                 compress = compress_of(module, i)
                 chosen = self.chosen[str(part.group)].to(compress.weight.device)
-                compress.weight.copy_(selector(chosen, part.width, compress.weight))
+                compress.weight.copy_(like_blocks(selector(chosen, part.width, compress.weight), compress.weight))
                 if compress.bias is not None:
                     shift = (mean(wide, module.dim) - mean(thin, module.dim))[start : start + size]
                     compress.bias.copy_(shift.view(-1, part.span)[chosen].flatten())
@@ -201,7 +202,13 @@ class _Fit:
             if part.branched:
                 As = [by_channel(a.split(full, blend.dim)[i], blend.dim, part.width) for a in wide]
                 Zs = [by_channel(z.split(kept, blend.dim)[i], blend.dim, part.kept) for z in thin]
-                blend.expand[str(i)].copy_(expansion(As, Zs, self.ridge, centred=name in self.centred))
+                E, centred = blend.expand[str(i)], name in self.centred
+                if E.dim() == 2:
+                    E.copy_(expansion(As, Zs, self.ridge, centred=centred))
+                    continue
+                by_block = [zip(*(x.chunk(len(E)) for x in rows), strict=True) for rows in (As, Zs)]
+                for block, a, z in zip(E, *by_block, strict=True):
+                    block.copy_(expansion(a, z, self.ridge, centred=centred))
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:

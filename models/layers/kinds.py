@@ -154,9 +154,12 @@ def channel_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def by_output(module: nn.Module, weight: Tensor) -> Tensor:
-    """A weight with its first two axes as (out, in, *kernel); applied twice, the weight itself."""
+    """A weight with its first two axes as (out, inputs of each, *kernel); applied twice, the weight itself."""
     kind = kind_of(module)
-    return weight if kind is None or kind.outputs == 0 else weight.transpose(0, kind.outputs)
+    if kind is None or kind.outputs == 0:
+        return weight
+    groups = getattr(module, "groups", 1)
+    return weight.transpose(0, 1) if groups == 1 else weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def kernel_size(module: nn.Module) -> int:
@@ -170,15 +173,15 @@ def declare_width(module: nn.Module, channels: int | None = None) -> None:
 
     Args:
         module: the layer.
-        channels: how many it treats each on its own; None for a layer that mixes them.
+        channels: how many it yields of such that it treats each on its own; None for a layer that mixes them.
     """
     kind = kind_of(module)
+    if channels is not None and "groups" in module.__dict__:
+        module.groups = channels * module.groups // module.out_channels  # type: ignore[assignment, operator]
     for attribute, axis in kind.sizes.items() if kind else ():
-        if channels is not None:
+        if channels is not None and not hasattr(module, "groups"):
             setattr(module, attribute, channels)
         elif isinstance(weight := module._parameters.get("weight"), Tensor):
             setattr(module, attribute, weight.shape[axis] * (getattr(module, "groups", 1) if axis == 1 else 1))
     if channels is not None and kind is not None and kind.shape:
         setattr(module, kind.shape, (channels, *getattr(module, kind.shape)[1:]))
-    if channels is not None and "groups" in module.__dict__:
-        module.groups = channels  # type: ignore[assignment]

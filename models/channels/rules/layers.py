@@ -24,10 +24,22 @@ def _convolution(node: fx.Node, graph: ChannelGraph) -> None:
         _along_positions(node, graph, layout)
     elif module.groups == 1:
         graph.write(node)
-    elif module.groups == module.in_channels == module.out_channels:
-        graph.carry(node, graph.layout(node.args[0]))
-    else:
-        graph.fix(node, f"{node.target} is a convolution in {module.groups} groups")
+    elif str(node.target) in graph.in_groups or not _carries_groups(node, graph):
+        graph.write_in_groups(node, module.groups)
+
+
+def _carries_groups(node: fx.Node, graph: ChannelGraph) -> bool:
+    """Carries groups of channels, each as one, through a convolution whose groups read or yield a single channel."""
+    module: Any = graph.traced.module(node)
+    read, written = module.in_channels // module.groups, module.out_channels // module.groups
+    if read > 1 < written or (module.transposed and read * written > 1):
+        return False
+    layout = graph.layout(node.args[0])
+    each = layout if read == 1 else layout.in_blocks(read)
+    if each is None:
+        return False
+    graph.carry(node, each.spread(written))
+    return True
 
 
 def _along_positions(node: fx.Node, graph: ChannelGraph, layout: Layout) -> None:

@@ -1,0 +1,52 @@
+"""P and E beside layers in groups: one small matrix for each block of channels, (G, out / G, in / G)."""
+
+import torch
+from torch import Tensor
+
+
+def dense(weight: Tensor) -> Tensor:
+    """The matrix (out, in) that a P or E stands for, given as it is or in G blocks (G, out / G, in / G)."""
+    return torch.block_diag(*weight) if weight.dim() == 3 else weight
+
+
+def like_blocks(matrix: Tensor, weight: Tensor) -> Tensor:
+    """A matrix (out, in) in the form of a P or E of its size; what lies outside of the blocks is left out."""
+    return diagonal(matrix, len(weight)) if weight.dim() == 3 else matrix
+
+
+def diagonal(matrix: Tensor, blocks: int) -> Tensor:
+    """The blocks (G, out / G, in / G) on the diagonal of a matrix (out, in)."""
+    out, size = matrix.shape
+    return matrix.view(blocks, out // blocks, blocks, size // blocks).diagonal(dim1=0, dim2=2).movedim(-1, 0)
+
+
+def outputs(weight: Tensor) -> int:
+    """Rows of the matrix that a P or E stands for."""
+    return weight.shape[0] * weight.shape[1] if weight.dim() == 3 else weight.shape[0]
+
+
+def inputs(weight: Tensor) -> int:
+    """Columns of the matrix that a P or E stands for."""
+    return weight.shape[0] * weight.shape[2] if weight.dim() == 3 else weight.shape[1]
+
+
+def new_matrix(like: Tensor, out: int, size: int, blocks: int) -> Tensor:
+    """A P or E of zeros for a matrix (out, size), in the form that so many blocks have; dtype and device of `like`."""
+    return like.new_zeros(out, size) if blocks == 1 else like.new_zeros(blocks, out // blocks, size // blocks)
+
+
+def fold_expand_in_groups(weight: Tensor, E: Tensor) -> Tensor:
+    """E before a reader in G groups: in each, W'[:, f] = Σ_e W[:, e] E[e, f].
+
+    Args:
+        weight: (out, C / G, *kernel) of the reader.
+        E: (G, C / G, k / G).
+
+    Returns:
+        The weight (out, k / G, *kernel).
+    """
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    in_groups = weight.to(dtype).flatten(2).unflatten(0, (len(E), -1)).transpose(1, 2)  # (G, C / G, out / G, kernel)
+    folded = E.to(dtype).mT @ in_groups.flatten(2)
+    by_group = folded.unflatten(2, in_groups.shape[2:]).transpose(1, 2)
+    return by_group.flatten(0, 1).unflatten(2, weight.shape[2:]).to(weight.dtype)
