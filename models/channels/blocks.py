@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence
 from math import lcm
 from typing import NamedTuple
 
-from torch import fx
-
 from .layouts import Layout, Segment, unite
 from .numbers import layout_parts
 
@@ -14,12 +12,12 @@ class Demand(NamedTuple):
     """What a layer in groups asks of channels that it reads, writes or normalises.
 
     Attributes:
-        node: the layer's call.
+        name: of the layer.
         layout: the channels.
         groups: number of equal blocks in which they lie.
     """
 
-    node: fx.Node
+    name: str
     layout: Layout
     groups: int
 
@@ -30,16 +28,16 @@ def settle(demands: Iterable[Demand]) -> None:
     for demand in demands:
         if blocks_of(demand.layout.segments, demand.groups) is None:
             _line_up(demand)
-    for node, layout, groups in demands:
+    for name, layout, groups in demands:
         blocks = blocks_of(layout.segments, groups)
         if blocks is None:
-            layout.fix(f"{node.target} has {groups} groups, which hold channels of several layers")
+            layout.fix(f"{name} has {groups} groups, among which its channels are not alike")
             continue
         for segment, count in zip(layout.segments, blocks, strict=True):
             channels = segment.channels
             channels.blocks = lcm(channels.blocks, count)
             if 1 < channels.blocks == channels.width:
-                layout.fix(f"{node.target} has {groups} groups, of which each holds one channel")
+                layout.fix(f"layers in groups, such as {name}, leave one channel in each of its blocks")
 
 
 def blocks_of(segments: Sequence[Segment], groups: int) -> tuple[int, ...] | None:

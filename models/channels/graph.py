@@ -127,7 +127,12 @@ class ChannelGraph:
         self.write(node)
         if self.roles.get(node) == "write":
             self.in_groups.add(str(node.target))
-            self._demands += [Demand(node, self.layout(source), groups) for source in (node.args[0], node)]
+            self._demands += [Demand(label(node), self.layout(source), groups) for source in (node.args[0], node)]
+
+    def demand_blocks(self, node: fx.Node, groups: int) -> None:
+        """The channels that `node` yields lie in equal groups, which stay as many."""
+        if node in self.layouts:
+            self._demands.append(Demand(label(node), self.layouts[node], groups))
 
     def carry(self, node: fx.Node, layout: Layout) -> None:
         """`node` treats each channel of `layout` on its own and yields the same channels."""

@@ -201,7 +201,11 @@ def groups_table(found: dict[str, Any]) -> Table:
 
 def _error_at(group: dict[str, Any], share: float) -> str:
     errors = group["errors"]
-    return "-" if errors is None else percent(errors[rounded_width(share * group["width"], group["width"], group["blocks"])])
+    return (
+        "-"
+        if errors is None
+        else percent(errors[rounded_width(share * group["width"], group["width"], group["blocks"])])
+    )
 
 
 def _names(paths: list[str]) -> str:

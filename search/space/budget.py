@@ -118,7 +118,10 @@ class _Scaling:
         return widths
 
     def _exchanged(self, widths: dict[str, int]) -> dict[str, int]:
-        """Moves single channels, or one of each block, from one group to another while that brings a small network's cost within 1 %."""
+        """Moves channels from one group to another while that brings a small network's cost within 1 %.
+
+        They are single ones, or one of each block.
+        """
         spent = self._relative(widths)
         while spent < _CLOSE and self.multiple == 1:
             moved = [

@@ -24,22 +24,16 @@ def _convolution(node: fx.Node, graph: ChannelGraph) -> None:
         _along_positions(node, graph, layout)
     elif module.groups == 1:
         graph.write(node)
-    elif str(node.target) in graph.in_groups or not _carries_groups(node, graph):
+    elif _treats_each_alone(module) and str(node.target) not in graph.in_groups:
+        graph.carry(node, graph.layout(node.args[0]).spread(module.out_channels // module.groups))
+    else:
         graph.write_in_groups(node, module.groups)
 
 
-def _carries_groups(node: fx.Node, graph: ChannelGraph) -> bool:
-    """Carries groups of channels, each as one, through a convolution whose groups read or yield a single channel."""
-    module: Any = graph.traced.module(node)
-    read, written = module.in_channels // module.groups, module.out_channels // module.groups
-    if read > 1 < written or (module.transposed and read * written > 1):
-        return False
-    layout = graph.layout(node.args[0])
-    each = layout if read == 1 else layout.in_blocks(read)
-    if each is None:
-        return False
-    graph.carry(node, each.spread(written))
-    return True
+def _treats_each_alone(module: Any) -> bool:
+    """Whether a convolution is depthwise: each of its outputs reads one channel, which may have several outputs."""
+    one_of_each = module.out_channels == module.groups or not module.transposed
+    return bool(module.in_channels == module.groups and one_of_each)
 
 
 def _along_positions(node: fx.Node, graph: ChannelGraph, layout: Layout) -> None:
@@ -79,13 +73,13 @@ def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, graph.layout(node.args[0]))
 
 
-@rule_for(modules=types("GroupNorm LocalResponseNorm Softmax2d MultiheadAttention"))
+@rule_for(modules=types("LocalResponseNorm Softmax2d MultiheadAttention"))
 def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
 
 
 @rule_for(
-    functions=(*functions(F, "group_norm normalize scaled_dot_product_attention"),),
+    functions=(*functions(F, "normalize scaled_dot_product_attention"),),
 )
 def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{label(node)} mixes channels")
