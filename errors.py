@@ -24,6 +24,10 @@ class StudyError(BranchfoldError):
     """A study whose definition, database or state does not allow what was asked."""
 
 
+class VerificationError(BranchfoldError):
+    """An exported file that computes something else than the network it was made from: exit status 1."""
+
+
 def one_line(error: BaseException, *, whole: bool = False) -> str:
     """The first line of an error's message that says anything, or the error's type where none does.
 

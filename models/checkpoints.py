@@ -25,6 +25,7 @@ from .networks.factories import TORCHVISION_PREFIX, build_network
 
 FORMAT = 2
 _KEY = "branchfold"
+_CARD = "card"
 _DTYPES = {"float16", "bfloat16", "float32", "float64"}
 
 
@@ -74,8 +75,14 @@ class NetworkDescription:
     format: int = FORMAT
 
 
-def save_network(network: nn.Module, path: str | Path, description: NetworkDescription) -> None:
+def save_network(network: nn.Module, path: str | Path, description: NetworkDescription, *, card: str = "") -> None:
     """Writes a network and its description to a safetensors file, whole or not at all.
+
+    Args:
+        network: any.
+        path: of the file; one that is there is replaced.
+        description: of the network.
+        card: text for people, which the header has beside the description.
 
     Raises:
         NetworkError: if the file cannot be written.
@@ -84,7 +91,9 @@ def save_network(network: nn.Module, path: str | Path, description: NetworkDescr
     described = replace(description, digest=digest_of(network, description))
     try:
         with whole_file(path) as draft:
-            save_model(network, str(draft), metadata={_KEY: json.dumps(asdict(described))})
+            # Under one key: safetensors writes several in any order, and equal networks are to be equal files.
+            told = asdict(described) | ({_CARD: card} if card else {})
+            save_model(network, str(draft), metadata={_KEY: json.dumps(told)})
     except (OSError, SafetensorError) as error:  # a full disk is the latter
         raise NetworkError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
@@ -124,8 +133,22 @@ def read_description(path: str | Path) -> NetworkDescription:
             f"{path} holds no description of its network; only files that branchfold wrote can be rebuilt"
         )
     try:
-        description = NetworkDescription(**json.loads(metadata[_KEY]))
-    except (TypeError, ValueError) as error:
+        told = json.loads(metadata[_KEY])
+        told.pop(_CARD, None)
+    except (AttributeError, ValueError) as error:
+        raise NetworkError(f"the description in {path} is damaged: {error}") from error
+    return parse_description(told, path)
+
+
+def parse_description(told: Any, path: Path) -> NetworkDescription:
+    """The description that a file holds as JSON.
+
+    Raises:
+        NetworkError: if it is damaged or of another version.
+    """
+    try:
+        description = NetworkDescription(**told)
+    except TypeError as error:
         raise NetworkError(f"the description in {path} is damaged: {error}") from error
     if description.format != FORMAT:
         raise NetworkError(f"{path} has format {description.format}, this version reads format {FORMAT}")
@@ -150,14 +173,35 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
         NetworkError: if the file is damaged, or the factory builds another network.
     """
     description = read_description(path)
+
+    def fill(network: nn.Module) -> None:
+        load_model(network, path, strict=True)
+
+    return rebuilt(description, factory, path, fill)
+
+
+def rebuilt(
+    description: NetworkDescription,
+    factory: str | Callable[..., nn.Module] | None,
+    path: str | Path,
+    fill: Callable[[nn.Module], None],
+) -> nn.Module:
+    """The network of a description, in evaluation mode on the CPU; arguments and errors as for `load_network`.
+
+    Args:
+        description: of the network.
+        factory: the user's own.
+        path: of the file that holds both.
+        fill: puts the file's tensors into the narrowed network.
+    """
     try:
         if callable(factory):
             network = factory(**description.arguments)
         else:
-            network = build_network(_trusted(description, factory, path), description.arguments)
+            network = build_network(trusted_factory(description, factory, path), description.arguments)
         network = at_widths(network, description.input_shape, description.widths)
         network.to(getattr(torch, description.dtype))
-        load_model(network, path, strict=True)
+        fill(network)
     except UntrustedFactoryError:
         raise
     except NetworkError as error:
@@ -208,7 +252,12 @@ def at_widths(network: nn.Module, input_shape: list[int], widths: Mapping[str, i
     return fold(BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths)))
 
 
-def _trusted(description: NetworkDescription, factory: str | None, path: str | Path) -> str:
+def trusted_factory(description: NetworkDescription, factory: str | None, path: str | Path) -> str:
+    """The name of the factory that may run: the one given, or a reference network's or torchvision's.
+
+    Raises:
+        UntrustedFactoryError: if the file names another one.
+    """
     if factory is not None:
         return factory
     name = description.factory

@@ -8,10 +8,11 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from ..channels.derived import reads_value
 from ..channels.groups import Analysis
 from ..channels.in_place import is_in_place_method
 from ..channels.parameters import held_tensor, values_at
-from ..channels.reuse import blended_alike
+from ..channels.reuse import blended_alike, readers_by_tensor, take_constants
 from ..layers.kinds import has_channel_parameters, has_values_along
 from ..layers.narrowing import own_tensor, with_channels
 from ..tracing.graph import IN_PLACE_FUNCTIONS, shape_of
@@ -21,7 +22,7 @@ from ..tracing.recording.attributes import AttributeNumber
 from .blocks import new_matrix
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
-from .modules import Blend, Compress, CompressParts
+from .modules import Blend, Compress, CompressParts, joined
 from .plan import Part, Plan, WidthForm, kept_places
 
 
@@ -83,7 +84,8 @@ def _make_out_of_place(analysis: Analysis) -> tuple[str, ...]:
     """Turns off `inplace` where the branches need the tensor as it was; the paths, for folding to restore."""
     graph, changed = analysis.graph, []
     for node in graph.nodes:
-        if node.op == "call_module" and graph.is_in_place(node) and graph.roles.get(node) == "carry":
+        carries = graph.roles.get(node) == "carry" or node in graph.derived
+        if node.op == "call_module" and graph.is_in_place(node) and carries:
             layer = graph.traced.module(node)
             if str(node.target) not in graph.aliased_modules:
                 layer.inplace = False  # type: ignore[assignment]
@@ -101,11 +103,13 @@ class _Builder:
             attribute: WidthForm(*analysis.form_by_group(form)) for attribute, form in self.channels.attributes.items()
         }
         self.positions = {name: i for i, name in enumerate(widths)}
-        self.alike = blended_alike(self.channels)
+        self.alike, self.reading = blended_alike(self.channels), readers_by_tensor(self.channels)
         self.graph, self.branches = fx.Graph(), Branches()
         self.wide: dict[fx.Node, fx.Node] = {}
         self.thin: dict[fx.Node, fx.Node] = {}
         self.blended: dict[fx.Node, fx.Node] = {}
+        self.homes: dict[fx.Node, str] = {}
+        self.joined: dict[fx.Node, fx.Node] = {}
         self.alphas: fx.Node | None = None
         # What the plan will say.
         self.writers: dict[str, tuple[Part, ...]] = {}
@@ -118,7 +122,7 @@ class _Builder:
         """The graph of both modes."""
         for node in self.channels.nodes:
             self._add(node)
-        wide = {*self.wide.values()}
+        wide = {*self.wide.values(), *self.joined.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
         return self.graph
 
@@ -146,7 +150,7 @@ class _Builder:
         for node in self.graph.nodes:
             if node.op != "output":
                 env[node] = graph.node_copy(node, env.__getitem__)
-        graph.output(fx.map_arg(mode.result, lambda node: env[self.wide[node]]))
+        graph.output(fx.map_arg(mode.result, lambda node: env[self.joined.get(node, self.wide[node])]))
         runs = {env[self.wide[node]] for node in mode.nodes}
         graph.eliminate_dead_code(is_impure_node=lambda node: node in runs or node.op in ("placeholder", "output"))
         return graph
@@ -156,8 +160,11 @@ class _Builder:
             self.alphas = self._mixed()
         role = self.channels.roles.get(node)
         source = node.args[0] if node.args else None
-        blended = source if role == "write" and isinstance(source, fx.Node) and source in self.thin else None
-        wide = self.graph.node_copy(node, lambda n: self._blend(n) if n is blended else self.wide[n])
+        reads = role == "write" and isinstance(source, fx.Node) and source in self.alike and source in self.thin
+        blended = source if reads and isinstance(source, fx.Node) else None
+        if node.op == "output":
+            self._join_results()
+        wide = self.graph.node_copy(node, lambda n: self._blend(n) if n is blended else self._heard(n, node))
         if node.op in ("call_module", "get_attr"):
             wide.target = _own(node)
         if self.channels.is_in_place(node) and not self.channels.is_aliased(node):
@@ -168,6 +175,9 @@ class _Builder:
         parts = self._parts(node)
         if any(part.branched for part in parts):
             self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
+        elif (home := self._home(node)) is not None:
+            self.homes[node] = home
+            self.thin[node] = self._carry(node, ())
         elif self._counts_widths(node):
             thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
             self._narrow_numbers(thin)
@@ -181,6 +191,43 @@ class _Builder:
             key, held = next((key, item) for key, item in items if first_tensor(item) is not None)
             first = self.graph.call_function(operator.getitem, (first, key))
         return self.graph.call_module("mixing", (self.graph.get_attr("alphas"), first))
+
+    def _home(self, node: fx.Node) -> str | None:
+        """The group in whose branch alone a node works, if it has one; there, values without channels are its own."""
+        if self.channels.roles.get(node) == "write":
+            return None
+        if node in self.channels.derived:
+            named = self.analysis.derived_from(node) & self.widths.keys()
+        else:  # with channels beside those of the group it would tell these what only the branch knows
+            layouts = self.channels.layouts_of(node)
+            named = {str(name) for layout in layouts for name in self.analysis.segment_groups(layout)}
+        name = named.pop() if len(named) == 1 else None
+        return name if name in self.widths else None
+
+    def _heard(self, source: fx.Node, node: fx.Node) -> fx.Node:
+        """What the wide side of `node` reads of a source: one value of both sides, where it is of another group's."""
+        return self._join(source) if self._leaves(source, node) else self.wide[source]
+
+    def _within(self, source: fx.Node, node: fx.Node) -> fx.Node:
+        """What the narrow side of `node` reads of a source."""
+        return self._join(source) if self._leaves(source, node) else self.thin.get(source) or self.wide[source]
+
+    def _leaves(self, source: fx.Node, node: fx.Node) -> bool:
+        home = self.homes.get(source)
+        return home is not None and self._home(node) != home and reads_value(node, self.channels)
+
+    def _join(self, source: fx.Node) -> fx.Node:
+        if source not in self.joined:
+            position = self.positions[self.homes[source]]
+            args = (self.wide[source], self.thin[source], self.alphas, position)
+            self.joined[source] = mark(self.graph.call_function(joined, args), Kind.JOIN, source.name)
+        return self.joined[source]
+
+    def _join_results(self) -> None:
+        """The values without channels that either mode yields."""
+        for mode in (self.channels.traced.training, self.channels.traced.evaluation):
+            if mode is not None:
+                fx.map_arg(mode.result, lambda node: self._join(node) if node in self.homes else node)
 
     def _parts(self, node: fx.Node) -> tuple[Part, ...]:
         return tuple(
@@ -215,7 +262,7 @@ class _Builder:
         return self._call(Kind.COMPRESS, path, (self.wide[node],))
 
     def _carry(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
-        thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
+        thin = self.graph.node_copy(node, lambda n: self._within(n, node))
         self._narrow_numbers(thin)
         if self.channels.is_in_place(node):
             _write_out_of_place(thin)
@@ -246,7 +293,7 @@ class _Builder:
                 self.branches.values.put(path, values_at(held, dim, kept_places(parts)))
                 self.values[path] = parts
             return Kind.VALUES
-        if node.op != "call_module":
+        if node.op != "call_module" or not parts:
             return Kind.SHARED
         layer = self.channels.traced.module(node)
         at_channels = has_values_along(layer, self.channels.layouts[node].dim, len(shape_of(node) or ()))
@@ -272,12 +319,9 @@ class _Builder:
 
     def _blocks(self, source: fx.Node) -> list[int]:
         """Of each segment the blocks that E leaves to themselves: those of all that read a tensor with this E."""
-        alike = [tensor for tensor, standing in self.alike.items() if standing is self.alike[source]]
-        counts = [self.channels.blocks_beside(reader, tensor) for tensor in alike for reader in self._readers(tensor)]
+        readers = self.reading[self.alike[source]]
+        counts = [self.channels.blocks_beside(reader, reader.all_input_nodes[0]) for reader in readers]
         return [lcm(*each) for each in zip(*counts, strict=True)]
-
-    def _readers(self, tensor: fx.Node) -> list[fx.Node]:
-        return [user for user in tensor.users if self.channels.roles.get(user) == "write" and user.args[0] is tensor]
 
     def _new_blend(self, source: fx.Node, parts: tuple[Part, ...], blocks: Sequence[int]) -> Blend:
         like = next(self.channels.traced.network.parameters())
@@ -288,6 +332,7 @@ class _Builder:
             alphas=[self.positions[str(part.group)] if part.branched else None for part in parts],
             expand=[E if part.branched else None for part, E in zip(parts, expand, strict=True)],
             dim=self.channels.layouts[source].dim,
+            shifted=take_constants(self.channels, self.reading[self.alike[source]]),
         )
 
 

@@ -35,18 +35,29 @@ def new_matrix(like: Tensor, out: int, size: int, blocks: int) -> Tensor:
     return like.new_zeros(out, size) if blocks == 1 else like.new_zeros(blocks, out // blocks, size // blocks)
 
 
-def fold_expand_in_groups(weight: Tensor, E: Tensor) -> Tensor:
-    """E before a reader in G groups: in each, W'[:, f] = Σ_e W[:, e] E[e, f].
+def fold_expand_in_groups(weight: Tensor, bias: Tensor | None, E: Tensor, e: Tensor) -> tuple[Tensor, Tensor | None]:
+    """E z + e before a reader in G groups: in each, W'[:, f] = Σ_i W[:, i] E[i, f], and b' = b + Σ W e.
 
     Args:
         weight: (out, C / G, *kernel) of the reader.
+        bias: (out,), or None for a reader without one, before which there is no e.
         E: (G, C / G, k / G).
+        e: (C,).
 
     Returns:
-        The weight (out, k / G, *kernel).
+        The weight (out, k / G, *kernel) and the bias.
     """
     dtype = torch.promote_types(weight.dtype, torch.float32)
     in_groups = weight.to(dtype).flatten(2).unflatten(0, (len(E), -1)).transpose(1, 2)  # (G, C / G, out / G, kernel)
     folded = E.to(dtype).mT @ in_groups.flatten(2)
     by_group = folded.unflatten(2, in_groups.shape[2:]).transpose(1, 2)
-    return by_group.flatten(0, 1).unflatten(2, weight.shape[2:]).to(weight.dtype)
+    whole = by_group.flatten(0, 1).unflatten(2, weight.shape[2:]).to(weight.dtype)
+    if bias is None:
+        return whole, None
+    shift = torch.einsum("gio,gi->go", in_groups.sum(3), e.to(dtype).view(len(E), -1))
+    return whole, (bias.to(dtype) + shift.flatten()).to(bias.dtype)
+
+
+def block_count(weight: Tensor) -> int:
+    """In how many blocks a P or E is given."""
+    return len(weight) if weight.dim() == 3 else 1

@@ -5,7 +5,8 @@ Half-precision weights are folded in float32, others in their own precision. Sha
 """
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import overload
 from weakref import WeakSet
 
@@ -22,7 +23,7 @@ from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.recording.plain_layers import restore_classes
 from .attributes import require_alike, rewrite_attributes
 from .blocks import dense, diagonal, fold_expand_in_groups
-from .modules import CompressParts, compress_of
+from .modules import Blend, CompressParts, compress_of
 from .network import BranchedNetwork
 from .plan import Part
 
@@ -94,6 +95,23 @@ def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
     else:
         folded = torch.bmm(E.T.contiguous().expand(out, -1, -1), by_channel)
     return folded.flatten(1).reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
+
+
+def fold_shift(weight: Tensor, bias: Tensor, e: Tensor, span: int = 1) -> Tensor:
+    """The bias of a reader that has e before it: b' = b + Σ W e over all that the weight adds up.
+
+    Args:
+        weight: (out, C·span, *kernel) of the reader, or of its part that reads these channels.
+        bias: (out,).
+        e: (C,).
+        span: S, places that each channel takes in the reader's input.
+
+    Returns:
+        The bias (out,).
+    """
+    dtype = _precision(weight)
+    by_channel = weight.to(dtype).reshape(len(weight), len(e), -1).sum(2)
+    return (bias.to(dtype) + by_channel @ e.to(dtype)).to(bias.dtype)
 
 
 def _precision(weight: Tensor) -> torch.dtype:
@@ -201,7 +219,7 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
     if written and compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     if read:
-        weight = _fold_blend(weight, branched, branched.plan.readers[path], groups, chosen)
+        weight, bias = _fold_blend(weight, bias, branched, branched.plan.readers[path], groups, chosen)
     if written and not compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     set_weight(layer, by_output(layer, weight), bias)
@@ -236,25 +254,32 @@ def _is_cheaper_first(written: tuple[Part, ...], read: tuple[Part, ...]) -> bool
     return kept * (out * wide + expand) <= out * (expand + kept * narrow)
 
 
-def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, groups: int, chosen: set[str]) -> Tensor:
-    """A reader's weight (out, full places / groups, *kernel) with the E of each part whose group is folded."""
+def _fold_blend(
+    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, name: str, groups: int, chosen: set[str]
+) -> tuple[Tensor, Tensor | None]:
+    """A reader's weight (out, full places / groups, *kernel) and bias with E and e of each part that is folded."""
     blend, parts = branched.blend.at(name), branched.plan.blends[name]
     if groups > 1:
-        pieces = [
-            torch.kron(dense(blend.expand[str(i)]), torch.eye(part.span).to(weight))
-            if part.branched and part.group in chosen
-            else torch.eye(part.width * part.span).to(weight)
-            for i, part in enumerate(parts)
-        ]
-        return fold_expand_in_groups(weight, diagonal(torch.block_diag(*pieces), groups))
-    columns = weight.split([part.width * part.span for part in parts], 1)
-    folded = [
-        fold_expand(column, dense(blend.expand[str(i)]), part.span)
-        if part.branched and part.group in chosen
-        else column
-        for i, (column, part) in enumerate(zip(columns, parts, strict=True))
-    ]
-    return folded[0] if len(folded) == 1 else torch.cat(folded, 1)
+        E, e = _in_one(blend, [part if part.group in chosen else replace(part, kept=part.width) for part in parts])
+        return fold_expand_in_groups(weight, bias, diagonal(E.to(weight), groups), e.to(weight))
+    columns = list(weight.split([part.width * part.span for part in parts], 1))
+    for i, part in enumerate(parts):
+        if part.branched and part.group in chosen:
+            if bias is not None and str(i) in blend.shift:
+                bias = fold_shift(columns[i], bias, blend.shift[str(i)], part.span)
+            columns[i] = fold_expand(columns[i], dense(blend.expand[str(i)]), part.span)
+    return columns[0] if len(columns) == 1 else torch.cat(columns, 1), bias
+
+
+def _in_one(blend: Blend, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    """E (full places, narrow places) and e (full places,) of a whole tensor, in which parts without a branch stay."""
+    like, Es, es = next(blend.parameters()), [], []
+    for i, part in enumerate(parts):
+        E = dense(blend.expand[str(i)]) if part.branched else torch.eye(part.width).to(like)
+        e = blend.shift[str(i)] if part.branched and str(i) in blend.shift else E.new_zeros(part.width)
+        Es.append(torch.kron(E, torch.eye(part.span).to(E)))
+        es.append(e.repeat_interleave(part.span))
+    return torch.block_diag(*Es), torch.cat(es)
 
 
 def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
@@ -316,9 +341,10 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
         rest.values.put(path, copy.deepcopy(branched.values.at(path)))
     with torch.no_grad():
         for name in rest.plan.blends:
-            old = branched.blend.at(name).expand
-            for part, E in rest.blend.at(name).expand.items():
-                E.copy_(old[part]).requires_grad_(old[part].requires_grad)
+            old, new = branched.blend.at(name), rest.blend.at(name)
+            for before, after in ((old.expand, new.expand), (old.shift, new.shift)):
+                for part, parameter in after.items():
+                    parameter.copy_(before[part]).requires_grad_(before[part].requires_grad)
     rest.set_blending(branched.mixing.mode)
     for container in (rest, rest.mixing, rest.compress, rest.narrow, rest.values, rest.blend):
         container.training = branched.training

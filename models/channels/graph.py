@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 from torch import Tensor, fx, nn
@@ -37,6 +38,8 @@ class ChannelGraph:
         held: paths of parameters and buffers that hold something for each channel → where.
         in_groups: paths of convolutions that write channels in groups, even where a group reads or writes only one.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
+        products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
+        derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
 
     traced: TracedNetwork
@@ -50,6 +53,8 @@ class ChannelGraph:
     followed: set[fx.Node] = field(default_factory=set)
     held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
+    products: dict[fx.Node, tuple[int, tuple[Layout, ...]]] = field(default_factory=dict)
+    derived: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.traced = reading_results(self.traced)
@@ -60,6 +65,7 @@ class ChannelGraph:
         self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
         self._paths = _held_at(self.traced.network)
         self._batch: set[fx.Node] = set()
+        self._batch_at: dict[fx.Node, int] = {}
         for node in self.nodes:
             made_of_input = node.op == "placeholder" or not self._batch.isdisjoint(node.all_input_nodes)
             if made_of_input and "value" not in node.meta:  # numbers apart
@@ -67,7 +73,7 @@ class ChannelGraph:
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
-        self._mixed: list[fx.Node] = []
+        self._mixed: list[tuple[fx.Node, Layout]] = []
         self._demands: list[Demand] = []
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
@@ -87,8 +93,16 @@ class ChannelGraph:
         return sorted(nodes, key=self._order.__getitem__)
 
     def has_batch(self, node: fx.Node) -> bool:
-        """Whether an input has a part in what a node yields, whose first dimension then is the batch."""
+        """Whether an input has a part in what a node yields, one of whose dimensions then is the batch."""
         return node in self._batch
+
+    def is_batch(self, node: fx.Node | None, dim: int) -> bool:
+        """Whether dimension `dim` of what a node yields is the batch: the first, unless the code has moved it."""
+        return node is not None and node in self._batch and dim == self._batch_at.get(node, 0)
+
+    def move_batch(self, node: fx.Node, dim: int) -> None:
+        """Tells that the batch is dimension `dim` of what a node yields."""
+        self._batch_at[node] = dim
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
@@ -113,9 +127,11 @@ class ChannelGraph:
         written = Channels(shape[dim], writers=[node])
         for root in read.roots():
             root.readers.append(node)
-        self.layouts[source] = read
+        if source not in self.derived:
+            self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
+        self.keep_batch(node)
         self._unite_calls(node, read, self.layouts[node])
         if reason := self._unusual(node):
             read.fix(reason)
@@ -151,7 +167,18 @@ class ChannelGraph:
             layout.fix(reason)
         self.layouts[node] = layout
         self.roles[node] = "carry"
+        self.keep_batch(node)
         return None
+
+    def keep_batch(self, node: fx.Node) -> None:
+        """Where the batch is another dimension than the first: that with as many places before it, unless told."""
+        out = shape_of(node) or node.meta.get("shapes", ((),))[0]
+        for source in node.all_input_nodes:
+            at, shape = self._batch_at.get(source), shape_of(source) or node.meta.get("shapes", ((),))[0]
+            if at is not None and node not in self._batch_at:
+                before = prod(shape[:at])
+                found = [i for i in range(len(out)) if prod(out[:i]) == before]
+                self._batch_at[node] = at if len(shape) == len(out) else max(found, default=0)
 
     def carry_mixed(self, node: fx.Node, layout: Layout) -> None:
         """`node` yields the same channels, at any width, but each of them depends on others of the layout, too.
@@ -159,7 +186,8 @@ class ChannelGraph:
         Groups can be folded one after the other only where the original's channels of one do not depend on another's.
         """
         self.carry(node, layout)
-        self._mixed.append(node)
+        if node in self.layouts:
+            self._mixed.append((node, layout))
 
     def blocks_beside(self, node: fx.Node, tensor: fx.Node) -> tuple[int, ...]:
         """Of each segment of `tensor`, which the layer of `node` reads or writes, the blocks that it does not mix."""
@@ -172,11 +200,43 @@ class ChannelGraph:
         settle(self._demands)
 
     def fix_mixed(self) -> None:
-        """Fixes the groups whose channels are mixed with those of another."""
-        for node in self._mixed:
-            layout = self.layouts.get(node)
-            if layout is not None and len(set(layout.roots())) > 1:
-                layout.fix(f"{label(node)} mixes the channels of several groups")
+        """Fixes groups whose channels are mixed with those of others; where they make one value, all but the widest."""
+        for node, layout in self._mixed:
+            mixed = list(dict.fromkeys(layout.roots()))
+            if node in self.derived:
+                free = [root for root in mixed if root.writers and not root.reason]
+                mixed = sorted(free, key=lambda root: root.width, reverse=True)[1:]
+            elif len(mixed) == 1:
+                continue
+            for root in mixed:
+                root.fix(f"{label(node)} mixes the channels of several groups")
+
+    def derive(self, node: fx.Node, layout: Layout) -> None:
+        """`node` yields a value that the channels of `layout` determine, of the same shape at any width.
+
+        The branch has a value of its own: what its channels give.
+        """
+        if self.is_aliased(node):
+            return self.fix(node, f"{label(node)} changes it in place while it is still in use")
+        self.derived[node] = (layout,)
+        self._mixed.append((node, layout))
+        for root in layout.roots():
+            root.derived.append(node)
+        return None
+
+    def derive_on(self, node: fx.Node) -> None:
+        """`node` yields what is computed from values that channels determine, and from nothing else of theirs."""
+        found = dict.fromkeys(layout for source in node.all_input_nodes for layout in self.derived.get(source, ()))
+        if self.is_aliased(node):
+            return self.fix_derived(node, f"{label(node)} changes it in place while it is still in use")
+        self.derived[node] = tuple(found)
+        return None
+
+    def fix_derived(self, node: fx.Node, reason: str) -> None:
+        """Fixes the channels that determine what `node` reads."""
+        for source in node.all_input_nodes:
+            for layout in self.derived.get(source, ()):
+                layout.fix(reason)
 
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
@@ -248,6 +308,7 @@ class ChannelGraph:
         """`node` yields several tensors, of these channels."""
         self.pieces[node] = tuple(layouts)
         self.roles[node] = "carry"
+        self.keep_batch(node)
 
     def explain(self, node: fx.Node, *values: object) -> None:
         """The rule of `node` understands what these of its arguments are for."""

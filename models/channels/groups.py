@@ -22,7 +22,8 @@ class ChannelGroup:
         name: the first writer's module path; where code takes what it writes apart, "#2" and so on for later parts.
         width: number of channels.
         writers: module paths of the layers that produce the channels, in forward order.
-        readers: module paths of the layers that consume them, in forward order.
+        readers: module paths of the layers that consume them, in forward order; what the code computes of them without
+            a layer is not among them.
         reason: why the width is fixed; empty if it can be narrowed.
         resolution: (H, W) of the first writer's output; () where channels have no positions.
         attributes: numbers that modules of the network hold, by module path and name, which folding rewrites where the
@@ -108,6 +109,11 @@ class Analysis:
         """For each segment of a layout the name of its group, None if no layer writes it."""
         return tuple(self._names.get(root) for root in layout.roots())
 
+    def derived_from(self, node: fx.Node) -> set[str]:
+        """The groups whose channels determine what a node yields, if that has no channels of its own."""
+        layouts = self.graph.derived.get(node, ())
+        return {name for layout in layouts for name in self.segment_groups(layout) if name is not None}
+
     def form_by_group(self, form: Form) -> tuple[Fraction, dict[str, Fraction]]:
         """A number that follows from widths as a constant and the factor of each group's width."""
         resolved = form.resolved(self.graph.attributes)
@@ -128,7 +134,7 @@ class Analysis:
 def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGraph) -> ChannelGroup:
     writers = _paths(root.writers, order)
     readers = _paths(root.readers, order)
-    reason = root.reason or ("" if readers else "nothing reads it")
+    reason = root.reason or ("" if readers or root.derived else "nothing reads it")
     first = min(root.writers, key=order.__getitem__)
     resolution = (shape_of(first) or ())[2:] if dim == 1 else ()
     number = list(dict.fromkeys(graph.layouts[first].roots())).index(root) + 1

@@ -1,24 +1,37 @@
 """What commands write: a study's selected network, one trial's, a refined one; each with the lines that describe it."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
+from optuna.trial import FrozenTrial
 
-from ...models.checkpoints import load_network, read_description
+from ...errors import StudyError
+from ...models.checkpoints import NetworkDescription, load_network, read_description
 from ...models.networks.factories import resolve_factory
-from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, load_baseline
-from ...studies.database.storage import open_storage
+from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
+from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, trial_of
 from ...studies.definition.reading import Definition
-from ..exports.delivery import accuracy_on_test, export_trial, trial_on_test
+from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
+from ..exports.evaluation import accuracy_on_test
 from ..exports.formats import format_of
-from ..exports.places import check_output
+from ..exports.package import AS_IT_IS, Options
+from ..exports.places import check_outputs, places_for
 from ..run.finalists import Selection, known_trial, select
 from ..run.repetition import Refinement
 from ..space.known import REFERENCE
 from .numbers import with_interval
-from .outcome import evaluation_lines, front_lines, output_file, refined_lines, selection_lines
+from .outcome import (
+    evaluation_lines,
+    file_lines,
+    front_lines,
+    output_file,
+    pareto_front,
+    refined_lines,
+    selection_lines,
+)
 
 
 def write_selected(study: optuna.Study, definition: Definition, url: str, output: Path | None) -> str:
@@ -32,14 +45,14 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
     path = output_file(definition, output)
     trials, examples = len(finished_trials(study)), study.user_attrs[BASELINE]["examples"]
     among = len(selection.finalists) or trials
-    evaluation = export_trial(selection.study, definition, url, selection.trial, path, among=among)
+    delivery = export_trial(selection.study, definition, url, selection.trial, {"safetensors": path}, among=among)
+    test = delivery.evaluation.examples
     lines = [
         *selection_lines(selection, definition, trials, examples),
         *front_lines(study, definition),
-        evaluation_lines(definition.data.name, evaluation),
-        *_known_line(study, selection, definition, url, evaluation.examples),
-        f"baseline: {with_interval(_baseline_on_test(study, definition, url), evaluation.examples)} "
-        f"on the same {evaluation.examples} test examples",
+        evaluation_lines(definition.data.name, delivery.evaluation),
+        *_known_line(study, selection, definition, url, test),
+        f"baseline: {with_interval(_baseline_on_test(study, definition, url), test)} on the same {test} test examples",
         f"exported {path}",
     ]
     return "\n".join(lines)
@@ -50,9 +63,10 @@ def write_trial(
     definition: Definition,
     url: str,
     number: int | None,
-    form: str,
+    forms: Sequence[str],
     output: Path | None,
     *,
+    options: Options = AS_IT_IS,
     sources: tuple[str, ...] = (),
     force: bool = False,
 ) -> str:
@@ -63,8 +77,9 @@ def write_trial(
         definition: with the data root to use.
         url: of its database.
         number: of the trial.
-        form: a name in `names.EXPORT_FORMATS`.
-        output: where to; by default a file named after study and trial.
+        forms: names in `names.EXPORT_FORMATS`.
+        output: where to; by default a file named after study and trial, of several formats a folder.
+        options: how graph formats hold the network.
         sources: files that are never overwritten.
         force: whether a file there is replaced that branchfold did not write.
 
@@ -81,12 +96,85 @@ def write_trial(
         lines += selection_lines(selection, definition, trials, examples)
     else:
         of, trial = study, trial_of(study, number)
-    path = output or Path(f"{of.study_name}-trial-{trial.number}.{format_of(form).suffix}")
-    check_output(path, url=url, sources=sources, force=force)
-    evaluation = export_trial(of, definition, url, trial, path, form, among=among)
-    lines.append(evaluation_lines(definition.data.name, evaluation))
+    paths = places_for(forms, output, f"{of.study_name}-trial-{trial.number}")
+    check_outputs(paths.values(), url=url, sources=sources, force=force)
+    delivery = export_trial(of, definition, url, trial, paths, options=options, among=among)
+    lines += [evaluation_lines(definition.data.name, delivery.evaluation), *file_lines(delivery)]
     where = "" if of is study else f" of {of.study_name}"
-    return "\n".join([*lines, f"exported trial {trial.number}{where} to {path}"])
+    return "\n".join([*lines, f"exported trial {trial.number}{where} to {_listed(delivery)}"])
+
+
+def write_front(
+    study: optuna.Study,
+    definition: Definition,
+    url: str,
+    forms: Sequence[str],
+    output: Path | None,
+    *,
+    options: Options = AS_IT_IS,
+    sources: tuple[str, ...] = (),
+    force: bool = False,
+) -> str:
+    """Exports every network of the Pareto front into one folder; arguments and errors as for `write_trial`.
+
+    Raises:
+        StudyError: if the study has one objective, or no network on its front is within the budget.
+    """
+    name = study.study_name
+    if len(definition.study.objectives) == 1:
+        raise StudyError(f"study {name!r} has one objective and no Pareto front; leave --pareto out")
+    if not (front := pareto_front(study, definition)):
+        raise StudyError(f"study {name!r} has no finished trial within its budget yet; run `branchfold run {name}`")
+    folder = output or Path(f"{name}-pareto")
+    places: list[tuple[FrozenTrial, dict[str, Path]]] = []
+    for trial, _ in front:
+        file = f"{name}-trial-{trial.number}"
+        places.append((trial, {form: folder / f"{file}.{format_of(form).suffix}" for form in forms}))
+        check_outputs(places[-1][1].values(), url=url, sources=sources, force=force)
+    lines = front_lines(study, definition)
+    for trial, paths in places:
+        delivery = export_trial(study, definition, url, trial, paths, options=options)
+        lines += [f"trial {trial.number}:", evaluation_lines(definition.data.name, delivery.evaluation)]
+        lines += [*file_lines(delivery), f"exported trial {trial.number} to {_listed(delivery)}"]
+    return "\n".join(lines)
+
+
+def write_file(
+    file: Path,
+    data_root: str,
+    factory: str | None,
+    url: str,
+    forms: Sequence[str],
+    output: Path | None,
+    *,
+    options: Options = AS_IT_IS,
+    force: bool = False,
+) -> str:
+    """Exports the network of a safetensors file in other formats, and describes it.
+
+    Args:
+        file: that branchfold wrote.
+        data_root: folder of the data set.
+        factory: the user's own, where the network was built by one.
+        url: of the database that keeps what was exported, where the file's study is in it.
+        forms: names in `names.EXPORT_FORMATS`.
+        output: where to; by default beside the working directory's files, of several formats a folder.
+        options: how graph formats hold the network.
+        force: whether a file there is replaced that branchfold did not write.
+
+    Raises:
+        StudyError: if a file must not be written.
+        BranchfoldError: if the network cannot be loaded or exported.
+    """
+    description = read_description(file)
+    paths = places_for(forms, output, file.stem)
+    check_outputs(paths.values(), url=url, sources=(str(file), *_source_of(factory)), force=force)
+    study = _study_of(description, url)
+    delivery = export_file(file, data_root, factory, paths, options=options, study=study)
+    lines = [evaluation_lines(description.data["name"], delivery.evaluation), *file_lines(delivery)]
+    if study is None and any(format_of(form).unpickles for form in forms):
+        lines.append(f"no study in {url} keeps a record of it: `branchfold evaluate` will ask for --trust")
+    return "\n".join([*lines, f"exported {file} to {_listed(delivery)}"])
 
 
 def write_refined(refined: optuna.Study, refinement: Refinement, definition: Definition, url: str, path: Path) -> str:
@@ -106,8 +194,16 @@ def write_refined(refined: optuna.Study, refinement: Refinement, definition: Def
             ]
         )
     best = max(refinement.complete, key=lambda run: float(run.user_attrs["accuracy"]))
-    evaluation = export_trial(refined, definition, url, best, path, among=len(refinement.complete))
-    return "\n".join([*lines, evaluation_lines(definition.data.name, evaluation), f"exported {path}"])
+    delivery = export_trial(refined, definition, url, best, {"safetensors": path}, among=len(refinement.complete))
+    return "\n".join([*lines, evaluation_lines(definition.data.name, delivery.evaluation), f"exported {path}"])
+
+
+def is_known_export(url: str, digest: str) -> bool:
+    """Whether a study of this database exported a file of this SHA-256; no where there is no database."""
+    try:
+        return is_recorded_export(open_storage(url, create=False), digest)
+    except StudyError:
+        return False
 
 
 def _known_line(
@@ -137,3 +233,20 @@ def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> 
         assert record is not None, "a finished study has a baseline"
         network = load_network(file, resolve_factory(definition.model.factory))
         return accuracy_on_test(network, read_description(file), definition.data.root)
+
+
+def _listed(delivery: Delivery) -> str:
+    return ", ".join(str(file.path) for file in delivery.files)
+
+
+def _source_of(factory: str | None) -> tuple[str, ...]:
+    source = (factory or "").rpartition(":")[0]
+    return (source,) if Path(source).is_file() else ()
+
+
+def _study_of(description: NetworkDescription, url: str) -> optuna.Study | None:
+    """The study that a file names, if this database has it."""
+    try:
+        return load_study(open_storage(url, create=False), str(description.origin.get("study")))
+    except StudyError:
+        return None

@@ -3,13 +3,23 @@
 from pathlib import Path
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from ...errors import StudyError
 from ...studies.database.storage import load_study, open_storage
-from ...studies.database.trials import best_trial, finished_trials, measurement_of, meets_budget, schedule_name
+from ...studies.database.trials import (
+    Measurement,
+    best_trial,
+    finished_trials,
+    measurement_of,
+    meets_budget,
+    schedule_name,
+)
 from ...studies.definition.reading import Definition
 from ..events import Best
-from ..exports.delivery import Evaluation
+from ..exports.card import latency_text, share_text, size_text
+from ..exports.delivery import Delivery
+from ..exports.evaluation import Evaluation
 from ..run.finalists import Finalist, Selection, compute_of, seconds_of
 from ..run.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
@@ -104,22 +114,41 @@ def evaluation_lines(data: str, evaluation: Evaluation) -> str:
             f"({evaluation.examples} examples{seed})",
             f"MACs: {_of(evaluation.macs, evaluation.full_macs)}, "
             f"parameters: {_of(evaluation.parameters, evaluation.full_parameters)}",
-            latency_lines(evaluation.latency),
+            latency_lines(evaluation.latency, evaluation.runtime),
         )
     )
+
+
+def pareto_front(study: optuna.Study, definition: Definition) -> list[tuple[FrozenTrial, Measurement]]:
+    """The trials of a study of several objectives that no other beats in all, within the budget; the best first."""
+    measured = [(trial, measurement_of(trial)) for trial in study.best_trials]
+    inside = [(trial, found) for trial, found in measured if found is not None and meets_budget(found, definition)]
+    return sorted(inside, key=lambda pair: -pair[1].accuracy)
+
+
+def file_lines(delivery: Delivery) -> list[str]:
+    """What was found of each file, one line each; of a graph format its latency as well."""
+    lines = []
+    for file in delivery.files:
+        found = file.verified
+        lines.append(
+            f"{file.path.name}: {size_text(file.size)}, loaded anew in {found.runtime}, differs from the folded "
+            f"network by {share_text(found.difference)} of its largest output"
+        )
+        if found.latency is not None:
+            lines.append(f"{file.path.name}: latency {latency_text(found.latency, found.runtime)}")
+    return lines
 
 
 def front_lines(study: optuna.Study, definition: Definition) -> list[str]:
     """The Pareto front of several objectives in one line; nothing of one objective."""
     if len(definition.study.objectives) == 1:
         return []
-    measured = [(trial.number, measurement_of(trial)) for trial in study.best_trials]
-    inside = [(number, found) for number, found in measured if found is not None and meets_budget(found, definition)]
     costs = [objective for objective in definition.study.objectives if objective != "accuracy"]
-    inside.sort(key=lambda pair: -pair[1].accuracy)
     points = "; ".join(
-        f"{number}: " + ", ".join(percent(x) for x in (m.accuracy, *(getattr(m, f"{cost}_share") for cost in costs)))
-        for number, m in inside
+        f"{trial.number}: "
+        + ", ".join(percent(x) for x in (m.accuracy, *(getattr(m, f"{cost}_share") for cost in costs)))
+        for trial, m in pareto_front(study, definition)
     )
     return [f"Pareto front (trial: validation accuracy, {', '.join(costs)}): {points}"]
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,33 +48,80 @@ def show(study: str, storage: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("study")
+@click.argument("source", metavar="STUDY-OR-FILE")
 @best_trial_option
-@click.option("--format", "form", type=click.Choice(list(EXPORT_FORMATS)), default="safetensors", show_default=True)
+@click.option("--pareto", is_flag=True, help="Every network of a study's Pareto front, into a folder.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="File to write (default: NAME-trial-N.safetensors or .pt)."
+    "--format",
+    "forms",
+    type=click.Choice(list(EXPORT_FORMATS)),
+    multiple=True,
+    default=["safetensors"],
+    show_default=True,
+    help="Several may be given.",
 )
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="File to write, or folder of several formats (default: named after study and trial).",
+)
+@click.option("--fuse", is_flag=True, help="Fold BatchNorms into the layers before them (pt2, onnx).")
+@click.option("--with-normalisation", is_flag=True, help="Take images as uint8 and normalise them inside (pt2, onnx).")
+@click.option("--factory", metavar="FACTORY", help="Your own factory, where FILE's network was built by one.")
 @force_option
 @storage_option
 @data_root_option
 def export(
-    study: str, trial: int | None, form: str, output: Path | None, force: bool, storage: str, data_root: str | None
+    source: str,
+    trial: int | None,
+    pareto: bool,
+    forms: tuple[str, ...],
+    output: Path | None,
+    fuse: bool,
+    with_normalisation: bool,
+    factory: str | None,
+    force: bool,
+    storage: str,
+    data_root: str | None,
 ) -> None:
-    """Export the network that STUDY selected, or a given trial's, and measure it on the test split.
+    """Export the network that a study selected, a given trial's or a file's, each file proved, with a model card.
 
-    Example: branchfold export digits --output digits.safetensors
+    Example: branchfold export digits --format safetensors --format onnx --output digits-files
     """
     from ...studies.database.storage import stored_definition
+    from ..exports.formats import check_options
+    from ..exports.package import Options
     from ..exports.places import sources_of
-    from .handover import write_trial
+    from .handover import write_file, write_front, write_trial
 
-    loaded = _load(study, storage)
+    options = Options(fuse, with_normalisation)
+    check_options(forms, options)
+    console = make_console()
+    if _is_file(source):
+        if trial is not None or pareto:
+            raise StudyError(f"{source} is one network: --trial and --pareto are for studies")
+        with _naming_factory(Path(source)):
+            done = write_file(
+                Path(source), data_root or "data", factory, storage, forms, output, options=options, force=force
+            )
+        print_line(console, done)
+        return
+    if pareto and trial is not None:
+        raise StudyError("give --trial or --pareto, and not both")
+    if factory is not None:
+        raise StudyError("--factory is for a file; a study knows its own")
+    loaded = _load(source, storage)
     definition = stored_definition(loaded)
     if data_root is not None:
         definition = definition.with_data_root(data_root)
-    sources = sources_of(definition, study)
-    console = make_console()
-    print_line(console, write_trial(loaded, definition, storage, trial, form, output, sources=sources, force=force))
+    sources = sources_of(definition, source)
+    if pareto:
+        done = write_front(loaded, definition, storage, forms, output, options=options, sources=sources, force=force)
+    else:
+        done = write_trial(
+            loaded, definition, storage, trial, forms, output, options=options, sources=sources, force=force
+        )
+    print_line(console, done)
 
 
 @click.command()
@@ -135,7 +184,7 @@ def refine(
     console = make_console()
     announce(console, as_study_name(study), detail)
     from ...studies.database.storage import open_storage, stored_definition
-    from ..exports.places import check_output, sources_of
+    from ..exports.places import check_outputs, sources_of
     from ..run.finalists import select
     from ..run.repetition import refine_trial
     from .handover import write_refined
@@ -143,7 +192,7 @@ def refine(
     loaded = _load(study, storage)
     path, database = output or Path(f"{loaded.study_name}-refined.safetensors"), open_storage(storage, create=False)
     definition = stored_definition(loaded)
-    check_output(path, url=storage, sources=sources_of(definition, study), force=force)
+    check_outputs([path], url=storage, sources=sources_of(definition, study), force=force)
     number = select(loaded, database, definition).source.number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
     with watching(console, detail, hint="stopped; the same command goes on from what is finished") as progress:
@@ -159,25 +208,46 @@ def refine(
 @click.argument("file", type=click.Path(path_type=Path))
 @data_root_option
 @click.option("--factory", metavar="FACTORY", help="Your own factory, where the network was built by one.")
+@click.option("--trust", is_flag=True, help="Load a pt2 file, which may run code, that no study here exported.")
+@storage_option
 @json_option
-def evaluate(file: Path, data_root: str | None, factory: str | None, as_json: bool) -> None:
-    """Measure an exported network: test accuracy, MACs, parameters, latency.
+def evaluate(file: Path, data_root: str | None, factory: str | None, trust: bool, storage: str, as_json: bool) -> None:
+    """Measure an exported network of any format: test accuracy, MACs, parameters, latency.
 
     Example: branchfold evaluate digits.safetensors
     """
-    from ...models.checkpoints import UntrustedFactoryError
-    from ..exports.delivery import evaluate_file
+    from ..exports.evaluation import evaluate_file
+    from .handover import is_known_export
     from .outcome import evaluation_lines
 
-    try:
-        description, evaluation = evaluate_file(file, data_root or "data", factory)
-    except UntrustedFactoryError as error:
-        option = f"--factory {shlex.quote(error.factory)}"
-        raise StudyError(f"{file} was built by code of your own, which is not run unasked: name it, {option}") from None
+    with _naming_factory(file):
+        description, evaluation = evaluate_file(
+            file, data_root or "data", factory, known=lambda digest: is_known_export(storage, digest), trust=trust
+        )
     if as_json:
         click.echo(json.dumps({"data": description.data["name"], **evaluation.to_dict()}, indent=2))
     else:
         print_line(make_console(), evaluation_lines(description.data["name"], evaluation))
+
+
+def _is_file(source: str) -> bool:
+    """Whether an argument means a file with a network, not a study: by its suffix, or since it is one."""
+    from ..exports.formats import FORMATS, is_export
+
+    path = Path(source)
+    return any(path.suffix == f".{form.suffix}" for form in FORMATS.values()) or (path.is_file() and is_export(path))
+
+
+@contextmanager
+def _naming_factory(file: Path) -> Iterator[None]:
+    """Tells with the option's name that a file's network was built by code of the user's own."""
+    from ...models.checkpoints import UntrustedFactoryError
+
+    try:
+        yield
+    except UntrustedFactoryError as error:
+        option = f"--factory {shlex.quote(error.factory)}"
+        raise StudyError(f"{file} was built by code of your own, which is not run unasked: name it, {option}") from None
 
 
 def _load(study: str, storage: str) -> optuna.Study:

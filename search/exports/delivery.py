@@ -1,71 +1,62 @@
-"""What leaves a study: a trial's network as a file, with its accuracy on the test split; what a file is worth."""
+"""What leaves a study: a trial's network as files, with its accuracy on the test split; each is proved first."""
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 from optuna.trial import FrozenTrial
+from pydantic import ValidationError
 from torch import nn
 
-from ...errors import DataError
-from ...models.checkpoints import NetworkDescription, load_network, read_description
-from ...models.cost import CostModel, count_macs
-from ...models.networks.factories import resolve_factory
-from ...studies.database.artifacts import artifact_store, fetch_network
-from ...studies.database.trials import finished_trials
+from ...errors import BranchfoldError, StudyError, one_line
+from ...files import whole_file
+from ...models.channels.groups import Analysis
+from ...models.checkpoints import (
+    NetworkDescription,
+    digest_of,
+    load_network,
+    read_description,
+    trusted_factory,
+)
+from ...models.networks.factories import Factory, resolve_factory
+from ...studies.database.artifacts import BASELINE, artifact_store, fetch_network, record_export
+from ...studies.database.trials import HISTORY, RECIPE, finished_trials
 from ...studies.definition.reading import Definition
-from ...studies.statistics import Interval, wilson
-from ..data.batches import Batches, Split
-from ..data.splits import load_test
-from ..trial.latency import Latency, compare_latency
-from ..trial.measurement import accuracy_of
+from ..space.recipe import Recipe
+from .card import ExportedFile, card_of, model_card, recipe_words
+from .evaluation import LATENCY_SECONDS, Evaluation, HeldOut, accuracy_on_test, digest_of_file, evaluate, write_full
 from .formats import format_of
-
-_BATCH = 500
-# Of a measurement of latency: an export may take longer than a trial's.
-_LATENCY_SECONDS = 1.0
+from .package import AS_IT_IS, Content, Options, Package, runs
+from .verification import Draft, verify
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """What was measured of an exported network.
+class Delivery:
+    """What an export came to.
 
     Attributes:
-        accuracy: share of the test split's examples that it classifies correctly.
-        split: name of the split.
-        examples: how many it has.
-        seed: of the study that the network comes from; the test split does not depend on it.
-        macs: of one example's forward pass.
-        parameters: their number.
-        full_macs: the network's before it was narrowed.
-        full_parameters: likewise.
-        latency: of one example's forward pass, in turn with the network's before it was narrowed.
+        evaluation: of the network, in torch.
+        files: that were written.
+        card: the model card beside them.
     """
 
-    accuracy: float
-    split: str
-    examples: int
-    seed: int | None
-    macs: int
-    parameters: int
-    full_macs: int
-    full_parameters: int
-    latency: Latency
+    evaluation: Evaluation
+    files: tuple[ExportedFile, ...]
+    card: Path
 
-    @property
-    def interval(self) -> Interval:
-        """The accuracy's 95 % confidence interval: nothing was chosen by the test split."""
-        return wilson(self.accuracy, self.examples)
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it in JSON types."""
-        latency = self.latency._asdict()
-        milliseconds = latency.pop("milliseconds")
-        return {**asdict(self), "interval": list(self.interval), "milliseconds": milliseconds, "latency": latency}
+@dataclass(frozen=True)
+class _Source:
+    """A network that is to be exported, and how its full one is built."""
+
+    network: nn.Module
+    description: NetworkDescription
+    build: Factory
+    factory: str
 
 
 def export_trial(
@@ -73,117 +64,172 @@ def export_trial(
     definition: Definition,
     url: str,
     trial: FrozenTrial,
-    path: Path,
-    form: str = "safetensors",
+    paths: Mapping[str, Path],
     *,
+    options: Options = AS_IT_IS,
     among: int | None = None,
-) -> Evaluation:
-    """Writes a trial's network with its test accuracy to `path`, and returns what was measured.
+) -> Delivery:
+    """Writes a trial's network with its test accuracy in one format or several, and returns what was measured.
 
     Args:
         study: the study.
         definition: with the data root to use.
         url: of the study's database; its artifacts lie beside it.
         trial: a finished trial.
-        path: where to; a file there is replaced.
-        form: a name in `names.EXPORT_FORMATS`.
+        paths: a name in `names.EXPORT_FORMATS` → where to, all in one folder; a file there is replaced.
+        options: how graph formats hold the network.
         among: how many the trial was selected from; all finished ones of the study if not given.
 
     Raises:
-        StudyError: if the trial kept no network.
-        NetworkError: if its file is damaged or `path` cannot be written.
+        StudyError: if the trial kept no network, or a file cannot be written.
+        NetworkError: if the network's file is damaged, or a format cannot hold it.
+        VerificationError: if a file computes something else; none is written then.
         DataError: if the test split cannot be had.
     """
-    network, description = _fetched(study, definition, url, trial)
-    evaluation = _evaluate(network, description, resolve_factory(definition.model.factory), definition.data.root)
+    source = _fetched(study, definition, url, trial)
     # Nothing is said of its spread: the accuracy of the best of many is too high.
     selected = {"selected_among": len(finished_trials(study)) if among is None else among}
     accuracies = [
-        {**entry, **selected} if entry.get("split") == "validation" else entry for entry in description.accuracies
+        {**entry, **selected} if entry.get("split") == "validation" else entry
+        for entry in source.description.accuracies
     ]
-    tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
-    accuracies.append({**tested, "interval": list(evaluation.interval), "seed": evaluation.seed})
-    format_of(form).write(network, path, replace(description, accuracies=accuracies))
-    return evaluation
+    origin = {**source.description.origin, **_told_of(study, trial)}
+    source = replace(source, description=replace(source.description, accuracies=accuracies, origin=origin))
+    return _deliver(source, definition.data.root, paths, options, study)
+
+
+def export_file(
+    path: Path,
+    data_root: str,
+    factory: str | None,
+    paths: Mapping[str, Path],
+    *,
+    options: Options = AS_IT_IS,
+    study: optuna.Study | None = None,
+) -> Delivery:
+    """Writes the network of a safetensors file in other formats; arguments and errors as for `export_trial`.
+
+    Args:
+        path: of the file.
+        data_root: folder of the data set.
+        factory: the user's own factory, where the network is neither a reference network nor torchvision's.
+        paths: format → where to.
+        options: how graph formats hold the network.
+        study: that keeps a record of the files; the file's own.
+    """
+    description = read_description(path)
+    name = trusted_factory(description, factory, path)
+    return _deliver(
+        _Source(load_network(path, name), description, resolve_factory(name), name), data_root, paths, options, study
+    )
 
 
 def trial_on_test(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> float:
     """The accuracy of a trial's network on the test split; arguments and errors as for `export_trial`."""
-    network, description = _fetched(study, definition, url, trial)
-    return accuracy_on_test(network, description, definition.data.root)
+    source = _fetched(study, definition, url, trial)
+    return accuracy_on_test(source.network, source.description, definition.data.root)
 
 
-def evaluate_file(path: Path, data_root: str, factory: str | None) -> tuple[NetworkDescription, Evaluation]:
-    """Loads an exported network and measures it on the test split of the data that it was trained on.
-
-    Args:
-        path: a safetensors file that branchfold wrote.
-        data_root: folder of the data set.
-        factory: the user's own factory, where the network is neither a reference network nor torchvision's.
-
-    Raises:
-        NetworkError: if the file is damaged or its network cannot be rebuilt.
-        DataError: if the test split cannot be had.
-    """
-    description = read_description(path)
-    network = load_network(path, factory)
-    build = resolve_factory(factory or description.factory)
-    return description, _evaluate(network, description, build, data_root)
-
-
-def _fetched(
-    study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial
-) -> tuple[nn.Module, NetworkDescription]:
+def _fetched(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> _Source:
+    factory = definition.model.factory
+    build = resolve_factory(factory)
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         kept = fetch_network(study, trial, artifact_store(url), Path(folder) / "network.safetensors")
-        return load_network(kept, resolve_factory(definition.model.factory)), read_description(kept)
+        return _Source(load_network(kept, build), read_description(kept), build, factory)
 
 
-def _evaluate(
-    network: nn.Module, description: NetworkDescription, factory: Callable[..., nn.Module], data_root: str
-) -> Evaluation:
-    data = description.data
-    _check_origin(description)
-    split = load_test(str(data["name"]), data_root)
-    example = torch.zeros(1, *description.input_shape)
-    dtype = next(network.parameters()).dtype
-    whole = factory(**description.arguments)
-    full = CostModel(whole, example).full
-    latency = compare_latency(network, whole.to(dtype), example.to(dtype), seconds=_LATENCY_SECONDS)
-    return Evaluation(
-        accuracy=_accuracy_on(split, network, data),
-        split=split.name,
-        examples=len(split),
-        seed=next((entry.get("seed") for entry in description.accuracies), None),
-        macs=count_macs(network, (example.to(dtype),)),
-        parameters=sum(p.numel() for p in network.parameters()),
-        full_macs=full.macs,
-        full_parameters=full.parameters,
-        latency=latency,
-    )
+def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+    """What the study knows of the trial and its baseline, as far as a card tells it."""
+    told: dict[str, Any] = {}
+    if RECIPE in trial.user_attrs:
+        history = trial.user_attrs.get(HISTORY)
+        with suppress(ValidationError):  # another version's
+            recipe = Recipe.from_dict(trial.user_attrs[RECIPE])
+            told["recipe"] = recipe_words(recipe, history[-1]["compute"] if history else None)
+    if BASELINE in study.user_attrs:
+        baseline = study.user_attrs[BASELINE]
+        told["baseline"] = {key: baseline[key] for key in ("accuracy", "examples", "source")}
+    return told
 
 
-def _check_origin(description: NetworkDescription) -> None:
-    data = description.data
-    if not isinstance(data, dict) or not {"name", "mean", "std"} <= data.keys():
-        raise DataError("the checkpoint does not say which data it was trained on")
-    whole = all(isinstance(data[key], list) and all(isinstance(x, float) for x in data[key]) for key in ("mean", "std"))
-    if not whole or 0.0 in data["std"]:
-        raise DataError(f"the checkpoint's mean and std are damaged: {data['mean']!r:.40}, {data['std']!r:.40}")
-    if not isinstance(description.accuracies, list) or not all(isinstance(x, dict) for x in description.accuracies):
-        raise DataError(f"the checkpoint's accuracies are damaged: {description.accuracies!r:.40}")
+def _deliver(
+    source: _Source, data_root: str, paths: Mapping[str, Path], options: Options, study: optuna.Study | None
+) -> Delivery:
+    """All of an export: measured, written under temporary names, verified, recorded, and then put in place."""
+    for form in paths:
+        format_of(form).check()
+    network, description = source.network, source.description
+    held = HeldOut.of(description, data_root)
+    evaluation = evaluate(runs(network), Content(description, AS_IT_IS), "safetensors", source.build, held)
+    tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
+    tested |= {"interval": list(evaluation.interval), "seed": evaluation.seed}
+    accuracies = [entry for entry in description.accuracies if entry.get("split") != "test"]
+    description = replace(description, accuracies=[*accuracies, tested])
+    description = replace(description, digest=digest_of(network, description))
+    whole = source.build(**description.arguments).to(held.dtype).eval()
+    full_widths = {group.name: group.width for group in Analysis.of(whole, held.examples()[1][:1]).groups}
+    tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    card = model_card(description, evaluation, full_widths, tensors)
+    package = Package(network, description, *held.examples(), options, card)
+    with _told_in_one_line(), ExitStack() as stack:
+        temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="branchfold-")))
+        drafts = [_written(form, path, package, whole, held, temporary, stack) for form, path in paths.items()]
+        found = verify(drafts, package, source.factory, seconds=LATENCY_SECONDS)
+        files = tuple(
+            ExportedFile(
+                draft.form,
+                draft.path,
+                draft.draft.stat().st_size,
+                verified,
+                digest_of_file(draft.draft),
+                options if format_of(draft.form).graph else AS_IT_IS,
+            )
+            for draft, verified in zip(drafts, found, strict=True)
+        )
+        beside = card_of(files[0].path)
+        _draft(beside, stack).write_text(model_card(description, evaluation, full_widths, tensors, files), "utf-8")
+        if study is not None:
+            for file in files:
+                record_export(study, file.digest, {"trial": description.origin.get("trial"), **file.to_dict()})
+    return Delivery(evaluation, files, beside)
 
 
-def accuracy_on_test(network: nn.Module, description: NetworkDescription, data_root: str) -> float:
-    """A network's accuracy on the test split of the data that it was trained on.
+def _written(
+    form: str, path: Path, package: Package, whole: nn.Module, held: HeldOut, temporary: Path, stack: ExitStack
+) -> Draft:
+    """Writes a file under a temporary name beside its own; of a graph format the full network as well, to be timed."""
+    described = format_of(form)
+    draft, full = _draft(path, stack), None
+    try:
+        described.write(package, draft)
+        if described.graph:
+            full = temporary / f"full.{described.suffix}"
+            write_full(whole, package.description, package.options, described, held, full)
+    except OSError as error:
+        raise StudyError(f"cannot write {path}: {error.strerror or one_line(error)}") from error
+    except BranchfoldError as error:
+        raise type(error)(str(error).replace(str(draft), str(path))) from error
+    return Draft(form, path, draft, full)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """What the file system refuses at last, when the files take their names, as an error of a line."""
+    try:
+        yield
+    except OSError as error:
+        raise StudyError(
+            f"cannot write {error.filename or 'the files'}: {error.strerror or one_line(error)}"
+        ) from error
+
+
+def _draft(path: Path, stack: ExitStack) -> Path:
+    """A temporary name beside `path`, which the file has when the stack ends well.
 
     Raises:
-        DataError: if the split cannot be had.
+        StudyError: if it cannot be written.
     """
-    return _accuracy_on(load_test(str(description.data["name"]), data_root), network, description.data)
-
-
-def _accuracy_on(split: Split, network: nn.Module, data: dict[str, Any]) -> float:
-    batches = Batches(split, _BATCH, mean=data["mean"], std=data["std"], shuffle=False, augment=False, seed=0)
-    dtype = next(network.parameters()).dtype
-    return accuracy_of(network, ((images.to(dtype), labels) for images, labels in batches))
+    try:
+        return stack.enter_context(whole_file(path))
+    except OSError as error:
+        raise StudyError(f"cannot write {path}: {error.strerror or one_line(error)}") from error

@@ -2,17 +2,53 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...errors import StudyError
-from ...models.checkpoints import is_checkpoint
 from ...studies.database.addresses import database_file, is_sqlite, parse_url
 from ...studies.database.artifacts import artifact_folder
 from ...studies.definition.reading import Definition, builtin_studies
+from .card import card_of, is_card
+from .formats import FORMATS, format_of, is_export
 
 # What SQLite keeps beside a database.
 _BESIDE = ("-wal", "-shm", "-journal")
+
+
+def places_for(forms: Sequence[str], output: Path | None, name: str) -> dict[str, Path]:
+    """Where each format's file goes: one file at `output`, several into the folder `output`, by default of this name.
+
+    Args:
+        forms: names in `names.EXPORT_FORMATS`.
+        output: as it was asked for.
+        name: of a file without its suffix.
+
+    Raises:
+        StudyError: if a format is unknown, or the file has another one's suffix.
+    """
+    suffixes = {form: format_of(form).suffix for form in forms}
+    if len(suffixes) > 1:
+        folder = output or Path(name)
+        return {form: folder / f"{name}.{suffix}" for form, suffix in suffixes.items()}
+    (form, suffix), *_ = suffixes.items()
+    path = output or Path(f"{name}.{suffix}")
+    others = {".md", *(f".{other.suffix}" for other in FORMATS.values())} - {f".{suffix}"}
+    if path.suffix in others:
+        raise StudyError(f"cannot write {path}: a file of the format {form} ends in .{suffix}; choose another --output")
+    return {form: path}
+
+
+def check_outputs(paths: Iterable[Path], *, url: str, sources: tuple[str, ...] = (), force: bool = False) -> None:
+    """`check_output` of files that are to be written together, and of the model card beside them.
+
+    Raises:
+        StudyError: as `check_output`.
+    """
+    paths = list(paths)
+    for path in paths:
+        check_output(path, url=url, sources=sources, force=force)
+    check_output(card_of(paths[0]), url=url, sources=sources, force=force)
 
 
 def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: bool = False) -> None:
@@ -87,12 +123,13 @@ def _check_replaced(path: Path, force: bool) -> None:
         return
     if path.exists() and not path.is_file():
         raise StudyError(f"cannot write {path}: it is no ordinary file; choose another --output")
-    if is_checkpoint(path):
+    if is_export(path) or is_card(path):
         return
     if path.suffix == ".toml":
         raise StudyError(f"cannot write {path}: it may be a study's definition; choose another --output")
     if not force:
+        kind = "model card" if path.suffix == ".md" else "network"
         raise StudyError(
-            f"cannot write {path}: it is there, and no network that branchfold wrote; "
+            f"cannot write {path}: it is there, and no {kind} that branchfold wrote; "
             f"choose another --output, or replace it with --force"
         )

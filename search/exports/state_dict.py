@@ -5,20 +5,35 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...errors import StudyError, one_line
-from ...files import whole_file
-from ...models.checkpoints import NetworkDescription
+from ...models.checkpoints import rebuilt
+from ...models.weights import read_weights
+from .package import AS_IT_IS, Content, Package, Run, add_record, find_record, parse_content, runs
 
 
-def write_state_dict(network: nn.Module, path: Path, description: NetworkDescription) -> None:
-    """Writes the tensors by name, whole or not at all; of the description nothing is kept.
+def write_state_dict(package: Package, path: Path) -> None:
+    """Writes the tensors by name; the description lies beside them in the archive, where `torch.load` does not look."""
+    with path.open("wb") as file:
+        torch.save(package.network.state_dict(), file)
+    add_record(path, Content(package.description, AS_IT_IS).to_json())
+
+
+def read_state_dict(path: Path, content: Content, factory: str | None) -> Run:
+    """The network, built by its factory, narrowed as the description says, and filled.
 
     Raises:
-        StudyError: if the file cannot be written.
+        NetworkError: if the file is damaged, or the factory builds another network.
     """
-    try:
-        with whole_file(path) as draft, draft.open("wb") as file:
-            torch.save(network.state_dict(), file)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise StudyError(f"cannot write {path}: {reason}") from error
+    return runs(rebuilt(content.description, factory, path, lambda network: _fill(network, path)))
+
+
+def tell_state_dict(path: Path) -> Content:
+    """What the archive says; nothing is unpickled.
+
+    Raises:
+        NetworkError: if it says nothing, or what it says is damaged.
+    """
+    return parse_content(find_record(path), path)
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    network.load_state_dict(read_weights(path))

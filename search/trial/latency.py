@@ -20,6 +20,8 @@ THREADS = 1
 
 # Seconds of one pass of the network and of the baseline, timed one right after the other.
 Pair = tuple[float, float]
+# What is timed: a forward pass, whatever runs it.
+Pass = Callable[..., object]
 
 
 class Latency(NamedTuple):
@@ -34,6 +36,7 @@ class Latency(NamedTuple):
         rounds: how often it was measured.
         threads: that torch ran on.
         batch: examples in a pass.
+        full_milliseconds: median of the passes of what it was compared with.
     """
 
     milliseconds: float
@@ -44,6 +47,7 @@ class Latency(NamedTuple):
     rounds: int
     threads: int
     batch: int
+    full_milliseconds: float | None = None
 
     @property
     def spread(self) -> float:
@@ -63,9 +67,17 @@ def compare_latency(
         limit: the share that it may have; without one it is to be told apart from the baseline, a share of 1.
         seconds: of one measurement, in which there are nine pairs at least.
     """
-    with one_thread(), evaluating(network), evaluating(baseline):
+    with evaluating(network), evaluating(baseline):
+        return compare_passes(network, baseline, (images,), limit=limit, seconds=seconds)
+
+
+def compare_passes(
+    own: Pass, other: Pass, inputs: tuple[Tensor, ...], *, limit: float | None = None, seconds: float = 0.2
+) -> Latency:
+    """Times two forward passes in turn with torch on one thread, whatever runs them; arguments as `compare_latency`."""
+    with one_thread():
         return settled(
-            lambda: _pairs(network, baseline, images, seconds), 1.0 if limit is None else limit, batch=len(images)
+            lambda: _pairs(own, other, inputs, seconds), 1.0 if limit is None else limit, batch=len(inputs[0])
         )
 
 
@@ -104,27 +116,28 @@ def _summary(pairs: list[Pair], against: float, rounds: int, batch: int) -> Late
     low, share, high = statistics.quantiles(ratios, n=4, method="inclusive")
     first, median, third = statistics.quantiles(times, n=4, method="inclusive")
     unsure = high - low > abs(share - against)
-    return Latency(median, (first, third), share, (low, high), unsure, rounds, THREADS, batch)
+    full = 1000 * statistics.median(other for _, other in pairs)
+    return Latency(median, (first, third), share, (low, high), unsure, rounds, THREADS, batch, full)
 
 
-def _pairs(network: nn.Module, baseline: nn.Module, images: Tensor, seconds: float) -> list[Pair]:
-    blocks = [(each, _block(each, images)) for each in (network, baseline)]
+def _pairs(own: Pass, other: Pass, inputs: tuple[Tensor, ...], seconds: float) -> list[Pair]:
+    blocks = [(each, _block(each, inputs)) for each in (own, other)]
     end = time.perf_counter() + seconds
     pairs: list[Pair] = []
     while len(pairs) < _LEAST_PAIRS or time.perf_counter() < end:
-        own, other = (_seconds(each, images, passes) for each, passes in blocks)
-        pairs.append((own, other))
+        first, second = (_seconds(each, inputs, passes) for each, passes in blocks)
+        pairs.append((first, second))
     return pairs
 
 
-def _block(network: nn.Module, images: Tensor) -> int:
+def _block(call: Pass, inputs: tuple[Tensor, ...]) -> int:
     """Passes that take `_BLOCK` seconds; the first pass, which is slower than all others, warms up."""
-    _seconds(network, images, 1)
-    return max(1, round(_BLOCK / _seconds(network, images, 2)))
+    _seconds(call, inputs, 1)
+    return max(1, round(_BLOCK / _seconds(call, inputs, 2)))
 
 
-def _seconds(network: nn.Module, images: Tensor, passes: int) -> float:
+def _seconds(call: Pass, inputs: tuple[Tensor, ...], passes: int) -> float:
     start = time.perf_counter()
     for _ in range(passes):
-        network(images)
+        call(*inputs)
     return (time.perf_counter() - start) / passes

@@ -21,6 +21,8 @@ from .addresses import database_file, is_sqlite, parse_url
 
 NETWORK = "network"
 BASELINE = "baseline"
+# Of a study's attributes, one for each file that was exported from it: this and the file's SHA-256.
+_EXPORT = "export:"
 
 
 def artifact_folder(url: str) -> Path:
@@ -162,6 +164,17 @@ def load_baseline(study: optuna.Study, store: NetworkStore, destination: Path) -
     if record is not None:
         _copy(record[NETWORK], store, destination, f"the baseline of {study.study_name!r}")
     return record
+
+
+def record_export(study: optuna.Study, digest: str, record: dict[str, Any]) -> None:
+    """Keeps what was found of an exported file, in JSON types, under its SHA-256."""
+    study.set_user_attr(_EXPORT + digest, record)
+
+
+def is_recorded_export(storage: BaseStorage, digest: str) -> bool:
+    """Whether a file of this SHA-256 was exported from any study of a storage."""
+    studies = storage.get_all_studies()
+    return any(_EXPORT + digest in study.user_attrs for study in studies)
 
 
 def _copy(artifact: str, store: NetworkStore, destination: Path, what: str) -> Path:

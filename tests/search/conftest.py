@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from branchfold.search.console import commands
-from branchfold.search.exports import delivery
+from branchfold.search.exports import evaluation, verification
 from branchfold.search.run.processes import run_study
 from branchfold.search.trial import trial
 from branchfold.search.trial.baseline import train
@@ -104,13 +104,15 @@ def baseline(task):
 
 @pytest.fixture
 def quick_latency(monkeypatch):
-    """Trials, exports and evaluations that time nothing."""
+    """Trials, exports and evaluations that time nothing, and check files without a process of their own."""
     _time_nothing(monkeypatch)
 
 
 def _time_nothing(patch):
-    for module in (delivery, trial):
-        patch.setattr(module, "compare_latency", lambda *args, **kwargs: LATENCY)
+    patch.setattr(trial, "compare_latency", lambda *args, **kwargs: LATENCY)
+    for module in (evaluation, verification):
+        patch.setattr(module, "compare_passes", lambda *args, **kwargs: LATENCY)
+    patch.setattr(verification, "_in_fresh_process", verification.check_files)
 
 
 @pytest.fixture
@@ -165,6 +167,21 @@ def _call(*arguments):
 def branchfold():
     """The command line: `branchfold("show", "digits")`."""
     return _call
+
+
+@pytest.fixture
+def refused(branchfold):
+    """The one line of a command that is refused."""
+
+    def call(*arguments):
+        answer = branchfold(*arguments)
+        assert answer.status == 2, answer
+        assert answer.err.startswith("error: ")
+        assert answer.err.count("\n") == 1
+        assert answer.err.endswith("\n")
+        return answer.err.removeprefix("error: ").strip()
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from branchfold.search.console import handover
 from branchfold.search.data import sources
 from branchfold.search.data.source import Source
 from branchfold.search.exports import formats
+from branchfold.search.exports.package import runs
 from branchfold.search.run import samplers
 from branchfold.search.schedules import shapes
 
@@ -48,8 +49,15 @@ def initialise_evenly(branched, analysis, batches, choice):
             parameter.fill_(1 / parameter.shape[-1] if parameter.dim() == 2 else 0.0)
 
 
-def write_count(network, path, description):
-    path.write_text(f"{description.factory} {sum(p.numel() for p in network.parameters())}")
+def write_count(package, path):
+    """The number of parameters, and all there is to load the network again."""
+    count = sum(p.numel() for p in package.network.parameters())
+    with path.open("wb") as file:
+        torch.save((f"{package.description.factory} {count}", package.network), file)
+
+
+def read_count(path, content, factory):
+    return runs(torch.load(path, weights_only=False)[1])
 
 
 def enter(monkeypatch, options, registry, name, implementation):
@@ -63,7 +71,13 @@ def test_they_are_found_by_a_study(study_run, monkeypatch, tmp_path, define):
     enter(monkeypatch, names.SAMPLERS, samplers.SAMPLERS, "careful", lambda definition, space, seed: Careful(seed))
     even = initialisations.Initialisation(initialise_evenly, channels=None)
     enter(monkeypatch, names.INITIALISATIONS, initialisations.INITIALISATIONS, "even", even)
-    enter(monkeypatch, names.EXPORT_FORMATS, formats.FORMATS, "count", formats.Format("txt", write_count))
+    enter(
+        monkeypatch,
+        names.EXPORT_FORMATS,
+        formats.FORMATS,
+        "count",
+        formats.Format("txt", write_count, read_count, lambda path: None),
+    )
 
     changes = {
         "study": {"trials": 1},
@@ -81,9 +95,9 @@ def test_they_are_found_by_a_study(study_run, monkeypatch, tmp_path, define):
     alphas = [report["alpha"] for report in trial.user_attrs["history"][1:]]
     assert all(alpha <= 0.5 for alpha in alphas)
     path = Path(tmp_path / "net.txt")
-    told = handover.write_trial(study, define(**changes), url, 0, "count", path)
+    told = handover.write_trial(study, define(**changes), url, 0, ["count"], path)
     assert "on stripes's test split (100 examples" in told
-    assert path.read_text() == f"vgg_digits {trial.user_attrs['parameters']}"
+    assert torch.load(path, weights_only=False)[0] == f"vgg_digits {trial.user_attrs['parameters']}"
 
 
 def test_an_initialisation_is_found_by_add_branches(monkeypatch):

@@ -44,11 +44,11 @@ def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
 
 _ARITHMETIC = (
     *functions(operator, "add sub mul truediv iadd isub imul itruediv"),
-    *functions(torch, "add sub mul div maximum minimum addcmul"),
+    *functions(torch, "add sub mul div maximum minimum addcmul addcdiv lerp"),
 )
 
 
-@rule_for(functions=_ARITHMETIC, methods="add sub mul div add_ sub_ mul_ div_ addcmul")
+@rule_for(functions=_ARITHMETIC, methods="add sub mul div add_ sub_ mul_ div_ addcmul addcdiv lerp")
 def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
     """Tensors with tensors or numbers: operands of the channels' full width share their group."""
     shape = shape_of(node)

@@ -1,5 +1,6 @@
 """What works on the positions of each channel: pooling, padding, reductions."""
 
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -101,28 +102,31 @@ def _rolled(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, layout)
 
 
-_REDUCTIONS = "mean sum amax amin std var logsumexp"
+_REDUCTIONS = "mean sum amax amin std var logsumexp prod"
+_NORMS = (torch.norm, torch.linalg.norm, torch.linalg.vector_norm)
 
 
-@rule_for(functions=functions(torch, _REDUCTIONS), methods=_REDUCTIONS)
+@rule_for(functions=(*functions(torch, _REDUCTIONS), *_NORMS), methods=f"{_REDUCTIONS} norm")
 def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
     """One value of all along some dimensions, which stay as dimensions of size 1 or go."""
     source = source_of(node)
     layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
-    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    place = 2 if node.target in (*_NORMS, "norm") else 1  # behind which norm it is
+    dims: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim")
     dims = dims if isinstance(dims, list | tuple) else (dims,)
-    if (
-        layout is None
-        or shape is None
-        or out is None
-        or not all(isinstance(dim, int) and not isinstance(dim, bool) for dim in dims)
-    ):
+    if layout is None or shape is None or out is None or not all(map(_is_dim, dims)):
         return not_known(node, graph)
-    axes = {axis % len(shape) for axis in dims}
-    if axes & {0, layout.dim}:
-        return graph.fix(node, f"{node.name} reduces over its channels or the batch")
+    axes = {axis % len(shape) for dim in dims for axis in (range(len(shape)) if dim is None else (dim,))}
+    if layout.dim in axes:
+        return graph.derive(node, layout)
+    if any(graph.is_batch(source, axis) for axis in axes):
+        return graph.fix(node, f"{node.name} reduces over the batch")
     gone = 0 if len(out) == len(shape) else sum(axis < layout.dim for axis in axes)
     return graph.carry(node, layout.at(layout.dim - gone))
+
+
+def _is_dim(dim: object) -> bool:
+    return dim is None or (isinstance(dim, int) and not isinstance(dim, bool))
 
 
 @rule_for(functions=(torch.max, torch.min), methods="max min")
@@ -132,10 +136,13 @@ def _maximum(node: fx.Node, graph: ChannelGraph) -> None:
     layout, shape = known_layout(source, graph), shape_of(source)
     dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     shapes = node.meta.get("shapes")
-    if layout is None or shape is None or type(dim) is not int or shapes is None:
+    if layout is None or shape is None or not isinstance(dim, int) or shapes is None:
         return not_known(node, graph)
     dim %= len(shape)
-    if dim in (0, layout.dim):
-        return graph.fix(node, f"{node.name} reduces over its channels or the batch")
+    if dim == layout.dim:
+        places = any(user.target is operator.getitem and user.args[1] == 1 and user.users for user in node.users)
+        return graph.fix(node, f"{node.name} numbers its channels") if places else graph.derive(node, layout)
+    if graph.is_batch(source, dim):
+        return graph.fix(node, f"{node.name} reduces over the batch")
     gone = len(shapes[0]) < len(shape) and dim < layout.dim
     return graph.carry_pieces(node, [layout.at(layout.dim - gone)] * 2)

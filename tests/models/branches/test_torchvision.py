@@ -51,7 +51,7 @@ QUICK = {
     "mobilenet_v2": (25, 26),
     "mobilenet_v3_small": (27, 28),
     "regnet_x_400mf": (49, 50),
-    "regnet_y_400mf": (21, 54),
+    "regnet_y_400mf": (53, 54),
     "resnet18": (12, 13),
     "shufflenet_v2_x0_5": (20, 23),
     "squeezenet1_1": (25, 26),

@@ -41,25 +41,10 @@ FIXED = {
         {"grouped": nn.ConvTranspose2d(8, 16, 3, padding=1, groups=8)},
         "layers in groups, such as grouped, leave one channel in each of its blocks",
     ),
-    "softmax": (
-        lambda net, x: torch.softmax(x, 1),
-        {},
-        "softmax mixes channels",
-    ),
-    "softmax module": (
-        lambda net, x: net.softmax(x),
-        {"softmax": nn.Softmax(1)},
-        "Softmax mixes channels",
-    ),
     "layer norm over positions before the channels": (
         lambda net, x: net.norm(x.transpose(1, 2)).transpose(1, 2),
         {"norm": nn.LayerNorm([8, 8, 11])},
         "norm normalises over channels and positions before them",
-    ),
-    "batch moved": (
-        lambda net, x: x.transpose(0, 1).transpose(0, 1),
-        {},
-        "transpose moves the batch dimension",
     ),
     "channel slice": (
         lambda net, x: torch.cat([x[:, 4:], x[:, :4]], 1),
@@ -75,16 +60,6 @@ FIXED = {
         lambda net, x: F.pad(x.transpose(1, 3), (1, 0, 0, 0), mode="reflect").transpose(1, 3)[:, 1:],
         {},
         "its channels are padded",
-    ),
-    "mean over channels": (
-        lambda net, x: x - x.mean(1, keepdim=True),
-        {},
-        "mean reduces over its channels or the batch",
-    ),
-    "softmax over channels": (
-        lambda net, x: x.transpose(1, 3).softmax(-1).transpose(1, 3),
-        {},
-        "softmax mixes channels",
     ),
     "spread over channels": (
         lambda net, x: x * net.gate(x),

@@ -81,6 +81,7 @@ class Twice(nn.Module):
 NETWORKS = {
     "groups": (lambda: chain(conv(12, 18, groups=3)), {"0", "2"}),
     "without a bias": (lambda: chain(conv(12, 12, groups=3, bias=False), nn.BatchNorm2d(12)), {"0", "2"}),
+    "pointwise": (lambda: chain(conv(12, 18, 1, groups=3)), {"0", "2"}),
     "numbers of groups": (lambda: chain(conv(12, 12, groups=2), conv(12, 9, groups=3)), {"0", "2", "4"}),
     "transposed": (lambda: chain(nn.ConvTranspose2d(12, 6, 3, stride=2, groups=3)), {"0", "2"}),
     "depthwise with a multiplier": (lambda: chain(conv(12, 24, groups=12), conv(24, 5)), {"0", "4"}),

@@ -108,9 +108,7 @@ FIXED = {
     "width": (None, lambda x, offset: x + offset.view(1, 6, 1, 1), "view hard-codes its shape"),
     "sliced": (None, lambda x, o: x + torch.cat([o[3:], o[:3]]), "getitem hard-codes"),
     "counted": (None, lambda x, offset: x + offset / offset.shape[0], "the code reads its number of channels"),
-    "summed": (None, lambda x, offset: x + offset * offset.sum(), "sum is not known"),
     "along the width": (None, lambda x, o: (x + o) + o.view(1, 1, 1, -1)[..., :1], "getitem hard-codes"),
-    "spread": (None, lambda x, o: x + o * o.transpose(0, 2).mean(), "transpose moves the batch dimension|not known"),
 }
 
 

@@ -26,7 +26,7 @@ def test_an_accuracy_with_its_interval():
     ],
 )
 def test_a_latency_with_its_spread(values, where, unsure):
-    assert latency_lines(Latency(0.5, (0.4, 0.75), 0.321, (0.3, 0.36), **values)).splitlines() == [
-        f"latency: 0.500 ms for {where} (interquartile range 0.400 to 0.750)",
+    assert latency_lines(Latency(0.5, (0.4, 0.75), 0.321, (0.3, 0.36), **values), "torch 2").splitlines() == [
+        f"latency: 0.500 ms in torch 2 for {where} (interquartile range 0.400 to 0.750)",
         f"32.1 % of the full network's latency, timed in turn (interquartile range 30.0 to 36.0 %{unsure})",
     ]

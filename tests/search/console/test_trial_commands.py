@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from branchfold.models import add_branches, fold
 from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
 from branchfold.models.networks.factories import build_network
 from branchfold.search.data.splits import load_test
-from branchfold.search.exports.delivery import evaluate_file
+from branchfold.search.exports.evaluation import evaluate_file
 
 
 class TestExportAndEvaluate:
@@ -32,7 +33,9 @@ class TestExportAndEvaluate:
         reported = [line for line in out.splitlines() if line.startswith(("accuracy: ", "MACs: "))]
         assert done.stdout.splitlines()[:2] == reported
         assert done.stdout.splitlines()[2].startswith("latency: ")
-        assert "% of the full network's latency, timed in turn (interquartile range " in done.stdout.splitlines()[3]
+        assert re.search(
+            r" % of the full network's latency of [\d.]+ ms, timed in turn \(", done.stdout.splitlines()[3]
+        )
         assert done.stderr == ""
 
     @pytest.mark.usefixtures("quick_latency")
@@ -53,6 +56,7 @@ class TestExportAndEvaluate:
             "rounds": 1,
             "threads": 1,
             "batch": 1,
+            "full_milliseconds": None,
         }
         interval = binomtest(round(359 * found["accuracy"]), 359).proportion_ci(method="wilson")
         assert found["interval"] == pytest.approx([interval.low, interval.high])

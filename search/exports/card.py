@@ -1,0 +1,276 @@
+"""The model card: what a file is, where it comes from, what it is worth and how to use it, in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...models.checkpoints import NetworkDescription
+from ...names import BLENDINGS, CHOICES, INITIALISATIONS, ORDERS, RATES, SHAPES, WINDOWS
+from ..space.recipe import Recipe
+from ..trial.latency import Latency
+from .evaluation import Evaluation
+from .package import Options
+from .verification import Verified
+
+# The first line, by which a card is known as one that may be replaced.
+MARK = "<!-- model card, written by branchfold -->"
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file that an export wrote, or is about to.
+
+    Attributes:
+        form: its format's name.
+        path: of the file.
+        size: in bytes.
+        verified: what was found of it.
+        digest: its SHA-256.
+        options: that the network was changed with.
+    """
+
+    form: str
+    path: Path
+    size: int
+    verified: Verified
+    digest: str
+    options: Options
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a study keeps of it, in JSON types."""
+        latency = self.verified.latency
+        return {
+            "file": self.path.name,
+            "format": self.form,
+            "size": self.size,
+            "difference": self.verified.difference,
+            "runtime": self.verified.runtime,
+            "latency": None if latency is None else latency._asdict(),
+            "fuse": self.options.fuse,
+            "with_normalisation": self.options.with_normalisation,
+        }
+
+
+def card_of(path: Path) -> Path:
+    """Where the model card of a file lies; files that differ by their suffix have one together."""
+    return path.with_suffix(".md")
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file is a card that branchfold wrote."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MARK)) == MARK.encode()
+    except OSError:
+        return False
+
+
+def model_card(
+    description: NetworkDescription,
+    evaluation: Evaluation,
+    full_widths: dict[str, int],
+    tensors: int,
+    files: Sequence[ExportedFile] = (),
+) -> str:
+    """The card as Markdown.
+
+    Args:
+        description: of the network, with its accuracies and origin.
+        evaluation: what was measured of it.
+        full_widths: group name → channels before it was narrowed.
+        tensors: bytes of its parameters and buffers.
+        files: that hold it; their section is left out where there are none.
+    """
+    sections = [
+        [MARK, f"# {_title(description)}"],
+        _from_what(description),
+        _recipe(description.origin.get("recipe")),
+        ["## Accuracy", *_accuracies(description)],
+        _cost(evaluation, tensors),
+        _files(files),
+        _widths(description, full_widths),
+        _use(description, files),
+        ["## Versions", ", ".join(f"{name} {found}" for name, found in description.versions.items())],
+    ]
+    return "\n\n".join(line for section in sections for line in section) + "\n"
+
+
+def recipe_words(recipe: Recipe, compute: float | None) -> list[str]:
+    """What a trial did, a sentence each.
+
+    Args:
+        recipe: of the trial.
+        compute: spent, in epochs of the baseline's training.
+    """
+    training, stages = recipe.training, recipe.stages
+    parameters = ", ".join(f"{name} {value:g}" for name, value in recipe.parameters.items())
+    words = [
+        f"Branches: {_named(recipe.method, INITIALISATIONS)}; channels: {_named(recipe.channels, CHOICES)}.",
+        f"Schedule: {_named(recipe.shape, SHAPES)}{f' with {parameters}' if parameters else ''}; "
+        f"every α is 0 after {100 * recipe.fade:.0f} % of the trial.",
+    ]
+    if stages.count > 1:
+        words.append(f"Stages: {stages.count}, {_named(stages.order, ORDERS)}; {_named(stages.windows, WINDOWS)}.")
+    words.append(f"Blending: {_named(recipe.blending, BLENDINGS)}.")
+    spent = "" if compute is None else f" for {compute:.2f} epochs of the full network's compute"
+    distilled = f", distilled from it with weight {training.distillation:g}" if training.distillation else ""
+    words.append(
+        f"Training{spent}: learning rate {training.lr:.3g}, "
+        f"{_named(training.rates, RATES)}, weight decay {training.weight_decay:g}{distilled}, {training.precision}."
+    )
+    return words
+
+
+def latency_text(latency: Latency, runtime: str) -> str:
+    """A latency in one line, with its runtime and threads, beside the full network's in the same run."""
+    threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
+    many = "one example" if latency.batch == 1 else f"{latency.batch} examples"
+    full = "" if latency.full_milliseconds is None else f" of the full network's {latency.full_milliseconds:.3f} ms"
+    low, high = latency.share_quartiles
+    unsure = ", unsure" if latency.unsure else ""
+    return (
+        f"{latency.milliseconds:.3f} ms in {runtime}, {many} on {threads}: {_percent(latency.share)}{full} "
+        f"(interquartile range {100 * low:.1f} to {_percent(high)}{unsure})"
+    )
+
+
+def size_text(size: int) -> str:
+    """Bytes for people: "181.2 kB"."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
+
+
+def share_text(difference: float) -> str:
+    """A difference as a share, "1.5e-06", or "0" where there is none."""
+    return f"{difference:.1e}" if difference else "0"
+
+
+def _title(description: NetworkDescription) -> str:
+    origin = description.origin
+    if "study" not in origin:
+        return description.factory
+    return f"{description.factory}, trial {origin.get('trial')} of study {origin['study']}"
+
+
+def _from_what(description: NetworkDescription) -> list[str]:
+    arguments = ", ".join(f"{name} = {value!r}" for name, value in description.arguments.items())
+    lines = [
+        f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for inputs of "
+        f"{'×'.join(map(str, description.input_shape))}, trained on {description.data.get('name')} and narrowed by "
+        f"branchfold: branches took over from its layers and were folded into them."
+    ]
+    origin = description.origin
+    if "study" in origin:
+        lines.append(f"From study `{origin['study']}`, trial {origin.get('trial')}.")
+    if isinstance(baseline := origin.get("baseline"), dict) and {"accuracy", "examples", "source"} <= baseline.keys():
+        lines.append(
+            f"The full network ({baseline['source']}): {_percent(baseline['accuracy'])} on "
+            f"{baseline['examples']} validation examples."
+        )
+    return lines
+
+
+def _recipe(words: Any) -> list[str]:
+    if not isinstance(words, list) or not words:
+        return []
+    return ["## Recipe", "\n".join(f"- {word}" for word in words)]
+
+
+def _accuracies(description: NetworkDescription) -> list[str]:
+    rows = ["| split | accuracy | examples | 95 % interval |", "| --- | --- | --- | --- |"]
+    for entry in description.accuracies:
+        if not isinstance(entry.get("accuracy"), int | float):
+            continue
+        interval = entry.get("interval")
+        among = entry.get("selected_among")
+        told = f"{100 * interval[0]:.1f} to {_percent(interval[1])}" if interval else "none"
+        if not interval and among:
+            told = f"none: selected among {among} by these examples"
+        rows.append(f"| {entry.get('split')} | {_percent(entry['accuracy'])} | {entry.get('examples')} | {told} |")
+    return ["\n".join(rows)]
+
+
+def _cost(evaluation: Evaluation, tensors: int) -> list[str]:
+    rows = [
+        "| | this network | the full one |",
+        "| --- | --- | --- |",
+        f"| MACs of one example | {evaluation.macs:,} ({_percent(evaluation.macs / evaluation.full_macs)}) | "
+        f"{evaluation.full_macs:,} |",
+        f"| parameters | {evaluation.parameters:,} "
+        f"({_percent(evaluation.parameters / evaluation.full_parameters)}) | {evaluation.full_parameters:,} |",
+    ]
+    return [
+        "## Cost",
+        "\n".join(rows),
+        f"Its tensors are {size_text(tensors)}. Latency: {latency_text(evaluation.latency, evaluation.runtime)}.",
+    ]
+
+
+def _files(files: Sequence[ExportedFile]) -> list[str]:
+    if not files:
+        return []
+    rows = ["| file | size | difference | latency | changed |", "| --- | --- | --- | --- | --- |"]
+    for file in files:
+        found = file.verified
+        latency = "as above" if found.latency is None else latency_text(found.latency, found.runtime)
+        changes = {"BatchNorm folded in": file.options.fuse, "normalises uint8": file.options.with_normalisation}
+        changed = ", ".join(name for name, is_so in changes.items() if is_so) or "nothing"
+        rows.append(
+            f"| `{file.path.name}` | {size_text(file.size)} | {share_text(found.difference)} | {latency} | {changed} |"
+        )
+    about = (
+        "Each file was loaded in a fresh process and compared with the folded network on real examples, at batches of "
+        "1 and 7: the difference is the largest one, as a share of the largest output."
+    )
+    return ["## Files", "\n".join(rows), about]
+
+
+def _widths(description: NetworkDescription, full: dict[str, int]) -> list[str]:
+    rows = ["| group of channels | full | kept |", "| --- | --- | --- |"]
+    rows += [f"| `{name}` | {width} | {description.widths.get(name, width)} |" for name, width in full.items()]
+    return ["## Widths", "\n".join(rows)]
+
+
+def _use(description: NetworkDescription, files: Sequence[ExportedFile]) -> list[str]:
+    by_form = {file.form: file for file in files}
+    lines = ["## How to load and deploy it", _input_text(description)]
+    for form, text in _LOADING.items():
+        if form in by_form or (not files and form == "safetensors"):
+            name = by_form[form].path.name if form in by_form else "FILE.safetensors"
+            lines.append(text.format(file=name, factory=description.factory))
+    return [*lines, *_TAKING_UINT8] if any(file.options.with_normalisation for file in files) else lines
+
+
+def _input_text(description: NetworkDescription) -> str:
+    data = description.data
+    mean, std = (", ".join(f"{x:.4f}" for x in data.get(key, [])) for key in ("mean", "std"))
+    return (
+        f"It takes {description.dtype} batches (N, {', '.join(map(str, description.input_shape))}) of images scaled to "
+        f"[0, 1], less the mean ({mean}), divided by the standard deviation ({std}), each by channel."
+    )
+
+
+_LOADING = {
+    "safetensors": '`{file}`: `branchfold.models.load_network("{file}")` gives the network, a plain `nn.Module`.',
+    "state-dict": (
+        '`{file}`: `torch.load("{file}", weights_only=True)` gives the tensors by name, for the `{factory}` at the '
+        "widths above."
+    ),
+    "pt2": (
+        '`{file}`: `torch.export.load("{file}").module()`, with torch alone. This unpickles what the file contains: '
+        "load it only where you know who made it."
+    ),
+    "onnx": (
+        '`{file}`: `onnxruntime.InferenceSession("{file}").run(None, {{"input": images}})`, with onnxruntime or '
+        "another runtime of ONNX."
+    ),
+}
+_TAKING_UINT8 = ["The files that normalise take the images themselves instead, as uint8 from 0 to 255."]
+
+
+def _named(name: str, meanings: Mapping[str, str]) -> str:
+    return f"{name} ({meanings[name]})" if name in meanings else name
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

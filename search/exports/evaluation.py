@@ -1,0 +1,228 @@
+"""What a file is worth: its accuracy on the test split, its cost, its latency beside the full network's."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import DataError, StudyError
+from ...models.checkpoints import NetworkDescription, trusted_factory
+from ...models.cost import CostModel
+from ...models.networks.factories import resolve_factory
+from ...studies.statistics import Interval, wilson
+from ..data.batches import Batches, Split
+from ..data.splits import load_test
+from ..trial.latency import Latency, compare_passes
+from ..trial.measurement import accuracy_of
+from .formats import Format, format_of, name_by_suffix
+from .package import Content, Options, Package, Run, normalisation, runs
+from .verification import BATCHES, runtime_of
+
+_BATCH = 500
+# Of a measurement of latency: an export may take longer than a trial's.
+LATENCY_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured of an exported network.
+
+    Attributes:
+        accuracy: share of the test split's examples that it classifies correctly.
+        split: name of the split.
+        examples: how many it has.
+        seed: of the study that the network comes from; the test split does not depend on it.
+        macs: of one example's forward pass.
+        parameters: their number.
+        full_macs: the network's before it was narrowed.
+        full_parameters: likewise.
+        latency: of one example's forward pass, in turn with the network's before it was narrowed.
+        runtime: what ran both, with its version.
+    """
+
+    accuracy: float
+    split: str
+    examples: int
+    seed: int | None
+    macs: int
+    parameters: int
+    full_macs: int
+    full_parameters: int
+    latency: Latency
+    runtime: str
+
+    @property
+    def interval(self) -> Interval:
+        """The accuracy's 95 % confidence interval: nothing was chosen by the test split."""
+        return wilson(self.accuracy, self.examples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it in JSON types."""
+        latency = self.latency._asdict()
+        milliseconds = latency.pop("milliseconds")
+        return {**asdict(self), "interval": list(self.interval), "milliseconds": milliseconds, "latency": latency}
+
+
+class HeldOut(NamedTuple):
+    """The test split of the data that a network was trained on, and how its images are normalised."""
+
+    split: Split
+    mean: Sequence[float]
+    std: Sequence[float]
+    dtype: torch.dtype
+
+    @staticmethod
+    def of(description: NetworkDescription, data_root: str) -> "HeldOut":
+        """What a description tells.
+
+        Raises:
+            DataError: if it tells nothing, or the split cannot be had.
+        """
+        mean, std = normalisation(description)
+        accuracies = description.accuracies
+        if not isinstance(accuracies, list) or not all(isinstance(x, dict) for x in accuracies):
+            raise DataError(f"the checkpoint's accuracies are damaged: {accuracies!r:.40}")
+        split = load_test(str(description.data["name"]), data_root)
+        return HeldOut(split, mean, std, getattr(torch, description.dtype))
+
+    def batches(self, size: int = _BATCH) -> Iterable[tuple[Tensor, Tensor]]:
+        """The split as a network takes it, with labels (N,)."""
+        batches = Batches(self.split, size, mean=self.mean, std=self.std, shuffle=False, augment=False, seed=0)
+        return ((images.to(self.dtype), labels) for images, labels in batches)
+
+    def raw_batches(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """The split's images as they are, uint8, with labels (N,)."""
+        return zip(self.split.images.split(_BATCH), self.split.labels.split(_BATCH), strict=True)
+
+    def examples(self) -> tuple[Tensor, Tensor]:
+        """The first few images, as they are and as a network takes them; one of fewer comes again."""
+        count = max(BATCHES)
+        chosen = torch.arange(count) % len(self.split)
+        few = Split(self.split.images[chosen], self.split.labels[chosen], self.split.name)
+        return few.images, next(iter(self._replace(split=few).batches(count)))[0]
+
+
+def evaluate_file(
+    path: Path,
+    data_root: str,
+    factory: str | None,
+    *,
+    known: Callable[[str], bool] = lambda digest: False,
+    trust: bool = False,
+) -> tuple[NetworkDescription, Evaluation]:
+    """Loads an exported file of any format and measures it on the test split of the data that it was trained on.
+
+    Args:
+        path: a file that branchfold wrote.
+        data_root: folder of the data set.
+        factory: the user's own factory, where the network is neither a reference network nor torchvision's.
+        known: whether a file of this SHA-256 was exported here.
+        trust: whether a file that may run code while it is loaded is loaded unknown.
+
+    Raises:
+        StudyError: if it may run code, and is neither known nor trusted.
+        NetworkError: if the file is damaged or its network cannot be rebuilt.
+        DataError: if the test split cannot be had.
+    """
+    name = name_by_suffix(path)
+    form, content = format_of(name), tell_of(path)
+    if form.unpickles and not trust and not known(digest_of_file(path)):
+        raise StudyError(
+            f"{path} unpickles what it contains, and no export of this study database has its SHA-256: "
+            f"only if you know where it comes from, --trust"
+        )
+    description = content.description
+    build = resolve_factory(trusted_factory(description, factory, path))
+    data = HeldOut.of(description, data_root)
+    return description, evaluate(form.read(path, content, factory), content, name, build, data)
+
+
+def tell_of(path: Path) -> Content:
+    """What a file of any format says of itself.
+
+    Raises:
+        NetworkError: if there is no such file, or it says nothing.
+        StudyError: if what its format needs is not installed.
+    """
+    form = format_of(name_by_suffix(path))
+    form.check()
+    # Only the first of the formats has a message of its own for what is no file.
+    return (form if path.is_file() else format_of("safetensors")).tell(path)
+
+
+def digest_of_file(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def evaluate(run: Run, content: Content, form: str, build: Callable[..., nn.Module], data: HeldOut) -> Evaluation:
+    """Measures what a file runs.
+
+    Args:
+        run: the loaded file.
+        content: what it says of itself.
+        form: its format's name.
+        build: the network's factory.
+        data: to measure on.
+    """
+    description, options = content
+    whole = build(**description.arguments).eval()
+    costs = CostModel(whole, torch.zeros(1, *description.input_shape))
+    cost = costs.cost(description.widths)
+    batches = data.raw_batches() if options.with_normalisation else data.batches()
+    return Evaluation(
+        accuracy=_accuracy(run, batches),
+        split=data.split.name,
+        examples=len(data.split),
+        seed=next((entry.get("seed") for entry in description.accuracies), None),
+        macs=cost.macs,
+        parameters=cost.parameters,
+        full_macs=costs.full.macs,
+        full_parameters=costs.full.parameters,
+        latency=_latency(run, whole.to(data.dtype), content, format_of(form), data),
+        runtime=runtime_of(form),
+    )
+
+
+def write_full(
+    whole: nn.Module, description: NetworkDescription, options: Options, form: Format, data: HeldOut, path: Path
+) -> None:
+    """Writes the network before it was narrowed in a format, to be timed beside the narrow one.
+
+    Raises:
+        NetworkError: if it cannot be written so.
+    """
+    raw, inputs = data.examples()
+    form.write(Package(whole, replace(description, widths={}), raw, inputs, options), path)
+
+
+def _latency(run: Run, whole: nn.Module, content: Content, form: Format, data: HeldOut) -> Latency:
+    raw, inputs = data.examples()
+    example = (raw if content.options.with_normalisation else inputs)[:1]
+    if not form.graph:
+        return compare_passes(run, runs(whole), (example,), seconds=LATENCY_SECONDS)
+    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
+        file = Path(folder) / f"full.{form.suffix}"
+        write_full(whole, content.description, content.options, form, data, file)
+        full = form.read(file, content, None)
+        return compare_passes(run, full, (example,), seconds=LATENCY_SECONDS)
+
+
+def _accuracy(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
+    right = torch.cat([run(images)[0].argmax(1) == labels for images, labels in batches])
+    return int(right.sum()) / len(right)
+
+
+def accuracy_on_test(network: nn.Module, description: NetworkDescription, data_root: str) -> float:
+    """A network's accuracy on the test split of the data that it was trained on.
+
+    Raises:
+        DataError: if the split cannot be had.
+    """
+    return accuracy_of(network, HeldOut.of(description, data_root).batches())
