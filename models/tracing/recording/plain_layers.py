@@ -10,7 +10,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,7 @@ class PlainLayer:
         calls: the nodes that become calls of the layer.
         kernels: nodes that yield a size of the kernel's, which is the same at every width → that size.
         counters: nodes that count batches, which torch's layer does itself.
+        added: calls whose bias the forward computes → it, which is added to what the layer yields.
         alone: whether the owner holds nothing else, and so becomes the layer.
     """
 
@@ -47,6 +48,7 @@ class PlainLayer:
     calls: list[fx.Node] = field(default_factory=list)
     kernels: dict[fx.Node, int] = field(default_factory=dict)
     counters: list[fx.Node] = field(default_factory=list)
+    added: dict[fx.Node, fx.Node] = field(default_factory=dict)
     alone: bool = False
 
     @property
@@ -71,6 +73,7 @@ def find_plain_layers(graph: fx.Graph, network: nn.Module) -> dict[str, PlainLay
         known = found.setdefault(key, layer)
         if known is not None and known.is_like(layer):
             known.calls.append(node)
+            known.added.update(layer.added)
         else:
             found[key] = None
     called = {str(node.target) for node in graph.nodes if node.op == "call_module"}
@@ -92,7 +95,10 @@ def call_plain_layers(graph: fx.Graph, layers: Iterable[PlainLayer]) -> None:
         for node in layer.calls:
             with graph.inserting_before(node):
                 call = graph.call_module(layer.path, (node.args[0] if node.args else node.kwargs["input"],))
-            call.meta = node.meta
+                call.meta = node.meta
+                if node in layer.added:
+                    call = graph.call_function(operator.add, (call, layer.added[node]))
+                    call.meta = {**node.meta}
             node.replace_all_uses_with(call)
         for node in (*layer.calls, *layer.counters, *layer.kernels):
             _erase(graph, node)
@@ -176,6 +182,9 @@ def _layer(node: fx.Node, network: nn.Module) -> PlainLayer | None:
     given = dict(zip(parameters, node.args, strict=False)) | node.kwargs
     tensors = {role: given.pop(role, None) for role in _TENSORS}
     given.pop("input", None)
+    computed = tensors["bias"] if node.target is F.linear and _is_computed(tensors["bias"]) else None
+    if computed is not None:
+        tensors["bias"] = None
     held = {role: _held(value, network) for role, value in tensors.items() if value is not None}
     if held.get("weight") is None or None in held.values() or len({owner for owner, _ in held.values()}) != 1:  # type: ignore[misc]
         return None
@@ -190,7 +199,11 @@ def _layer(node: fx.Node, network: nn.Module) -> PlainLayer | None:
     if made is None or has_hooks(module):
         return None
     kind, options = made
-    return PlainLayer(owner, names, kind, options)
+    return PlainLayer(owner, names, kind, options, added={} if computed is None else {node: computed})
+
+
+def _is_computed(value: Any) -> TypeGuard[fx.Node]:
+    return isinstance(value, fx.Node) and value.op != "get_attr"
 
 
 def _is_own_shape(numbers: Any, owner: str) -> bool:
