@@ -276,7 +276,7 @@ class _Builder:
                 self.branches.values.put(path, values_at(held, dim, kept_places(parts)))
                 self.values[path] = parts
             return Kind.VALUES
-        if node.op != "call_module":
+        if node.op != "call_module" or not parts:
             return Kind.SHARED
         layer = self.channels.traced.module(node)
         at_channels = has_values_along(layer, self.channels.layouts[node].dim, len(shape_of(node) or ()))

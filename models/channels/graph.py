@@ -3,18 +3,21 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ..layers.kinds import behaves_as, has_channel_parameters
+from ..layers.kinds import behaves_as, has_channel_parameters, has_values_along
 from ..layers.narrowing import has_hooks
 from ..tracing.graph import TracedNetwork, shape_of
-from ..tracing.recording.attributes import Attribute, AttributeNumber
+from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
+from ..tracing.recording.plain_classes import read_as
 from .in_place import is_in_place, reading_results
+from .layer_sizes import size_of
 from .layouts import Channels, Layout, Segment
-from .numbers import Form, make_equal
+from .numbers import Form, is_decided, make_equal
 
 Role = Literal["write", "carry"]
 
@@ -35,6 +38,7 @@ class ChannelGraph:
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
+        products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
         derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
 
@@ -48,6 +52,7 @@ class ChannelGraph:
     followed: set[fx.Node] = field(default_factory=set)
     held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
+    products: dict[fx.Node, tuple[int, tuple[Layout, ...]]] = field(default_factory=dict)
     derived: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +64,7 @@ class ChannelGraph:
         self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
         self._paths = _held_at(self.traced.network)
         self._batch: set[fx.Node] = set()
+        self._batch_at: dict[fx.Node, int] = {}
         for node in self.nodes:
             made_of_input = node.op == "placeholder" or not self._batch.isdisjoint(node.all_input_nodes)
             if made_of_input and "value" not in node.meta:  # numbers apart
@@ -67,6 +73,8 @@ class ChannelGraph:
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
         self._mixed: list[tuple[fx.Node, Layout]] = []
+        self._sizes_read = _sizes_read(self.traced)
+        self._told: set[Attribute] = set()
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
@@ -85,8 +93,16 @@ class ChannelGraph:
         return sorted(nodes, key=self._order.__getitem__)
 
     def has_batch(self, node: fx.Node) -> bool:
-        """Whether an input has a part in what a node yields, whose first dimension then is the batch."""
+        """Whether an input has a part in what a node yields, one of whose dimensions then is the batch."""
         return node in self._batch
+
+    def is_batch(self, node: fx.Node | None, dim: int) -> bool:
+        """Whether dimension `dim` of what a node yields is the batch: the first, unless the code has moved it."""
+        return node is not None and node in self._batch and dim == self._batch_at.get(node, 0)
+
+    def move_batch(self, node: fx.Node, dim: int) -> None:
+        """Tells that the batch is dimension `dim` of what a node yields."""
+        self._batch_at[node] = dim
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
@@ -115,7 +131,9 @@ class ChannelGraph:
             self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
+        self.keep_batch(node)
         self._unite_calls(node, read, self.layouts[node])
+        self._tell_sizes(node, self.layouts[node], read)
         if reason := self._unusual(node):
             read.fix(reason)
             written.fix(reason)
@@ -130,6 +148,8 @@ class ChannelGraph:
             module = self.traced.module(node)
             if has_channel_parameters(module):
                 self._unite_calls(node, layout)
+            if has_values_along(module, layout.dim, len(shape)):
+                self._tell_sizes(node, layout, None)
             if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
@@ -138,7 +158,18 @@ class ChannelGraph:
             layout.fix(reason)
         self.layouts[node] = layout
         self.roles[node] = "carry"
+        self.keep_batch(node)
         return None
+
+    def keep_batch(self, node: fx.Node) -> None:
+        """Where the batch is another dimension than the first: that with as many places before it, unless told."""
+        out = shape_of(node) or node.meta.get("shapes", ((),))[0]
+        for source in node.all_input_nodes:
+            at, shape = self._batch_at.get(source), shape_of(source) or node.meta.get("shapes", ((),))[0]
+            if at is not None and node not in self._batch_at:
+                before = prod(shape[:at])
+                found = [i for i in range(len(out)) if prod(out[:i]) == before]
+                self._batch_at[node] = at if len(shape) == len(out) else max(found, default=0)
 
     def carry_mixed(self, node: fx.Node, layout: Layout) -> None:
         """`node` yields the same channels, at any width, but each of them depends on others of the layout, too.
@@ -258,6 +289,7 @@ class ChannelGraph:
         """`node` yields several tensors, of these channels."""
         self.pieces[node] = tuple(layouts)
         self.roles[node] = "carry"
+        self.keep_batch(node)
 
     def explain(self, node: fx.Node, *values: object) -> None:
         """The rule of `node` understands what these of its arguments are for."""
@@ -277,6 +309,46 @@ class ChannelGraph:
                     if attribute in self.attributes and (node, id(number)) not in self._explained:
                         for channels in self.attributes[attribute].resolved(self.attributes).channels():
                             channels.fix(f"{node.name} uses {attribute}, its number of channels")
+
+        for attribute, form in self.attributes.items():
+            if attribute.of_layer and attribute not in self._told:
+                for channels in form.resolved(self.attributes).channels():
+                    channels.fix(f"the code uses {attribute} for its number of channels")
+        for use in self.traced.uses:
+            self._fix_used(use)
+
+    def _fix_used(self, use: Use) -> None:
+        """Fixes what a number follows from by which the code decides, or which it computes with in other ways."""
+        form = Form.of_number(use.number)
+        names = ", ".join(str(attribute) for attribute in form.attributes())
+        form = (form - Form.of_number(use.other)).resolved(self.attributes)
+        if use.compares and is_decided(use.compares, form):
+            return
+        what = "decides by" if use.compares else "computes with"
+        for channels in form.channels():
+            channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}")
+
+    def _tell_sizes(self, node: fx.Node, written: Layout, read: Layout | None) -> None:
+        """What the code reads of a layer's sizes follows from its channels."""
+        module = self.traced.module(node)
+        for attribute in self._sizes_read.get(read_as(str(node.target), module), ()):
+            form = size_of(attribute, module, written, read)
+            if form is not None:
+                self._tell(attribute, form)
+
+    def tell_values(self, path: str, layout: Layout) -> None:
+        """What the code reads of a parameter's shape follows from the channels that it has values for."""
+        owner, _, name = path.rpartition(".")
+        for attribute in self._sizes_read.get(owner, ()):
+            if (attribute.name, attribute.index) == (f"{name}.shape", layout.dim):
+                self._tell(attribute, Form.of_layout(layout))
+
+    def _tell(self, attribute: Attribute, form: Form) -> None:
+        self._told.add(attribute)
+        known = self.attributes.setdefault(attribute, form)
+        if known is not form and not make_equal(known, form, self.attributes):
+            for channels in form.resolved(self.attributes).channels():
+                channels.fix(f"the code uses {attribute} for another number")
 
     def calls(self, node: fx.Node) -> int:
         """How often the module is called that `node` calls."""
@@ -338,8 +410,6 @@ class ChannelGraph:
             return f"{name} has forward hooks"
         if name in self._refused:
             return self._refused[name]
-        if name in self.traced.sized:
-            return f"the code reads {name}'s size"
         if name in self._read:
             return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):
@@ -352,6 +422,19 @@ class ChannelGraph:
         if len(node.args) != 1 or node.kwargs:
             return f"{name} is called in an unusual way"
         return ""
+
+
+def _sizes_read(traced: TracedNetwork) -> dict[str, list[Attribute]]:
+    """Path of a module → sizes of it that stand in the graph."""
+    numbers = [number for node in traced.graph.nodes for number in _traced_numbers(node)]
+    numbers += [
+        number for use in traced.uses for number in (use.number, use.other) if isinstance(number, AttributeNumber)
+    ]
+    found: dict[str, list[Attribute]] = defaultdict(list)
+    for attribute in dict.fromkeys(attribute for number in numbers for attribute in number.terms):
+        if attribute.of_layer:
+            found[attribute.path].append(attribute)
+    return found
 
 
 def _traced_numbers(node: fx.Node) -> list[AttributeNumber]:
