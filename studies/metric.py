@@ -34,6 +34,8 @@ class Metric(NamedTuple):
         """A value for people: "97.3 %", "21.42 dB"."""
         if self.unit == "%":
             return f"{100 * value:.1f} %"
+        if self.unit == "dB":
+            return f"{value:.2f} dB"
         return f"{value:.4g} {self.unit}".rstrip()
 
     def quality(self, value: float) -> float:
