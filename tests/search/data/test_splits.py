@@ -244,7 +244,7 @@ def test_splits_that_cannot_be_are_refused(options, message):
 
 @pytest.mark.parametrize("load", [load_data, load_test])
 def test_an_unknown_name_comes_with_the_nearest_and_all(load):
-    with pytest.raises(DataError, match=r"'cifar-10'; did you mean cifar10\? \(known: digits, mnist"):
+    with pytest.raises(DataError, match=r"'cifar-10'; did you mean cifar10\? \(known: digits, shapes, mnist"):
         load("cifar-10")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from branchfold.errors import StudyError
-from branchfold.search.trial.task import new_network
+from branchfold.search.trial.problem import new_network
 from branchfold.studies.database.storage import FINGERPRINT, open_storage, open_study, stored_definition
 from branchfold.studies.definition.reading import describe_difference, load_definition, parse_definition
 
