@@ -18,7 +18,7 @@ from .channels.parameters import held_tensor
 from .layers.kinds import CONVOLUTIONS, channel_tensors, has_values_along, kernel_size, kind_of
 from .layers.modes import evaluating
 from .tracing.graph import shape_of
-from .tracing.inputs import ExampleInputs, copied, first_tensor
+from .tracing.inputs import ExampleInputs, call, copied, first_tensor
 
 
 class Cost(NamedTuple):
@@ -131,7 +131,7 @@ def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
     with evaluating(model), FlopCounterMode(display=False) as counter:
-        model(*copied(inputs))
+        call(model, copied(inputs))
     return round(counter.get_total_flops() / 2 / batch_size(inputs))
 
 

@@ -9,7 +9,6 @@ from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from ..layers.kinds import behaves_as, has_channel_parameters, has_values_along
-from ..layers.narrowing import has_hooks
 from ..tracing.graph import TracedNetwork, shape_of
 from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
 from ..tracing.recording.plain_classes import read_as
@@ -137,7 +136,8 @@ class ChannelGraph:
                 self._unite_calls(node, layout)
             if has_values_along(module, layout.dim, len(shape)):
                 self._tell_sizes(node, layout, None)
-            if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
+            hooked = str(node.target) in self.traced.hooked
+            if next(module.parameters(), None) is not None or has_channel_parameters(module) or hooked:
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
             reason = f"{label(node)} changes it in place while it is still in use"
@@ -381,8 +381,8 @@ class ChannelGraph:
         if node.op != "call_module":
             return ""
         name, module = str(node.target), self.traced.module(node)
-        if has_hooks(module):
-            return f"{name} has forward hooks"
+        if name in self.traced.hooked:
+            return f"{name} has a forward hook that changes what it is given or yields"
         if name in self._refused:
             return self._refused[name]
         if name in self._read:

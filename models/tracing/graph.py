@@ -13,7 +13,7 @@ from ...errors import NetworkError, one_line
 from ..layers.copying import deep_copy
 from ..layers.modes import preserving_modes
 from ..layers.reparametrised import with_plain_weights
-from .inputs import ExampleInputs, as_inputs, copied
+from .inputs import ExampleInputs, as_inputs, call, copied
 from .mode_graphs import ModeGraph, merge_modes
 from .preserving import preserving_state
 from .propagation import alike, run_both
@@ -45,7 +45,7 @@ class TracedNetwork:
     Where training computes something else than evaluation, the graph holds what either does, and yields what training
     does; `evaluation` and `training` say what each runs and yields, None where both run the whole graph. `uses` tells
     what the code does by numbers that its modules hold, beside what the graph shows; of `sized` modules it reads how
-    large they are.
+    large they are; hooks of `hooked` layers change what these are given or yield.
     """
 
     network: nn.Module
@@ -56,6 +56,7 @@ class TracedNetwork:
     training: ModeGraph | None = None
     uses: tuple[Use, ...] = ()
     sized: frozenset[str] = frozenset()
+    hooked: frozenset[str] = frozenset()
 
     def evaluated(self) -> Collection[fx.Node]:
         """The nodes that evaluation runs."""
@@ -82,7 +83,7 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
             the example inputs.
     """
     require_plain(network)
-    with TRACING:
+    with TRACING, torch.compiler.set_stance("force_eager"):
         return _trace(network, as_inputs(example_inputs, network))
 
 
@@ -113,7 +114,8 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     modules = dict(known.named_modules(remove_duplicate=False))
     uses = tuple(use for recording in recordings for use in recording.uses)
     sized = frozenset().union(*(recording.sized for recording in recordings))
-    return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses, sized)
+    hooked = frozenset().union(*(recording.hooked for recording in recordings))
+    return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses, sized, hooked)
 
 
 def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> Recording:
@@ -125,6 +127,8 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
             reason, place = error, _user_line(error)
     _call(network, inputs, training=training)
     told = f"the code {reason}" if isinstance(reason, UntraceableError) else one_line(reason)
+    if "TorchScript" in told:
+        told = "the code calls a function of TorchScript, which cannot be followed; leave out @torch.jit.script"
     mode = " in training mode" if training else ""
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 
@@ -151,7 +155,7 @@ def _call(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> None:
     with preserving_state(network), torch.inference_mode(False), torch.no_grad():
         network.train(training)
         try:
-            network(*copied(inputs))
+            call(network, copied(inputs))
         except Exception as error:
             raise _not_accepted(inputs, error) from error
 

@@ -9,7 +9,7 @@ from torch import Tensor, fx, nn
 
 from ..layers.kinds import CONVOLUTIONS
 from ..layers.narrowing import has_hooks
-from .inputs import copied
+from .inputs import call, copied
 
 # Layers that take most of a forward's time; each is a function of its input alone.
 _COSTLY = (*CONVOLUTIONS, nn.Linear)
@@ -27,7 +27,7 @@ def run_both(network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: Sequ
     beside = _ShapePropagation(network, known, graph, copied(inputs))
     handles = [module.register_forward_hook(beside.follow) for module in beside.costly_modules()]
     try:
-        given = network(*copied(inputs))
+        given = call(network, copied(inputs))
     finally:
         for handle in handles:
             handle.remove()

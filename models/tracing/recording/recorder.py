@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_
 
 from ...layers.kinds import is_known_whole
 from .attributes import AttributeNumber, Use, traced_value
+from .hooks import watched_hooks
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
 from .values import CONSTANT_READS, VALUE_READS, UntraceableError, constant_value
@@ -60,6 +61,7 @@ class Recorder(fx.Tracer):
         graph: the graph so far.
         modes_read: modules whose mode the forward asked for.
         uses: of numbers that modules hold, which are not followed.
+        hooked: paths of layers whose hooks change what these are given or yield.
         sized: paths of layers of torch's and of other modules whose tensors' size the forward asked for.
     """
 
@@ -80,6 +82,7 @@ class Recorder(fx.Tracer):
         self._insisted: set[tuple[fx.Node, Any]] = set()
         self.uses: list[Use] = []
         self.sized: set[str] = set()
+        self.hooked: set[str] = set()
         self._spans: list[tuple[str, Origin, Origin]] = []
 
     def is_listening(self) -> bool:
@@ -316,7 +319,9 @@ class Recorder(fx.Tracer):
 
     def leaf(self, m: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]) -> Any:
         """Records the call of a layer as a whole."""
-        return self._whole("call_module", self.path_of_module(m), functools.partial(run, m), args, kwargs)
+        path = self.path_of_module(m)
+        with watched_hooks(m, lambda: self.hooked.add(path)):
+            return self._whole("call_module", path, functools.partial(run, m), args, kwargs)
 
     def whole(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Records the call of a function that is not followed."""

@@ -32,6 +32,7 @@ class Recording:
         modes_read: modules whose mode the forward asked for.
         uses: of numbers that modules hold, which are not followed.
         sized: modules whose size, or whose tensors' size, it asked for.
+        hooked: layers whose hooks change what these are given or yield, or what hooks do cannot be told.
         constants: name of an attribute that the graph reads → tensor that is no attribute of the network.
         plain: layers that the code writes out, by their paths.
     """
@@ -40,6 +41,7 @@ class Recording:
     modes_read: frozenset[nn.Module]
     uses: tuple[Use, ...]
     sized: frozenset[str]
+    hooked: frozenset[str]
     constants: dict[str, Tensor]
     plain: dict[str, PlainLayer]
 
@@ -64,8 +66,8 @@ def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
     _remove_unused(recorder.graph)
     plain = find_plain_layers(recorder.graph, network, recorder.spans())
     uses = tuple(dict.fromkeys(recorder.uses))
-    sized = frozenset(recorder.sized)
-    return Recording(recorder.graph, frozenset(recorder.modes_read), uses, sized, recorder.constants, plain)
+    read, sized = frozenset(recorder.modes_read), frozenset(recorder.sized)
+    return Recording(recorder.graph, read, uses, sized, frozenset(recorder.hooked), recorder.constants, plain)
 
 
 def expect_argument(value: Any, found: Any, name: str) -> None:
@@ -98,10 +100,10 @@ def _arguments(recorder: Recorder, network: nn.Module, inputs: Sequence[Any]) ->
             continue
         positional = parameter.kind is not parameter.KEYWORD_ONLY
         default = () if parameter.default is parameter.empty else (parameter.default,)
-        if not (positional and rest) and not default:
+        if not rest and not default:
             break  # the call will tell what is missing
         node = recorder.create_node("placeholder", name, default, {})
-        value = rest.pop(0) if positional and rest else parameter.default
+        value = rest.pop(0) if rest else parameter.default
         if value is None or isinstance(value, bool | str):
             fixed.append((node, value))
         else:
@@ -132,6 +134,8 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
     def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if module is recorder.root or not recorder.is_listening():
             return call(module, *args, **kwargs)
+        if isinstance(module, nn.DataParallel) and not module.device_ids:
+            return module.module(*args, **kwargs)  # all that it does then
         if recorder.is_leaf_module(module, ""):
             return recorder.leaf(module, args, kwargs, call)
         given = recorder.only(args, kwargs)

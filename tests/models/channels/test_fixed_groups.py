@@ -180,16 +180,6 @@ def test_a_weight_registered_again_on_the_network_is_fixed(pair):
     assert reasons(network)["first"] == "first shares weights with the network itself"
 
 
-def test_layers_with_hooks_are_fixed(pair):
-    network = pair(lambda net, x: net.relu(x), relu=nn.ReLU())
-    assert reasons(network)["first"] == ""
-    handle = network.relu.register_forward_hook(lambda module, inputs, output: output)
-    assert reasons(network)["first"] == "relu has forward hooks"
-    handle.remove()
-    handle = network.second.register_forward_pre_hook(lambda module, inputs: inputs)
-    assert reasons(network)["first"] == "second has forward hooks"
-
-
 def test_a_tensor_used_along_another_dimension_is_fixed(functional):
     network = functional(
         lambda net, x: net.norm(F.relu(net.conv(x)).transpose(1, 2)),
