@@ -1,5 +1,6 @@
 """Follows channels through a traced network: which layers write them, which carry them on, which read them."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from .layouts import Channels, Layout, Segment
 from .numbers import Form, is_decided, make_equal
 
 Role = Literal["write", "carry"]
+_PLACED = re.compile(r" at \S+:\d+")
+_INSTEAD = "computed from `x.shape` it would be free"
 
 
 @dataclass
@@ -140,7 +143,8 @@ class ChannelGraph:
             if next(module.parameters(), None) is not None or has_channel_parameters(module) or hooked:
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
-            reason = f"{label(node)} changes it in place while it is still in use"
+            told = f"{label(node)} changes it in place while it is still in use; `inplace=False` would free it"
+            reason = located(told, node)
         if reason:
             layout.fix(reason)
         self.layouts[node] = layout
@@ -196,7 +200,11 @@ class ChannelGraph:
                 layout.fix(reason)
 
     def fix(self, node: fx.Node, reason: str) -> None:
-        """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
+        """Fixes all channels that `node` touches; what it yields starts anew, fixed as well.
+
+        The reason is told with the place in the user's code; behind a ";" it may say what would free them.
+        """
+        reason = located(reason, node)
         sources = node.all_input_nodes
         if any(source in self.layouts or source in self.lost for source in sources):
             self.lost[node] = next((self.lost[source] for source in sources if source in self.lost), reason)
@@ -274,7 +282,8 @@ class ChannelGraph:
         """Fixes the channels that numbers follow from which `node` uses, but its rule does not understand."""
         for source in node.all_input_nodes:
             if (source in self.numbers or source in self.sizes) and (node, source) not in self._explained:
-                self.fix_numbers(source, "the code reads its number of channels")
+                told = "the code reads its number of channels; computed from `x.shape` where it is a size, it would not"
+                self.fix_numbers(source, located(told, node))
 
     def fix_constants(self) -> None:
         """Fixes what depends on attributes that the code uses for something else, too."""
@@ -283,7 +292,9 @@ class ChannelGraph:
                 for attribute in number.terms:
                     if attribute in self.attributes and (node, id(number)) not in self._explained:
                         for channels in self.attributes[attribute].resolved(self.attributes).channels():
-                            channels.fix(f"{node.name} uses {attribute}, its number of channels")
+                            channels.fix(
+                                located(f"{node.name} uses {attribute}, its number of channels; {_INSTEAD}", node)
+                            )
 
         for attribute, form in self.attributes.items():
             if attribute.of_layer and attribute not in self._told:
@@ -301,7 +312,7 @@ class ChannelGraph:
             return
         what = "decides by" if use.compares else "computes with"
         for channels in form.channels():
-            channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}")
+            channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}; {_INSTEAD}")
 
     def _tell_sizes(self, node: fx.Node, written: Layout, read: Layout | None) -> None:
         """What the code reads of a layer's sizes follows from its channels."""
@@ -382,20 +393,22 @@ class ChannelGraph:
             return ""
         name, module = str(node.target), self.traced.module(node)
         if name in self.traced.hooked:
-            return f"{name} has a forward hook that changes what it is given or yields"
+            told = f"{name} has a forward hook that changes what it is given or yields"
+            return f"{told}; without it while branches are there, it is free"
         if name in self._refused:
             return self._refused[name]
         if name in self._read:
-            return f"the code reads {name}'s tensors"
+            return f"the code reads {name}'s tensors; calling the layer alone would free it"
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
         for parameter in module._parameters.values():
             owners = {path.rpartition(".")[0] for path in self.paths_of(parameter)}
             others = {owner for owner in owners if self.traced.modules.get(owner) is not module}
             if others:
-                return f"{name} shares weights with {min(others) or 'the network itself'}"
+                other = min(others) or "the network itself"
+                return f"{name} shares weights with {other}; called as one layer, they would be free"
         if len(node.args) != 1 or node.kwargs:
-            return f"{name} is called in an unusual way"
+            return located(f"{name} is called in an unusual way; with one tensor alone it would not be", node)
         return ""
 
 
@@ -429,6 +442,15 @@ def place(node: fx.Node) -> str:
     """Where the user's code calls what a node does, as messages tell it."""
     known = node.meta.get("place", "")
     return f" at {known}" if known else ""
+
+
+def located(reason: str, node: fx.Node) -> str:
+    """A reason with the place in the user's code, before what would free the channels."""
+    known = node.meta.get("place", "")
+    if not known or _PLACED.search(reason):
+        return reason
+    told, free, rest = reason.partition("; ")
+    return f"{told} at {known}{free}{rest}"
 
 
 def label(node: fx.Node) -> str:

@@ -116,7 +116,8 @@ def not_known(node: fx.Node, graph: ChannelGraph) -> None:
         name = type(graph.traced.module(node)).__name__
     else:
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    return graph.fix(node, f"{name} is not known to treat each channel on its own")
+    told = f"{name} is not known to treat each channel on its own"
+    return graph.fix(node, f"{told}; if it does what one of torch's does, `treat_as` says so")
 
 
 def _is_container(node: fx.Node) -> bool:

@@ -123,8 +123,14 @@ class Recorder(fx.Tracer):
         """A number that Python computes from others."""
         # Of an attribute the value: its own arithmetic would take the result's origin away, a batch size's for example.
         value = function(*(int(a) if isinstance(a, AttributeNumber) else plain(a) for a in arguments))
-        made = Origin(lambda: self.create_node("call_function", function, self.create_arg(arguments), {}))
+        place = _place()
+        made = Origin(lambda: self._placed(function, arguments, place))
         return self._wrapped(value, made, self.device)
+
+    def _placed(self, function: Callable[..., Any], arguments: tuple[Any, ...], place: str) -> fx.Node:
+        node = self.create_node("call_function", function, self.create_arg(arguments), {})
+        node.meta["place"] = place
+        return node
 
     def insist(self, node: fx.Node, found: Any) -> None:
         """Records that what follows holds for one value of a size or of a comparison."""
@@ -306,7 +312,9 @@ class Recorder(fx.Tracer):
         return value
 
     def _read(self, tensor: Tensor, name: str) -> fx.Node:
-        return self.create_node("call_function", getattr, (self._tensor(tensor), name), {})
+        node = self.create_node("call_function", getattr, (self._tensor(tensor), name), {})
+        node.meta["place"] = _place()
+        return node
 
     def _value(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the forward makes of a tensor's values: allowed where they are the same whatever the input is."""
@@ -390,8 +398,13 @@ def held_tensors(network: nn.Module) -> dict[Tensor, str]:
 def _user_frame() -> Any:
     frame: Any = sys._getframe(1)
     while frame is not None and not _is_users(frame):
-        frame = frame.f_back
+        # Who called tracing has no part in what the network does.
+        frame = None if frame.f_code.co_name == "record" and _is_ours(frame) else frame.f_back
     return frame
+
+
+def _is_ours(frame: Any) -> bool:
+    return bool(frame.f_code.co_filename.startswith(LIBRARIES[1]))
 
 
 def _is_users(frame: Any) -> bool:

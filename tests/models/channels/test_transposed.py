@@ -192,7 +192,8 @@ def test_a_transposed_convolution_told_its_output_size_or_in_groups_is_fixed(fun
         last=nn.Conv2d(8, 2, 1),
     )
     first, up, _ = channel_groups(sized, torch.randn(2, 3, 7, 8))
-    assert first.reason == up.reason == "up is called in an unusual way"
+    assert first.reason == up.reason
+    assert up.reason.startswith("up is called in an unusual way at ")
     grouped = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ConvTranspose2d(6, 8, 3, groups=2), nn.Conv2d(8, 2, 1))
     assert channel_groups(grouped, torch.randn(2, 3, 7, 8))[0].reason == "1 is a convolution in 2 groups"
     # Not depthwise: two outputs from each input channel.
