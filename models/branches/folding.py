@@ -19,6 +19,7 @@ from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
+from ..tracing.recording.equivalent_layers import restore_layers
 from ..tracing.recording.plain_classes import restore_classes
 from .attributes import require_alike, rewrite_attributes
 from .modules import CompressParts, compress_of
@@ -152,6 +153,7 @@ def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
             put_tensor(network, path, _folded_values(branched, path, parts, chosen))
     rewrite_attributes(branched, network, chosen)
     restore_classes(network)
+    restore_layers(network)
     return network
 
 

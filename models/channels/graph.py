@@ -9,6 +9,7 @@ from typing import Literal
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
+from ..layers.equivalences import function_of
 from ..layers.kinds import behaves_as, has_channel_parameters, has_values_along
 from ..tracing.graph import TracedNetwork, shape_of
 from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
@@ -385,7 +386,7 @@ class ChannelGraph:
         """The name of what a node calls: the type that a module behaves as, a function's or method's name."""
         if node.op == "call_module":
             return behaves_as(self.traced.module(node)).__name__
-        return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        return node.target if isinstance(node.target, str) else getattr(function_of(node.target), "__name__", "")
 
     def _unusual(self, node: fx.Node) -> str:
         """Why a layer with weights cannot be narrowed whatever its kind; empty if it can."""

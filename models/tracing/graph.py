@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import NetworkError, one_line
 from ..layers.copying import deep_copy
+from ..layers.equivalences import equivalence_of
 from ..layers.modes import preserving_modes
 from ..layers.reparametrised import with_plain_weights
 from .inputs import ExampleInputs, as_inputs, call, copied
@@ -18,6 +19,7 @@ from .mode_graphs import ModeGraph, merge_modes
 from .preserving import preserving_state
 from .propagation import alike, run_both
 from .recording.attributes import Use
+from .recording.equivalent_layers import stand_in
 from .recording.plain_classes import make_plain
 from .recording.plain_layers import call_plain_layers
 from .recording.recorder import LIBRARIES, held_tensors
@@ -92,7 +94,7 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     recordings = [_recorded(holding, inputs, training=False)]
     if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
         recordings.append(_recorded(holding, inputs, training=True))
-    known = _with_plain_layers(holding, recordings)
+    known, treated = _with_plain_layers(holding, recordings)
     for recording in recordings:
         known.__dict__.update(recording.constants)
     graph = recordings[0].graph
@@ -100,7 +102,7 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
         network.eval()
         known.eval()
         try:
-            traced, given = run_both(network, known, graph, inputs)
+            traced, given = run_both(network, known, graph, inputs, treated)
         except Exception as error:
             raise _not_accepted(inputs, error) from error
     if not alike(traced, given):
@@ -133,17 +135,25 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 
 
-def _with_plain_layers(network: nn.Module, recordings: Sequence[Recording]) -> nn.Module:
-    """A copy of the network that shares its tensors; what the code writes out as functions is layers there."""
+def _with_plain_layers(
+    network: nn.Module, recordings: Sequence[Recording]
+) -> tuple[nn.Module, Mapping[str, nn.Module]]:
+    """A copy of the network that shares its tensors, with torch's layers for what the code writes out or treats as one.
+
+    Returns:
+        The copy; path → torch's layer, of those layers that are treated as torch's.
+    """
     last = recordings[-1].plain
     agreed = [p for p in last if all(p in r.plain and r.plain[p].is_like(last[p]) for r in recordings)]
-    if not agreed:
-        return _shallow_copy(network)  # constants that the forward makes are hung on it, not on the user's
+    called = [str(node.target) for r in recordings for node in r.graph.nodes if node.op == "call_module"]
+    treats = any(equivalence_of(network.get_submodule(path)) for path in called)
+    if not agreed and not treats:
+        return _shallow_copy(network), {}  # constants that the forward makes are hung on it, not on the user's
     for recording in recordings:
         call_plain_layers(recording.graph, [recording.plain[path] for path in agreed])
     known = deep_copy(network, {tensor: tensor for tensor in held_tensors(network)})
     make_plain(known, [last[path] for path in agreed])
-    return known
+    return known, stand_in(known, called) if treats else {}
 
 
 def _call(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> None:

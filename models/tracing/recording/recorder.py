@@ -15,8 +15,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
 
+from ...layers.equivalences import equivalence_of, function_of
 from ...layers.kinds import is_known_whole
 from .attributes import AttributeNumber, Use, traced_value
+from .equivalent_layers import torchs_layer
 from .hooks import watched_hooks
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
@@ -83,6 +85,7 @@ class Recorder(fx.Tracer):
         self.uses: list[Use] = []
         self.sized: set[str] = set()
         self.hooked: set[str] = set()
+        self._treated: dict[str, nn.Module] = {}
         self._spans: list[tuple[str, Origin, Origin]] = []
 
     def is_listening(self) -> bool:
@@ -328,12 +331,17 @@ class Recorder(fx.Tracer):
     def leaf(self, m: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], run: Callable[..., Any]) -> Any:
         """Records the call of a layer as a whole."""
         path = self.path_of_module(m)
+        if equivalence_of(m) is not None:  # which runs on tensors without values
+            if path not in self._treated:
+                with _pop_mode_temporarily():
+                    self._treated[path] = torchs_layer(m, path)
+            m = self._treated[path]
         with watched_hooks(m, lambda: self.hooked.add(path)):
             return self._whole("call_module", path, functools.partial(run, m), args, kwargs)
 
     def whole(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Records the call of a function that is not followed."""
-        return self._whole("call_function", function, function, args, kwargs)
+        return self._whole("call_function", function, function_of(function), args, kwargs)
 
     def _whole(self, kind: str, target: Any, run: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with _pop_mode_temporarily() as listening:
@@ -352,7 +360,9 @@ class Recorder(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """What a rule speaks of by its type is kept whole; layers that the forward makes as it runs are followed."""
-        is_layer = is_known_whole(m) or super().is_leaf_module(m, module_qualified_name)
+        is_layer = (
+            is_known_whole(m) or equivalence_of(m) is not None or super().is_leaf_module(m, module_qualified_name)
+        )
         return is_layer and m in (self.submodule_paths or {})
 
     @contextmanager

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx import _symbolic_trace as symbolic_trace
 
 from ....errors import NetworkError
+from ...layers.equivalences import Applied, treated_functions
 from .attributes import Use
 from .numbers import Origin
 from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
@@ -129,6 +131,7 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
     """
     call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
     wrapped = [(scope, name) for (_, name), scope in symbolic_trace._wrapped_fns_to_patch.items() if name in scope]
+    wrapped += _named_anywhere([f for f in treated_functions() if inspect.isfunction(f)])
     before = [scope[name] for scope, name in wrapped]
 
     def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
@@ -145,10 +148,9 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
         return result
 
     def applied(kind: Any, *args: Any, **kwargs: Any) -> Any:
-        run = apply.__get__(None, kind)
         if not recorder.is_listening():
-            return run(*args, **kwargs)
-        return recorder.whole(run, args, kwargs)
+            return apply.__get__(None, kind)(*args, **kwargs)
+        return recorder.whole(Applied(kind), args, kwargs)
 
     def length(value: Any) -> Any:
         listens = isinstance(value, Tensor) and recorder.is_listening()
@@ -161,7 +163,7 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
         nn.Module.__call__ = called  # type: ignore[method-assign]
         torch.autograd.Function.apply = classmethod(applied)
         for (scope, name), function in zip(wrapped, before, strict=True):
-            if _takes_the_mode(function):
+            if _takes_the_mode(function) or function in treated_functions():
                 scope[name] = _kept_whole(recorder, function)
         yield
     finally:
@@ -182,6 +184,13 @@ def _scopes(network: nn.Module) -> list[dict[str, Any]]:
 
 def _is_torchs(kind: type) -> bool:
     return kind is object or kind.__module__ == "torch" or kind.__module__.startswith("torch.")
+
+
+def _named_anywhere(functions: Sequence[Any]) -> list[tuple[dict[str, Any], str]]:
+    """Where the files that are loaded have names for these functions."""
+    ids = {id(function) for function in functions}
+    scopes = [vars(file) for file in list(sys.modules.values()) if isinstance(file, ModuleType)] if ids else []
+    return [(scope, name) for scope in scopes for name, value in list(scope.items()) if id(value) in ids]
 
 
 def _takes_the_mode(function: Any) -> bool:
