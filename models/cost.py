@@ -3,13 +3,14 @@
 MACs are multiply-accumulates of one forward pass of one example: what `torch.utils.flop_counter` counts as two FLOPs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import fx, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..errors import NetworkError
 from .channels.groups import Analysis, ChannelGroup
@@ -44,6 +45,8 @@ class CostModel:
         size = len(self._whole)
         self._macs, self._parameters = np.zeros((size, size)), np.zeros((size, size))
         counted: set[str] = set()
+        one = np.zeros(size)
+        one[0] = 1
         evaluated = analysis.graph.traced.evaluated()
         for node in analysis.graph.nodes:
             if node in analysis.graph.roles and node.op == "call_module":
@@ -51,6 +54,10 @@ class CostModel:
             elif node in analysis.graph.roles and node.op == "get_attr" and str(node.target) not in counted:
                 counted.add(str(node.target))
                 self._count_values(node, analysis)
+        for node, (times, layouts) in analysis.graph.products.items():
+            forms = [self._form(layout, analysis) for layout in layouts]
+            positions = times / batch_size(analysis.graph.traced.inputs)
+            self._macs += (node in evaluated) * positions * np.outer(*(forms if len(forms) == 2 else (forms[0], one)))
         # What no rule covers does not depend on the widths that can be chosen.
         known = self.cost({})
         inputs = analysis.graph.traced.inputs
@@ -128,9 +135,17 @@ def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, CONVOLUTIONS) and layout.dim != 1)
 
 
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+# Torch counts attention on every device but the CPU.
+_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+
+
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
-    with evaluating(model), FlopCounterMode(display=False) as counter:
+    with evaluating(model), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         call(model, copied(inputs))
     return round(counter.get_total_flops() / 2 / batch_size(inputs))
 

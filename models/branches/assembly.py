@@ -11,7 +11,7 @@ from ..channels.derived import reads_value
 from ..channels.groups import Analysis
 from ..channels.in_place import is_in_place_method
 from ..channels.parameters import held_tensor, values_at
-from ..channels.reuse import blended_alike
+from ..channels.reuse import blended_alike, readers_by_tensor, take_constants
 from ..layers.kinds import has_channel_parameters, has_values_along
 from ..layers.narrowing import own_tensor, with_channels
 from ..tracing.graph import IN_PLACE_FUNCTIONS, shape_of
@@ -101,7 +101,7 @@ class _Builder:
             attribute: WidthForm(*analysis.form_by_group(form)) for attribute, form in self.channels.attributes.items()
         }
         self.positions = {name: i for i, name in enumerate(widths)}
-        self.alike = blended_alike(self.channels)
+        self.alike, self.reading = blended_alike(self.channels), readers_by_tensor(self.channels)
         self.graph, self.branches = fx.Graph(), Branches()
         self.wide: dict[fx.Node, fx.Node] = {}
         self.thin: dict[fx.Node, fx.Node] = {}
@@ -276,7 +276,7 @@ class _Builder:
                 self.branches.values.put(path, values_at(held, dim, kept_places(parts)))
                 self.values[path] = parts
             return Kind.VALUES
-        if node.op != "call_module":
+        if node.op != "call_module" or not parts:
             return Kind.SHARED
         layer = self.channels.traced.module(node)
         at_channels = has_values_along(layer, self.channels.layouts[node].dim, len(shape_of(node) or ()))
@@ -308,6 +308,7 @@ class _Builder:
             alphas=[self.positions[str(part.group)] if part.branched else None for part in parts],
             expand=[like.new_zeros(part.width, part.kept) if part.branched else None for part in parts],
             dim=self.channels.layouts[source].dim,
+            shifted=take_constants(self.channels, self.reading[self.alike[source]]),
         )
 
 

@@ -4,6 +4,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 from torch import Tensor, fx, nn
@@ -40,6 +41,7 @@ class ChannelGraph:
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
+        products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
         derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
 
@@ -53,6 +55,7 @@ class ChannelGraph:
     followed: set[fx.Node] = field(default_factory=set)
     held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
+    products: dict[fx.Node, tuple[int, tuple[Layout, ...]]] = field(default_factory=dict)
     derived: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,6 +67,7 @@ class ChannelGraph:
         self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
         self._paths = _held_at(self.traced.network)
         self._batch: set[fx.Node] = set()
+        self._batch_at: dict[fx.Node, int] = {}
         for node in self.nodes:
             made_of_input = node.op == "placeholder" or not self._batch.isdisjoint(node.all_input_nodes)
             if made_of_input and "value" not in node.meta:  # numbers apart
@@ -92,8 +96,16 @@ class ChannelGraph:
         return sorted(nodes, key=self._order.__getitem__)
 
     def has_batch(self, node: fx.Node) -> bool:
-        """Whether an input has a part in what a node yields, whose first dimension then is the batch."""
+        """Whether an input has a part in what a node yields, one of whose dimensions then is the batch."""
         return node in self._batch
+
+    def is_batch(self, node: fx.Node | None, dim: int) -> bool:
+        """Whether dimension `dim` of what a node yields is the batch: the first, unless the code has moved it."""
+        return node is not None and node in self._batch and dim == self._batch_at.get(node, 0)
+
+    def move_batch(self, node: fx.Node, dim: int) -> None:
+        """Tells that the batch is dimension `dim` of what a node yields."""
+        self._batch_at[node] = dim
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
@@ -122,6 +134,7 @@ class ChannelGraph:
             self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
+        self.keep_batch(node)
         self._unite_calls(node, read, self.layouts[node])
         self._tell_sizes(node, self.layouts[node], read)
         if reason := self._unusual(node):
@@ -150,7 +163,18 @@ class ChannelGraph:
             layout.fix(reason)
         self.layouts[node] = layout
         self.roles[node] = "carry"
+        self.keep_batch(node)
         return None
+
+    def keep_batch(self, node: fx.Node) -> None:
+        """Where the batch is another dimension than the first: that with as many places before it, unless told."""
+        out = shape_of(node) or node.meta.get("shapes", ((),))[0]
+        for source in node.all_input_nodes:
+            at, shape = self._batch_at.get(source), shape_of(source) or node.meta.get("shapes", ((),))[0]
+            if at is not None and node not in self._batch_at:
+                before = prod(shape[:at])
+                found = [i for i in range(len(out)) if prod(out[:i]) == before]
+                self._batch_at[node] = at if len(shape) == len(out) else max(found, default=0)
 
     def carry_mixed(self, node: fx.Node, layout: Layout) -> None:
         """`node` yields the same channels, at any width, but each of them depends on others of the layout, too.
@@ -274,6 +298,7 @@ class ChannelGraph:
         """`node` yields several tensors, of these channels."""
         self.pieces[node] = tuple(layouts)
         self.roles[node] = "carry"
+        self.keep_batch(node)
 
     def explain(self, node: fx.Node, *values: object) -> None:
         """The rule of `node` understands what these of its arguments are for."""

@@ -10,11 +10,11 @@ from torch import Tensor, fx, nn
 from ...errors import NetworkError
 from ..channels.derived import determining
 from ..channels.groups import Analysis
-from ..channels.reuse import blended_alike
+from ..channels.reuse import blended_alike, readers_by_tensor
 from ..layers.copying import deep_copy
 from ..layers.modes import evaluating
 from ..tracing.inputs import ExampleInputs, as_inputs, copied, first_tensor, with_tensors
-from .readers import mean_is_restored, metric, readers_of
+from .readers import mean_is_free, metric
 from .subset import by_channel, gram, greedy_subset
 
 _CHUNK = 256
@@ -58,7 +58,7 @@ class Activity(NamedTuple):
 
 
 def group_activity(analysis: Analysis, names: Iterable[str], batches: Iterable[tuple[Any, ...]]) -> dict[str, Activity]:
-    """How each group's channels vary, about their mean where the branches restore it, else about 0.
+    """How each group's channels vary, about their mean where the branches restore it or shift it, else about 0.
 
     Tensors that one layer reads in several calls count as one.
 
@@ -68,8 +68,8 @@ def group_activity(analysis: Analysis, names: Iterable[str], batches: Iterable[t
         batches: positional arguments of the forward.
     """
     wanted = set(names)
-    readers, determine = readers_of(analysis), determining(analysis.graph)
-    centred = {node for node, reading in readers.items() if mean_is_restored(analysis, reading, wanted)}
+    readers, determine = readers_by_tensor(analysis.graph), determining(analysis.graph)
+    centred = {node for node, reading in readers.items() if mean_is_free(analysis, reading, wanted)}
     centred -= determine.keys()
     sums: dict[fx.Node, list[_Sum | None]] = {}
     network = analysis.graph.traced.network

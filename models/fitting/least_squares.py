@@ -12,6 +12,7 @@ from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import kept_places
 from ..channels.groups import Analysis
+from ..channels.reuse import readers_by_tensor
 from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
 from ..layers.modes import evaluating
 from ..layers.narrowing import with_channels
@@ -20,7 +21,7 @@ from .activations import input_batches
 from .choice import choose_channels
 from .estimates import expansion, mean, moments, selector
 from .order import fitting_order
-from .readers import mean_is_restored, readers_of
+from .readers import mean_is_free
 from .subset import by_channel
 from .unfitted import select_values
 
@@ -40,7 +41,7 @@ def initialise_from_data(
     In forward order: P selects the chosen channels (its bias restores their mean), narrow layers hold the chosen
     channels' parameters, narrow BatchNorms' statistics are those of the data that arrives, and E is ridge least squares
     from the narrow tensor that is delivered to the original's tensor, both about their means where the next branches
-    restore the mean. All examples' activations at the current depth are held at once.
+    restore the mean, or a shift e does. All examples' activations at the current depth are held at once.
 
     Args:
         branched: the network, changed in place.
@@ -77,8 +78,8 @@ class _Fit:
         self.needed = self._needed_at_zero()
         self.centred = {
             node.name
-            for node, readers in readers_of(analysis).items()
-            if mean_is_restored(analysis, readers, branched.plan.widths)
+            for node, readers in readers_by_tensor(analysis.graph).items()
+            if mean_is_free(analysis, readers, branched.plan.widths)
         }
         self.last_call = {branch_call(n): n for bundle in self.order for n in bundle if n in self.needed}
         self.interpreter = fx.Interpreter(branched, graph=branched.graph)
@@ -203,7 +204,10 @@ class _Fit:
             if part.branched:
                 As = [by_channel(a.split(full, blend.dim)[i], blend.dim, part.width) for a in wide]
                 Zs = [by_channel(z.split(kept, blend.dim)[i], blend.dim, part.kept) for z in thin]
-                blend.expand[str(i)].copy_(expansion(As, Zs, self.ridge, centred=name in self.centred))
+                E = expansion(As, Zs, self.ridge, centred=name in self.centred)
+                blend.expand[str(i)].copy_(E)
+                if str(i) in blend.shift:
+                    blend.shift[str(i)].copy_(mean(As, 0) - E @ mean(Zs, 0))
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:

@@ -169,6 +169,19 @@ def kernel_size(module: nn.Module) -> int:
     return prod(weight.shape[2:]) if isinstance(weight, Tensor) else 0
 
 
+def passes_constants(module: nn.Module) -> bool:
+    """Whether a constant added to a channel of what a layer with weights reads is one for its bias to add instead."""
+    kind = kind_of(module)
+    if kind is None or kind.inputs is None or kind.at_inputs or module._parameters.get("bias") is None:
+        return False
+    if getattr(module, "groups", 1) != 1:
+        return False
+    padding, mode = getattr(module, "padding", 0), getattr(module, "padding_mode", "zeros")
+    if padding == "same":
+        return mode != "zeros" or kernel_size(module) == 1
+    return mode != "zeros" or padding == "valid" or not any(padding if isinstance(padding, tuple) else (padding,))
+
+
 def declare_width(module: nn.Module, channels: int | None = None) -> None:
     """Makes a layer's attributes say what its parameters are.
 

@@ -10,6 +10,7 @@ from ...tracing.graph import shape_of
 from ..graph import ChannelGraph
 from ..numbers import Form, is_decided
 from .registry import functions, known_layout, not_known, rule_for, source_of
+from .shapes import transposed
 
 _CARRIED = ("dtype", "device", "ndim", "is_cuda", "layout", "requires_grad")
 
@@ -20,7 +21,7 @@ def _attribute(node: fx.Node, graph: ChannelGraph) -> None:
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
     name = node.args[1] if node.op == "call_function" else node.target
-    if layout is None or shape is None or name in _CARRIED or name == "dim":
+    if layout is None or shape is None or name in _CARRIED or name == "dim" or transposed(node, name, graph):
         return None
     sizes = tuple(Form.of_layout(layout) if dim == layout.dim else Form.of_number(n) for dim, n in enumerate(shape))
     if name == "shape" or (name == "size" and len(node.args) + len(node.kwargs) == 1):

@@ -120,7 +120,7 @@ def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
     axes = {axis % len(shape) for dim in dims for axis in (range(len(shape)) if dim is None else (dim,))}
     if layout.dim in axes:
         return graph.derive(node, layout)
-    if 0 in axes:
+    if any(graph.is_batch(source, axis) for axis in axes):
         return graph.fix(node, f"{node.name} reduces over the batch")
     gone = 0 if len(out) == len(shape) else sum(axis < layout.dim for axis in axes)
     return graph.carry(node, layout.at(layout.dim - gone))
@@ -143,7 +143,7 @@ def _maximum(node: fx.Node, graph: ChannelGraph) -> None:
     if dim == layout.dim:
         places = any(user.target is operator.getitem and user.args[1] == 1 and user.users for user in node.users)
         return graph.fix(node, f"{node.name} numbers its channels") if places else graph.derive(node, layout)
-    if dim == 0:
+    if graph.is_batch(source, dim):
         return graph.fix(node, f"{node.name} reduces over the batch")
     gone = len(shapes[0]) < len(shape) and dim < layout.dim
     return graph.carry_pieces(node, [layout.at(layout.dim - gone)] * 2)

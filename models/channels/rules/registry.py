@@ -119,7 +119,9 @@ def not_known(node: fx.Node, graph: ChannelGraph) -> None:
     else:
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
     told = f"{name} is not known to treat each channel on its own"
-    return graph.fix(node, f"{told}; if it does what one of torch's does, `treat_as` says so")
+    users = not str(getattr(node.target, "__module__", None) or "torch").startswith(("torch", "_operator", "builtins"))
+    free = "; if it does what one of torch's does, `treat_as` says so" if users and callable(node.target) else ""
+    return graph.fix(node, told + free)
 
 
 def _is_container(node: fx.Node) -> bool:

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
 
 from ...layers.equivalences import equivalence_of, function_of
 from ...layers.kinds import is_known_whole
+from .attention import attention_weights
 from .attributes import AttributeNumber, Use, traced_value
 from .equivalent_layers import torchs_layer
 from .hooks import watched_hooks
@@ -238,7 +240,14 @@ class Recorder(fx.Tracer):
         if name == "__len__":
             size = self._attribute("shape", Tensor.shape.__get__, args[0])[0]  # type: ignore[attr-defined]
             return size.settled() if is_traced(size) else int(size)
+        if function is F.scaled_dot_product_attention and not kwargs.get("enable_gqa"):
+            return self._attention(*args, **kwargs)
         return self._recorded(function, name, args, kwargs)
+
+    def _attention(self, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """The weights and the product with the values apart: channels of either are the other's affair only so far."""
+        weights = self._recorded(attention_weights, "attention_weights", (query, key, *args), kwargs)
+        return self._recorded(torch.matmul, "matmul", (weights, value), {})
 
     def _recorded(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in _OPERATORS:

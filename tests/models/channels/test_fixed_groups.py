@@ -55,11 +55,6 @@ FIXED = {
         {"up": nn.ConvTranspose2d(8, 8, 3, groups=2)},
         "up is a convolution in 2 groups",
     ),
-    "batch moved": (
-        lambda net, x: x.transpose(0, 1).transpose(0, 1),
-        {},
-        "transpose moves the batch dimension",
-    ),
     "channel slice": (
         lambda net, x: torch.cat([x[:, 4:], x[:, :4]], 1),
         {},

@@ -94,10 +94,6 @@ def used_before(net, x):
     return x + net.pos
 
 
-def along_both(net, x):
-    return (x + net.pos) * net.pos.transpose(0, 1).sum(0)[:1]
-
-
 FIXED = {
     "its size was read": (counted_before, {"pos": (1, 12, 6)}, "uses pos.shape[2], its number of channels"),
     "it was used": (used_before, {"pos": (1, 12, 6)}, "vector_norm uses it, too"),
@@ -106,7 +102,6 @@ FIXED = {
         {"pos": (1, 12, 6)},
         "cumsum is not known",
     ),
-    "along two dimensions": (along_both, {"pos": (6, 6)}, ""),
     "repeated": (lambda net, x: x + net.pos.repeat(1, 1, 2), {"pos": (1, 12, 3)}, "no layer writes"),
 }
 
@@ -115,9 +110,6 @@ FIXED = {
 def test_what_else_depends_on_their_channels_fixes_them(kind):
     extend, shapes, reason = FIXED[kind]
     network = Tokens(extend, **shapes)
-    if kind == "along two dimensions":
-        network.extend = lambda net, x: (x.unflatten(1, (2, 6)) + net.pos).flatten(1, 2) @ net.pos.T
-        reason = "T is not known|transposed|not known"
     first = channel_groups(network, torch.randn(2, 3, 6, 8))[0]
     assert not first.prunable
     assert any(part in first.reason for part in reason.split("|")), first.reason

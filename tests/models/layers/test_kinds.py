@@ -21,6 +21,7 @@ from branchfold.models.layers.kinds import (
     is_known_whole,
     kernel_size,
     kind_of,
+    passes_constants,
 )
 
 X = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -210,3 +211,35 @@ def test_a_value_shared_by_all_channels_is_folded_group_after_group(functional, 
     layers = {"a": nn.Conv2d(3, 6, 1), "b": nn.Conv2d(3, 8, 1), "act": nn.PReLU(), "last": nn.Conv2d(14, 2, 1)}
     network = functional(lambda net, x: net.last(net.act(torch.cat([net.a(x), net.b(x)], 1))), **layers)
     assert assert_folds(network, X) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "passes"),
+    [
+        (nn.Linear(3, 2), True),
+        (nn.Linear(3, 2, bias=False), False),
+        (nn.Conv2d(3, 2, 3), True),
+        (nn.Conv2d(3, 2, 3, padding="valid"), True),
+        (nn.Conv2d(3, 2, 3, padding=(0, 1)), False),
+        (nn.Conv2d(3, 2, 3, padding="same"), False),
+        (nn.Conv2d(3, 2, 1, padding="same"), True),
+        (nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"), True),
+        (nn.Conv2d(3, 2, 3, padding="same", padding_mode="reflect"), True),
+        (nn.Conv2d(3, 2, 3, bias=False), False),
+        (nn.ConvTranspose2d(3, 2, 3), False),
+        (nn.BatchNorm2d(3), False),
+    ],
+)
+def test_a_constant_before_a_layer_is_one_behind_it_or_not(layer, passes):
+    assert passes_constants(layer) is passes
+    if isinstance(layer, nn.BatchNorm2d):
+        return
+    layer = layer.double()
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    x, constant = (x.movedim(1, -1), torch.ones(3)) if isinstance(layer, nn.Linear) else (x, torch.ones(3, 1, 1))
+    with torch.no_grad():
+        added = layer(x + constant) - layer(x)
+        dim = -1 if isinstance(layer, nn.Linear) else 1
+        spread = added.movedim(dim, 0).flatten(1).std(1).max()
+    if layer.bias is not None:
+        assert bool(spread < 1e-12) is passes
