@@ -19,8 +19,8 @@ from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
-from ..tracing.recording.equivalent_layers import restore_layers
-from ..tracing.recording.plain_classes import restore_classes
+from ..tracing.plain.classes import restore_classes
+from ..tracing.plain.equivalents import restore_layers
 from .attributes import require_alike, rewrite_attributes
 from .modules import CompressParts, compress_of
 from .network import BranchedNetwork

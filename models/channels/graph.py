@@ -13,8 +13,8 @@ from torch.nn.utils import parametrize
 from ..layers.equivalences import function_of
 from ..layers.kinds import behaves_as, has_channel_parameters, has_values_along
 from ..tracing.graph import TracedNetwork, shape_of
+from ..tracing.plain.classes import read_as
 from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
-from ..tracing.recording.plain_classes import read_as
 from .in_place import is_in_place, reading_results
 from .layer_sizes import size_of
 from .layouts import Channels, Layout, Segment

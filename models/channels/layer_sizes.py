@@ -3,8 +3,8 @@
 from torch import nn
 
 from ..layers.kinds import channel_tensors, kind_of
+from ..tracing.plain.classes import names_of
 from ..tracing.recording.attributes import Attribute
-from ..tracing.recording.plain_classes import names_of
 from .layouts import Layout
 from .numbers import Form
 

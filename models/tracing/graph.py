@@ -14,15 +14,16 @@ from ..layers.copying import deep_copy
 from ..layers.equivalences import equivalence_of
 from ..layers.modes import preserving_modes
 from ..layers.reparametrised import with_plain_weights
-from .inputs import ExampleInputs, as_inputs, call, copied
+from .inputs import ExampleInputs, as_inputs, call, copied, enlarged
 from .mode_graphs import ModeGraph, merge_modes
+from .plain.classes import make_plain
+from .plain.equivalents import stand_in
+from .plain.finding import call_plain_layers
 from .preserving import preserving_state
 from .propagation import alike, run_both
 from .recording.attributes import Use
-from .recording.equivalent_layers import stand_in
-from .recording.plain_classes import make_plain
-from .recording.plain_layers import call_plain_layers
-from .recording.recorder import LIBRARIES, held_tensors
+from .recording.flow import held_tensors
+from .recording.places import LIBRARIES
 from .recording.session import Recording, record
 from .recording.sizes import TRACING
 from .recording.values import UntraceableError
@@ -35,6 +36,10 @@ IN_PLACE_FUNCTIONS = {
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
+
+
+# Times as high and wide.
+_LARGER = (1, 2, 4)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     holding = with_plain_weights(network)
     recordings = [_recorded(holding, inputs, training=False)]
     if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
-        recordings.append(_recorded(holding, inputs, training=True))
+        recordings.append(_recorded_in_training(holding, inputs))
     known, treated = _with_plain_layers(holding, recordings)
     for recording in recordings:
         known.__dict__.update(recording.constants)
@@ -135,6 +140,20 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 
 
+class _NotAcceptedError(NetworkError):
+    """A network that does not run on the example inputs."""
+
+
+def _recorded_in_training(network: nn.Module, inputs: Sequence[Any]) -> Recording:
+    """What training does; with larger images where those given are too small for it alone, as for auxiliary heads."""
+    for factor in _LARGER:
+        try:
+            return _recorded(network, enlarged(inputs, factor), training=True)
+        except _NotAcceptedError:
+            continue
+    return _recorded(network, inputs, training=True)
+
+
 def _with_plain_layers(
     network: nn.Module, recordings: Sequence[Recording]
 ) -> tuple[nn.Module, Mapping[str, nn.Module]]:
@@ -174,7 +193,7 @@ def _not_accepted(inputs: Sequence[Any], error: Exception) -> NetworkError:
     if isinstance(error, NetworkError):
         return error
     shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-    return NetworkError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
+    return _NotAcceptedError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
 
 
 def _changes_with_the_mode(network: nn.Module) -> bool:

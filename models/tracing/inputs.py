@@ -92,6 +92,15 @@ def with_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def enlarged(inputs: Sequence[Any], factor: int) -> tuple[Any, ...]:
+    """The inputs with images (N, C, H, W) `factor` times as high and wide, each place repeated; others as they are."""
+
+    def larger(x: Tensor) -> Tensor:
+        return x.repeat_interleave(factor, 2).repeat_interleave(factor, 3) if x.dim() == 4 and factor > 1 else x
+
+    return tuple(with_tensors(x, larger) for x in inputs)
+
+
 def copied(inputs: Sequence[Any]) -> tuple[Any, ...]:
     """The inputs with tensors of their own, for a forward that changes its input in place."""
     return tuple(with_tensors(x, Tensor.clone) for x in inputs)

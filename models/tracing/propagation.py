@@ -11,7 +11,7 @@ from ..layers.equivalences import function_of
 from ..layers.kinds import CONVOLUTIONS
 from ..layers.narrowing import has_hooks
 from .inputs import call, copied
-from .recording.equivalent_layers import compared, require_equal
+from .plain.equivalents import compared, require_equal
 
 # Layers that take most of a forward's time; each is a function of its input alone.
 _COSTLY = (*CONVOLUTIONS, nn.Linear)

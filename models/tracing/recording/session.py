@@ -15,9 +15,9 @@ from torch.fx import _symbolic_trace as symbolic_trace
 
 from ....errors import NetworkError
 from ...layers.equivalences import Applied, treated_functions
+from ..plain.finding import PlainLayer, depends_on_the_mode, find_plain_layers
 from .attributes import Use
 from .numbers import Origin
-from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes
 
