@@ -62,8 +62,9 @@ class CostModel:
         known = self.cost({})
         inputs = analysis.graph.traced.inputs
         self._macs[0, 0] += count_macs(model, inputs) - known.macs
-        self._parameters[0, 0] += sum(p.numel() for p in model.parameters()) - known.parameters
-        self.full = self.cost({})
+        holding = analysis.graph.traced.network  # the weights that other tensors may compute in the model
+        self._parameters[0, 0] += sum(p.numel() for p in holding.parameters()) - known.parameters
+        self.full = self.cost({})._replace(parameters=sum(p.numel() for p in model.parameters()))
 
     def cost(self, widths: Mapping[str, int]) -> Cost:
         """The cost with these widths; groups that are not named have their full width.

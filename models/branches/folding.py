@@ -19,7 +19,7 @@ from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
-from ..tracing.recording.plain_layers import restore_classes
+from ..tracing.recording.plain_classes import restore_classes
 from .attributes import require_alike, rewrite_attributes
 from .modules import CompressParts, compress_of
 from .network import BranchedNetwork

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from torch import fx, nn
 
+from ..layers.reparametrised import lost
 from ..tracing.graph import shape_of, trace
 from ..tracing.inputs import ExampleInputs
 from .graph import ChannelGraph
@@ -28,6 +29,8 @@ class ChannelGroup:
         resolution: (H, W) of the first writer's output; () where channels have no positions.
         attributes: numbers that modules of the network hold, by module path and name, which folding rewrites where the
             group is narrower.
+        computed: layers whose weight is computed from other tensors, and how; where the group is narrower they hold
+            the weight itself, as in evaluation, and training goes on with that.
     """
 
     name: str
@@ -37,6 +40,7 @@ class ChannelGroup:
     reason: str
     resolution: tuple[int, ...] = ()
     attributes: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
 
     @property
     def prunable(self) -> bool:
@@ -133,9 +137,11 @@ def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGr
     attributes = tuple(
         str(attribute)
         for attribute, form in graph.attributes.items()
-        if root in form.resolved(graph.attributes).channels()
+        if not attribute.of_layer and root in form.resolved(graph.attributes).channels()
     )
-    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes)
+    layers = {path: graph.traced.modules[path] for path in (*writers, *readers)}
+    computed = tuple(f"{path} ({told})" for path, layer in layers.items() if (told := lost(layer)))
+    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes, computed)
 
 
 def _paths(nodes: Sequence[fx.Node], order: dict[fx.Node, int]) -> tuple[str, ...]:

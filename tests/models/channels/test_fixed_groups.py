@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils import parametrizations
 
 from branchfold.models import channel_groups
 
@@ -176,7 +175,7 @@ def test_a_weight_registered_again_on_the_network_is_fixed(pair):
     assert reasons(network)["first"] == "first shares weights with the network itself"
 
 
-def test_parametrized_modules_and_hooks_are_fixed(pair):
+def test_layers_with_hooks_are_fixed(pair):
     network = pair(lambda net, x: net.relu(x), relu=nn.ReLU())
     assert reasons(network)["first"] == ""
     handle = network.relu.register_forward_hook(lambda module, inputs, output: output)
@@ -184,10 +183,6 @@ def test_parametrized_modules_and_hooks_are_fixed(pair):
     handle.remove()
     handle = network.second.register_forward_pre_hook(lambda module, inputs: inputs)
     assert reasons(network)["first"] == "second has forward hooks"
-    handle.remove()
-    assert reasons(network)["first"] == ""
-    parametrizations.weight_norm(network.first)
-    assert reasons(network)["first"] == "first is parametrized"
 
 
 def test_a_tensor_used_along_another_dimension_is_fixed(functional):
