@@ -99,25 +99,36 @@ class Recorder(fx.Tracer):
         if type(value) is float:
             return TracedFloat(value, self, origin)
         if isinstance(value, torch.Size):
-            return torch.Size([self._wrapped(int(v), self._item(origin, i), device) for i, v in enumerate(value)])
+            return torch.Size(
+                [self._wrapped(int(v), self._item(origin, i, int(v)), device) for i, v in enumerate(value)]
+            )
         if isinstance(value, dict):
             return type(value)((k, self._wrapped(v, self._item(origin, k), device)) for k, v in value.items())
         if isinstance(value, tuple | list):
-            items = [self._wrapped(v, self._item(origin, i), device) for i, v in enumerate(value)]
+            items = [self._wrapped(v, self._item(origin, i, v), device) for i, v in enumerate(value)]
             if type(value) in (tuple, list):
                 return type(value)(items)
             return value if all(isinstance(v, Tensor) for v in value) else type(value)(*items)
         return value
 
-    def _item(self, origin: Origin, index: Any) -> Origin:
-        return Origin(lambda: self.create_node("call_function", operator.getitem, (origin.node, index), {}))
+    def _item(self, origin: Origin, index: Any, item: Any = None) -> Origin:
+        def make() -> fx.Node:
+            node = self.create_node("call_function", operator.getitem, (origin.node, index), {})
+            if isinstance(item, Tensor):
+                node.meta.update(shape=tuple(item.shape), shares=[origin.node])
+            return _numbered(node, item)
+
+        return Origin(make)
 
     def computed(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """A number that Python computes from others."""
         # Of an attribute the value: its own arithmetic would take the result's origin away, a batch size's for example.
         value = function(*(int(a) if isinstance(a, AttributeNumber) else plain(a) for a in arguments))
-        made = Origin(lambda: self.create_node("call_function", function, self.create_arg(arguments), {}))
-        return self._wrapped(value, made, self.device)
+
+        def make() -> fx.Node:
+            return _numbered(self.create_node("call_function", function, self.create_arg(arguments), {}), value)
+
+        return self._wrapped(value, Origin(make), self.device)
 
     def insist(self, node: fx.Node, found: Any) -> None:
         """Records that what follows holds for one value of a size or of a comparison."""
@@ -274,7 +285,8 @@ class Recorder(fx.Tracer):
         return value
 
     def _read(self, tensor: Tensor, name: str) -> fx.Node:
-        return self.create_node("call_function", getattr, (self._tensor(tensor), name), {})
+        node = self.create_node("call_function", getattr, (self._tensor(tensor), name), {})
+        return _numbered(node, tuple(map(int, tensor.shape)) if name == "shape" else None)
 
     def _value(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """What the forward makes of a tensor's values: allowed where they are the same whatever the input is."""
@@ -335,6 +347,13 @@ class Listening(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         return self.recorder.called(func, args, dict(kwargs or {}))
+
+
+def _numbered(node: fx.Node, value: Any) -> fx.Node:
+    """The node, with the whole number or the sizes that it yields."""
+    if isinstance(value, int | tuple):
+        node.meta["value"] = value
+    return node
 
 
 def _tensors(value: Any) -> list[Tensor]:
