@@ -105,7 +105,9 @@ class Bench:
         self.plain = Task.of(load_definition(options.study, common))
         if setting == "channels34":
             groups = [group for group in self.plain.costs.groups if group.prunable]
-            self.widths = {group.name: rounded_width(CHANNELS * group.width, group.width) for group in groups}
+            self.widths = {
+                group.name: rounded_width(CHANNELS * group.width, group.width, group.blocks) for group in groups
+            }
         else:
             budget = self._definition(common, MACS)
             space = SearchSpace(budget, self.plain.costs, errors=dict)
@@ -179,7 +181,7 @@ def from_scratch(bench: Bench, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     table = bench.definition.model
     full = build_network(table.factory, table.arguments)
-    shape = (2, *bench.plain.data.input_shape)
+    shape = bench.plain.example(2)[0].shape
     small = fold(add_branches(full, torch.zeros(shape), keep=shares(bench), init="kaiming"))
     for layer in small.modules():
         if callable(reset := getattr(layer, "reset_parameters", None)):
@@ -197,7 +199,7 @@ def torch_pruned(bench: Bench, importance: str) -> nn.Module:
     """The baseline narrowed by Torch-Pruning to the same widths."""
     import torch_pruning
 
-    network, example = bench.baseline(), torch.zeros(1, *bench.plain.data.input_shape)
+    network, example = bench.baseline(), bench.plain.example(1)[0]
     modules = dict(network.named_modules())
     writers = {group.name: group.writers for group in bench.plain.costs.groups if group.prunable}
     full = {group.name: group.width for group in bench.plain.costs.groups}

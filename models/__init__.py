@@ -2,7 +2,7 @@
 
 from .branches.folding import fold
 from .branches.optimizers import carry_optimizer_state
-from .branching import add_branches
+from .branching import add_branches, narrow
 from .channels.groups import channel_groups
 from .checkpoints import NetworkDescription, load_network, save_network
 from .fitting.activations import sensitivity
@@ -15,6 +15,7 @@ __all__ = [
     "channel_groups",
     "fold",
     "load_network",
+    "narrow",
     "recompute_batch_norm",
     "save_network",
     "sensitivity",

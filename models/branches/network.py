@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis, ChannelGroup
+from ..layers.reparametrised import restore_untouched
 from ..tracing.inputs import first_tensor, with_tensors
 from .assembly import Assembly, assemble
 from .modules import BLENDINGS, Mixing
@@ -65,7 +66,12 @@ class BranchedNetwork(nn.Module):
             analysis: of the network, whose layers become those of what comes back.
             widths: group → channels of its branch, fewer than the group has.
         """
-        return cls(analysis, assemble(analysis, widths))
+        assembly = assemble(analysis, widths)
+        network, plan = analysis.graph.traced.network, assembly.plan
+        layers = {network.get_submodule(path) for path in (*plan.writers, *plan.readers, *plan.carriers)}
+        restore_untouched(network, layers)
+        restore_untouched(assembly.branches.narrow, {*assembly.branches.narrow.modules()})
+        return cls(analysis, assembly)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the graphs and the generated programs, which cannot be pickled."""
@@ -73,7 +79,7 @@ class BranchedNetwork(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        again = assemble(Analysis.of(self.network, self.example), self.plan.widths)
+        again = assemble(Analysis.of(self.network, self.example, self.plan.in_groups), self.plan.widths)
         self.graph, self.trained, self.evaluation, self._programs = again.graph, again.trained, again.evaluation, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -9,13 +9,16 @@ from typing import Literal
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ..layers.kinds import behaves_as, has_channel_parameters
+from ..layers.kinds import behaves_as, has_channel_parameters, has_values_along
 from ..layers.narrowing import has_hooks
 from ..tracing.graph import TracedNetwork, shape_of
-from ..tracing.recording.attributes import Attribute, AttributeNumber
+from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
+from ..tracing.recording.plain_classes import read_as
+from .blocks import Demand, blocks_of, settle
 from .in_place import is_in_place, reading_results
+from .layer_sizes import size_of
 from .layouts import Channels, Layout, Segment
-from .numbers import Form, make_equal
+from .numbers import Form, is_decided, make_equal
 
 Role = Literal["write", "carry"]
 
@@ -35,12 +38,14 @@ class ChannelGraph:
         attributes: numbers that the network's modules hold and that follow from widths → how.
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
+        in_groups: paths of convolutions that write channels in groups, even where a group reads or writes only one.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
         products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
         derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
 
     traced: TracedNetwork
+    in_groups: set[str] = field(default_factory=set)
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
     roles: dict[fx.Node, Role] = field(default_factory=dict)
     pieces: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
@@ -71,6 +76,9 @@ class ChannelGraph:
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
         self._mixed: list[tuple[fx.Node, Layout]] = []
+        self._demands: list[Demand] = []
+        self._sizes_read = _sizes_read(self.traced)
+        self._told: set[Attribute] = set()
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
@@ -129,10 +137,23 @@ class ChannelGraph:
         self.roles[node] = "write"
         self.keep_batch(node)
         self._unite_calls(node, read, self.layouts[node])
+        self._tell_sizes(node, self.layouts[node], read)
         if reason := self._unusual(node):
             read.fix(reason)
             written.fix(reason)
         return None
+
+    def write_in_groups(self, node: fx.Node, groups: int) -> None:
+        """`node`'s layer reads its input in equal groups of channels, each of which yields as many new ones."""
+        self.write(node)
+        if self.roles.get(node) == "write":
+            self.in_groups.add(str(node.target))
+            self._demands += [Demand(label(node), self.layout(source), groups) for source in (node.args[0], node)]
+
+    def demand_blocks(self, node: fx.Node, groups: int) -> None:
+        """The channels that `node` yields lie in equal groups, which stay as many."""
+        if node in self.layouts:
+            self._demands.append(Demand(label(node), self.layouts[node], groups))
 
     def carry(self, node: fx.Node, layout: Layout) -> None:
         """`node` treats each channel of `layout` on its own and yields the same channels."""
@@ -143,6 +164,8 @@ class ChannelGraph:
             module = self.traced.module(node)
             if has_channel_parameters(module):
                 self._unite_calls(node, layout)
+            if has_values_along(module, layout.dim, len(shape)):
+                self._tell_sizes(node, layout, None)
             if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
@@ -172,6 +195,16 @@ class ChannelGraph:
         self.carry(node, layout)
         if node in self.layouts:
             self._mixed.append((node, layout))
+
+    def blocks_beside(self, node: fx.Node, tensor: fx.Node) -> tuple[int, ...]:
+        """Of each segment of `tensor`, which the layer of `node` reads or writes, the blocks that it does not mix."""
+        groups = getattr(self.traced.module(node), "groups", 1)
+        blocks = blocks_of(self.layouts[tensor].segments, groups)
+        return blocks or (1,) * len(self.layouts[tensor].segments)
+
+    def settle_blocks(self) -> None:
+        """Tells every set of channels in how many blocks it lies."""
+        settle(self._demands)
 
     def fix_mixed(self) -> None:
         """Fixes groups whose channels are mixed with those of others; where they make one value, all but the widest."""
@@ -303,6 +336,46 @@ class ChannelGraph:
                         for channels in self.attributes[attribute].resolved(self.attributes).channels():
                             channels.fix(f"{node.name} uses {attribute}, its number of channels")
 
+        for attribute, form in self.attributes.items():
+            if attribute.of_layer and attribute not in self._told:
+                for channels in form.resolved(self.attributes).channels():
+                    channels.fix(f"the code uses {attribute} for its number of channels")
+        for use in self.traced.uses:
+            self._fix_used(use)
+
+    def _fix_used(self, use: Use) -> None:
+        """Fixes what a number follows from by which the code decides, or which it computes with in other ways."""
+        form = Form.of_number(use.number)
+        names = ", ".join(str(attribute) for attribute in form.attributes())
+        form = (form - Form.of_number(use.other)).resolved(self.attributes)
+        if use.compares and is_decided(use.compares, form):
+            return
+        what = "decides by" if use.compares else "computes with"
+        for channels in form.channels():
+            channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}")
+
+    def _tell_sizes(self, node: fx.Node, written: Layout, read: Layout | None) -> None:
+        """What the code reads of a layer's sizes follows from its channels."""
+        module = self.traced.module(node)
+        for attribute in self._sizes_read.get(read_as(str(node.target), module), ()):
+            form = size_of(attribute, module, written, read)
+            if form is not None:
+                self._tell(attribute, form)
+
+    def tell_values(self, path: str, layout: Layout) -> None:
+        """What the code reads of a parameter's shape follows from the channels that it has values for."""
+        owner, _, name = path.rpartition(".")
+        for attribute in self._sizes_read.get(owner, ()):
+            if (attribute.name, attribute.index) == (f"{name}.shape", layout.dim):
+                self._tell(attribute, Form.of_layout(layout))
+
+    def _tell(self, attribute: Attribute, form: Form) -> None:
+        self._told.add(attribute)
+        known = self.attributes.setdefault(attribute, form)
+        if known is not form and not make_equal(known, form, self.attributes):
+            for channels in form.resolved(self.attributes).channels():
+                channels.fix(f"the code uses {attribute} for another number")
+
     def calls(self, node: fx.Node) -> int:
         """How often the module is called that `node` calls."""
         return self._calls[str(node.target)] if node.op == "call_module" else 1
@@ -363,8 +436,6 @@ class ChannelGraph:
             return f"{name} has forward hooks"
         if name in self._refused:
             return self._refused[name]
-        if name in self.traced.sized:
-            return f"the code reads {name}'s size"
         if name in self._read:
             return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):
@@ -377,6 +448,19 @@ class ChannelGraph:
         if len(node.args) != 1 or node.kwargs:
             return f"{name} is called in an unusual way"
         return ""
+
+
+def _sizes_read(traced: TracedNetwork) -> dict[str, list[Attribute]]:
+    """Path of a module → sizes of it that stand in the graph."""
+    numbers = [number for node in traced.graph.nodes for number in _traced_numbers(node)]
+    numbers += [
+        number for use in traced.uses for number in (use.number, use.other) if isinstance(number, AttributeNumber)
+    ]
+    found: dict[str, list[Attribute]] = defaultdict(list)
+    for attribute in dict.fromkeys(attribute for number in numbers for attribute in number.terms):
+        if attribute.of_layer:
+            found[attribute.path].append(attribute)
+    return found
 
 
 def _traced_numbers(node: fx.Node) -> list[AttributeNumber]:

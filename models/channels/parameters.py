@@ -39,6 +39,7 @@ def hold(node: fx.Node, dim: int, graph: ChannelGraph) -> bool:
     known = graph.held.setdefault(path, Layout(dim, (Segment(Channels(shape[dim])),)))
     if known.dim == dim:
         graph.carry(node, known)
+        graph.tell_values(path, known)
     return known.dim == dim
 
 

@@ -197,10 +197,12 @@ def _slice(node: fx.Node, graph: ChannelGraph, layout: Layout, item: slice) -> L
     if before is None or part is None:
         return None
     for number, to in ((item.start, before), (item.stop, Layout(layout.dim, (*before.given, *part.given)))):
-        if number is None or (number is item.start and start == 0) or (number is item.stop and stop >= size):
+        if number is None or (number is item.start and start == 0):
             continue
         form = graph.form(number)
         assert form is not None
+        if number is item.stop and stop >= size and (form.is_plain() or form.value() > size):
+            continue  # all that there are
         wanted = Form.of_layout(to) - Form.of_layout(layout) if form.value() < 0 else Form.of_layout(to)
         if not graph.demand(node, number, wanted):
             return None

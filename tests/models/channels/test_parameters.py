@@ -107,7 +107,7 @@ FIXED = {
     "of a layer": (of_a_layer, lambda x, o: x * o.weight, "mul combines it with offset.weight, which no layer writes"),
     "width": (None, lambda x, offset: x + offset.view(1, 6, 1, 1), "view hard-codes its shape"),
     "sliced": (None, lambda x, o: x + torch.cat([o[3:], o[:3]]), "getitem hard-codes"),
-    "counted": (None, lambda x, offset: x + offset / offset.shape[0], "the code reads its number of channels"),
+    "counted": (None, lambda x, o: x + o / o.shape[0], "uses offset.shape[0], its number of channels"),
     "along the width": (None, lambda x, o: (x + o) + o.view(1, 1, 1, -1)[..., :1], "getitem hard-codes"),
 }
 

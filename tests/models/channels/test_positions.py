@@ -95,7 +95,7 @@ def used_before(net, x):
 
 
 FIXED = {
-    "its size was read": (counted_before, {"pos": (1, 12, 6)}, "getitem uses it, too"),
+    "its size was read": (counted_before, {"pos": (1, 12, 6)}, "uses pos.shape[2], its number of channels"),
     "it was used": (used_before, {"pos": (1, 12, 6)}, "vector_norm uses it, too"),
     "it is used otherwise": (
         lambda net, x: (x + net.pos) * net.pos.cumsum(2).norm(),

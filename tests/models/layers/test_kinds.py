@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torchvision.ops import FrozenBatchNorm2d
 
-from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models import add_branches, fold
 from branchfold.models.layers.kinds import (
     BATCH_NORM,
     CONVOLUTION,
@@ -99,6 +99,15 @@ def test_weights_by_output(name):
     y = layer(x).movedim(-1 if name == "linear" else 1, 0)
     assert y[2].abs().max() == 0
     assert all(y[i].abs().max() > 0 for i in (0, 1, 3, 4))
+
+
+def test_weights_by_output_in_groups():
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=2)
+    weight = by_output(layer, layer.weight)
+    assert weight.shape == (6, 2, 3, 3)
+    assert torch.equal(by_output(layer, weight), layer.weight)
+    for o in range(6):  # reads the two channels of its group
+        assert torch.equal(weight[o], layer.weight[2 * (o // 3) : 2 * (o // 3) + 2, o % 3])
 
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
@@ -193,19 +202,18 @@ def test_subclasses_are_narrowed(assert_folds):
     assert (small[0].out_channels, small[1].num_features, small[6].num_features) == (4, 4, 3)
 
 
-def test_a_subclass_with_a_forward_of_its_own_stays_whole():
-    network = nn.Sequential(Standardised(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
-    groups = channel_groups(network.double(), X)
-    assert [group.name for group in groups if group.prunable] == ["2"]
+def test_a_subclass_with_a_forward_of_its_own_is_folded_where_it_computes_a_weight_alone(assert_folds):
+    network = nn.Sequential(Standardised(3, 8, 3), nn.ReLU(), InsideForward(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    assert assert_folds(network, X) == {"0", "2"}
 
 
-def test_the_size_of_a_subclass_that_the_code_reads_stays(functional):
-    layers = {"conv": SubConv(8), "last": nn.Linear(8, 2)}
+def test_the_size_of_a_subclass_that_the_code_reads_follows(functional, assert_folds):
     network = functional(
-        lambda net, x: net.last(net.conv(x).flatten(2).mean(2).view(-1, net.conv.out_channels)), **layers
+        lambda net, x: net.last(net.conv(x).flatten(2).mean(2).view(-1, net.conv.out_channels)),
+        conv=SubConv(8),
+        last=nn.Linear(8, 2),
     )
-    reason = {group.name: group.reason for group in channel_groups(network.double(), X)}["conv"]
-    assert reason
+    assert assert_folds(network, X) == {"conv"}
 
 
 def test_a_value_shared_by_all_channels_is_folded_group_after_group(functional, assert_folds):
