@@ -4,12 +4,10 @@ A rule calls `ChannelGraph.write`, `carry` or `fix`. Whatever has no rule is fix
 kind of layer is one new rule.
 """
 
-<<<<<<< HEAD
-from . import contractions, decisions, factories, layers, norms, numbers, pointwise, positions, shapes, splitting, views  # noqa: F401  each enters its rules
-=======
 from . import (  # noqa: F401  each enters its rules
     contractions,
     decisions,
+    factories,
     group_norms,
     layers,
     norms,
@@ -20,7 +18,6 @@ from . import (  # noqa: F401  each enters its rules
     splitting,
     views,
 )
->>>>>>> main
 from .registry import follow
 
 __all__ = ["follow"]
