@@ -158,7 +158,8 @@ def _from_what(description: NetworkDescription, metric: Metric) -> list[str]:
     arguments = ", ".join(f"{name} = {value!r}" for name, value in description.arguments.items())
     lines = [
         f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for {_shape(description)}, "
-        f"trained on {description.data.get('name')} and narrowed by branchfold: branches took over from its layers and were folded into them."
+        f"trained on {description.data.get('name')} and narrowed by branchfold: branches took over from its "
+        f"layers and were folded into them."
     ]
     origin = description.origin
     if "study" in origin:
