@@ -3,18 +3,20 @@
 MACs are multiply-accumulates of one forward pass of one example: what `torch.utils.flop_counter` counts as two FLOPs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import fx, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..errors import NetworkError
 from .channels.groups import Analysis, ChannelGroup
 from .channels.layouts import Layout
-from .layers.kinds import CONVOLUTIONS, channel_tensors, has_channel_parameters, kernel_size, kind_of
+from .channels.parameters import held_tensor
+from .layers.kinds import CONVOLUTIONS, channel_tensors, has_values_along, kernel_size, kind_of
 from .layers.modes import evaluating
 from .tracing.graph import shape_of
 from .tracing.inputs import ExampleInputs, copied, first_tensor
@@ -43,19 +45,26 @@ class CostModel:
         size = len(self._whole)
         self._macs, self._parameters = np.zeros((size, size)), np.zeros((size, size))
         counted: set[str] = set()
+        one = np.zeros(size)
+        one[0] = 1
         evaluated = analysis.graph.traced.evaluated()
         for node in analysis.graph.nodes:
             if node in analysis.graph.roles and node.op == "call_module":
                 self._count(node, analysis, counted, runs=node in evaluated)
             elif node in analysis.graph.roles and node.op == "get_attr" and str(node.target) not in counted:
                 counted.add(str(node.target))
-                self._parameters[0] += self._form(analysis.graph.layouts[node], analysis)
+                self._count_values(node, analysis)
+        for node, (times, layouts) in analysis.graph.products.items():
+            forms = [self._form(layout, analysis) for layout in layouts]
+            positions = times / batch_size(analysis.graph.traced.inputs)
+            self._macs += (node in evaluated) * positions * np.outer(*(forms if len(forms) == 2 else (forms[0], one)))
         # What no rule covers does not depend on the widths that can be chosen.
         known = self.cost({})
         inputs = analysis.graph.traced.inputs
         self._macs[0, 0] += count_macs(model, inputs) - known.macs
-        self._parameters[0, 0] += sum(p.numel() for p in model.parameters()) - known.parameters
-        self.full = self.cost({})
+        holding = analysis.graph.traced.network  # the weights that other tensors may compute in the model
+        self._parameters[0, 0] += sum(p.numel() for p in holding.parameters()) - known.parameters
+        self.full = self.cost({})._replace(parameters=sum(p.numel() for p in model.parameters()))
 
     def cost(self, widths: Mapping[str, int]) -> Cost:
         """The cost with these widths; groups that are not named have their full width.
@@ -79,6 +88,12 @@ class CostModel:
                 form[self._index[name]] += segment.span
         return form
 
+    def _count_values(self, node: fx.Node, analysis: Analysis) -> None:
+        """A parameter that the code itself uses; a buffer is none."""
+        layout, held = analysis.graph.layouts[node], held_tensor(analysis.graph.traced.network, str(node.target))
+        if isinstance(held, nn.Parameter):
+            self._parameters[0] += held.numel() // held.shape[layout.dim] * self._form(layout, analysis)
+
     def _count(self, node: fx.Node, analysis: Analysis, counted: set[str], *, runs: bool) -> None:
         graph = analysis.graph
         layer, shape = graph.traced.module(node), shape_of(node)
@@ -93,8 +108,8 @@ class CostModel:
             self._macs += runs * positions * layer.weight[0].numel() * np.outer(width, one)  # type: ignore[index]
             return
         if graph.roles[node] == "write":
-            reads = self._form(graph.layouts[source], analysis)
-        elif kind is not None and has_channel_parameters(layer):
+            reads = self._form(graph.layouts.get(source) or graph.layout(source, graph.layouts[node].dim), analysis)
+        elif kind is not None and has_values_along(layer, graph.layouts[node].dim, len(shape)):
             reads = one if kind.inputs is not None else 0 * one
         else:
             return
@@ -110,7 +125,9 @@ class CostModel:
                 self._parameters += kernel * np.outer(width, reads)
                 self._parameters += (layer.bias is not None) * np.outer(width, one)
             else:
-                self._parameters += len(channel_tensors(layer).keys() & layer._parameters.keys()) * np.outer(width, one)
+                held = channel_tensors(layer)
+                each = sum(x.numel() // len(x) for name, x in held.items() if name in layer._parameters)
+                self._parameters += each * np.outer(width, one)
 
 
 def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:
@@ -118,9 +135,17 @@ def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:
     return isinstance(layer, nn.Linear) or (isinstance(layer, CONVOLUTIONS) and layout.dim != 1)
 
 
+def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, **kwargs: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+# Torch counts attention on every device but the CPU.
+_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+
+
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
-    with evaluating(model), FlopCounterMode(display=False) as counter:
+    with evaluating(model), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
         model(*copied(inputs))
     return round(counter.get_total_flops() / 2 / batch_size(inputs))
 

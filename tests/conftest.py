@@ -6,9 +6,8 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from comparing import assert_equal
+from comparing import assert_equal, counting_flops
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from branchfold.models import add_branches, fold
 from branchfold.models.cost import CostModel
@@ -320,7 +319,7 @@ def assert_folds(randomise, randomise_branches) -> Callable[..., set[str]]:
         fitted.set_alpha(0)
         assert_equal(fold(fitted)(*inputs), fitted(*inputs))
         model = CostModel(network, inputs)
-        with FlopCounterMode(display=False) as counter:
+        with counting_flops() as counter:
             small.eval()(*inputs)
         cost = model.cost(branched.plan.widths)
         assert cost.macs * 2 * len(inputs[0]) == counter.get_total_flops()

@@ -114,8 +114,8 @@ def test_what_is_no_name_is_refused_with_all_there_are(key):
 
 
 def test_the_command_line_takes_the_formats_from_here():
-    (form,) = (option for option in export.params if option.name == "form")
-    assert list(form.type.choices) == list(names.EXPORT_FORMATS)
+    (forms,) = (option for option in export.params if option.name == "forms")
+    assert list(forms.type.choices) == list(names.EXPORT_FORMATS)
 
 
 def test_each_name_says_what_it_means_and_is_told_to_users():

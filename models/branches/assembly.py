@@ -7,19 +7,20 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from ..channels.derived import reads_value
 from ..channels.groups import Analysis
 from ..channels.in_place import is_in_place_method
-from ..channels.parameters import values_at
-from ..channels.reuse import blended_alike
-from ..layers.kinds import CONVOLUTIONS, has_channel_parameters
+from ..channels.parameters import held_tensor, values_at
+from ..channels.reuse import blended_alike, readers_by_tensor, take_constants
+from ..layers.kinds import has_channel_parameters, has_values_along
 from ..layers.narrowing import own_tensor, with_channels
-from ..tracing.graph import IN_PLACE_FUNCTIONS
+from ..tracing.graph import IN_PLACE_FUNCTIONS, shape_of
 from ..tracing.inputs import first_tensor
 from ..tracing.mode_graphs import ModeGraph
 from ..tracing.recording.attributes import AttributeNumber
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
-from .modules import Blend, Compress, CompressParts
+from .modules import Blend, Compress, CompressParts, joined
 from .plan import Part, Plan, WidthForm, kept_places
 
 
@@ -30,7 +31,7 @@ class Branches:
     Attributes:
         compress: writer's path → P.
         narrow: channelwise layer's path → its narrow copy.
-        values: path of a parameter with a value for each channel → its narrow copy.
+        values: path of a parameter or buffer with values for each channel → its narrow copy.
         blend: name of a blend in the plan → E, and the blending.
     """
 
@@ -81,7 +82,8 @@ def _make_out_of_place(analysis: Analysis) -> tuple[str, ...]:
     """Turns off `inplace` where the branches need the tensor as it was; the paths, for folding to restore."""
     graph, changed = analysis.graph, []
     for node in graph.nodes:
-        if node.op == "call_module" and graph.is_in_place(node) and graph.roles.get(node) == "carry":
+        carries = graph.roles.get(node) == "carry" or node in graph.derived
+        if node.op == "call_module" and graph.is_in_place(node) and carries:
             layer = graph.traced.module(node)
             if str(node.target) not in graph.aliased_modules:
                 layer.inplace = False  # type: ignore[assignment]
@@ -99,11 +101,13 @@ class _Builder:
             attribute: WidthForm(*analysis.form_by_group(form)) for attribute, form in self.channels.attributes.items()
         }
         self.positions = {name: i for i, name in enumerate(widths)}
-        self.alike = blended_alike(self.channels)
+        self.alike, self.reading = blended_alike(self.channels), readers_by_tensor(self.channels)
         self.graph, self.branches = fx.Graph(), Branches()
         self.wide: dict[fx.Node, fx.Node] = {}
         self.thin: dict[fx.Node, fx.Node] = {}
         self.blended: dict[fx.Node, fx.Node] = {}
+        self.homes: dict[fx.Node, str] = {}
+        self.joined: dict[fx.Node, fx.Node] = {}
         self.alphas: fx.Node | None = None
         # What the plan will say.
         self.writers: dict[str, tuple[Part, ...]] = {}
@@ -116,13 +120,16 @@ class _Builder:
         """The graph of both modes."""
         for node in self.channels.nodes:
             self._add(node)
-        wide = {*self.wide.values()}
+        wide = {*self.wide.values(), *self.joined.values()}
         self.graph.eliminate_dead_code(is_impure_node=lambda node: node in wide or node.op in ("placeholder", "output"))
         return self.graph
 
     def plan(self) -> Plan:
         """Where the branches are."""
-        return Plan(self.widths, self.writers, self.carriers, self.values, self.readers, self.blends, self.attributes)
+        dims = {path: self.channels.held[path].dim for path in self.values}
+        return Plan(
+            self.widths, self.writers, self.carriers, self.values, dims, self.readers, self.blends, self.attributes
+        )
 
     def of_mode(self, mode: ModeGraph | None) -> fx.Graph:
         """The graph of one mode: the whole, unless it gives something else."""
@@ -133,7 +140,7 @@ class _Builder:
         for node in self.graph.nodes:
             if node.op != "output":
                 env[node] = graph.node_copy(node, env.__getitem__)
-        graph.output(fx.map_arg(mode.result, lambda node: env[self.wide[node]]))
+        graph.output(fx.map_arg(mode.result, lambda node: env[self.joined.get(node, self.wide[node])]))
         runs = {env[self.wide[node]] for node in mode.nodes}
         graph.eliminate_dead_code(is_impure_node=lambda node: node in runs or node.op in ("placeholder", "output"))
         return graph
@@ -143,8 +150,11 @@ class _Builder:
             self.alphas = self._mixed()
         role = self.channels.roles.get(node)
         source = node.args[0] if node.args else None
-        blended = source if role == "write" and isinstance(source, fx.Node) and source in self.thin else None
-        wide = self.graph.node_copy(node, lambda n: self._blend(n) if n is blended else self.wide[n])
+        reads = role == "write" and isinstance(source, fx.Node) and source in self.alike and source in self.thin
+        blended = source if reads and isinstance(source, fx.Node) else None
+        if node.op == "output":
+            self._join_results()
+        wide = self.graph.node_copy(node, lambda n: self._blend(n) if n is blended else self._heard(n, node))
         if node.op in ("call_module", "get_attr"):
             wide.target = _own(node)
         if self.channels.is_in_place(node) and not self.channels.is_aliased(node):
@@ -155,6 +165,9 @@ class _Builder:
         parts = self._parts(node)
         if any(part.branched for part in parts):
             self.thin[node] = self._compress(node, parts) if role == "write" else self._carry(node, parts)
+        elif (home := self._home(node)) is not None:
+            self.homes[node] = home
+            self.thin[node] = self._carry(node, ())
         elif self._counts_widths(node):
             thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
             self._narrow_numbers(thin)
@@ -168,6 +181,43 @@ class _Builder:
             key, held = next((key, item) for key, item in items if first_tensor(item) is not None)
             first = self.graph.call_function(operator.getitem, (first, key))
         return self.graph.call_module("mixing", (self.graph.get_attr("alphas"), first))
+
+    def _home(self, node: fx.Node) -> str | None:
+        """The group in whose branch alone a node works, if it has one; there, values without channels are its own."""
+        if self.channels.roles.get(node) == "write":
+            return None
+        if node in self.channels.derived:
+            named = self.analysis.derived_from(node) & self.widths.keys()
+        else:  # with channels beside those of the group it would tell these what only the branch knows
+            layouts = self.channels.layouts_of(node)
+            named = {str(name) for layout in layouts for name in self.analysis.segment_groups(layout)}
+        name = named.pop() if len(named) == 1 else None
+        return name if name in self.widths else None
+
+    def _heard(self, source: fx.Node, node: fx.Node) -> fx.Node:
+        """What the wide side of `node` reads of a source: one value of both sides, where it is of another group's."""
+        return self._join(source) if self._leaves(source, node) else self.wide[source]
+
+    def _within(self, source: fx.Node, node: fx.Node) -> fx.Node:
+        """What the narrow side of `node` reads of a source."""
+        return self._join(source) if self._leaves(source, node) else self.thin.get(source) or self.wide[source]
+
+    def _leaves(self, source: fx.Node, node: fx.Node) -> bool:
+        home = self.homes.get(source)
+        return home is not None and self._home(node) != home and reads_value(node, self.channels)
+
+    def _join(self, source: fx.Node) -> fx.Node:
+        if source not in self.joined:
+            position = self.positions[self.homes[source]]
+            args = (self.wide[source], self.thin[source], self.alphas, position)
+            self.joined[source] = mark(self.graph.call_function(joined, args), Kind.JOIN, source.name)
+        return self.joined[source]
+
+    def _join_results(self) -> None:
+        """The values without channels that either mode yields."""
+        for mode in (self.channels.traced.training, self.channels.traced.evaluation):
+            if mode is not None:
+                fx.map_arg(mode.result, lambda node: self._join(node) if node in self.homes else node)
 
     def _parts(self, node: fx.Node) -> tuple[Part, ...]:
         return tuple(
@@ -195,7 +245,7 @@ class _Builder:
         return self._call(Kind.COMPRESS, path, (self.wide[node],))
 
     def _carry(self, node: fx.Node, parts: tuple[Part, ...]) -> fx.Node:
-        thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
+        thin = self.graph.node_copy(node, lambda n: self._within(n, node))
         self._narrow_numbers(thin)
         if self.channels.is_in_place(node):
             _write_out_of_place(thin)
@@ -220,18 +270,21 @@ class _Builder:
         """What carries the narrow channels on, put among the branches if it is new."""
         path = str(node.target)
         if node.op == "get_attr":
-            parameter = self.channels.traced.network.get_parameter(path)
-            self.branches.values.put(path, values_at(parameter, kept_places(parts)))
-            self.values[path] = parts
+            if path not in self.values:
+                held, dim = held_tensor(self.channels.traced.network, path), self.channels.held[path].dim
+                assert held is not None
+                self.branches.values.put(path, values_at(held, dim, kept_places(parts)))
+                self.values[path] = parts
             return Kind.VALUES
-        if node.op != "call_module":
+        if node.op != "call_module" or not parts:
             return Kind.SHARED
         layer = self.channels.traced.module(node)
-        if isinstance(layer, CONVOLUTIONS) and self.channels.layouts[node].dim != 1:
-            return Kind.SHARED  # it slides along the channels
+        at_channels = has_values_along(layer, self.channels.layouts[node].dim, len(shape_of(node) or ()))
+        if has_channel_parameters(layer) and not at_channels:
+            return Kind.SHARED  # it slides along the channels, or normalises over the positions of each
         # A value for all channels alike that several groups may use stays one: the layer's own.
         alone = next(layer.parameters(), None) is not None and self.channels.calls(node) == 1
-        if not alone and not has_channel_parameters(layer):
+        if not alone and not at_channels:
             return Kind.SHARED
         if path not in self.carriers:
             self.branches.narrow.put(path, with_channels(layer, kept_places(parts)))
@@ -255,6 +308,7 @@ class _Builder:
             alphas=[self.positions[str(part.group)] if part.branched else None for part in parts],
             expand=[like.new_zeros(part.width, part.kept) if part.branched else None for part in parts],
             dim=self.channels.layouts[source].dim,
+            shifted=take_constants(self.channels, self.reading[self.alike[source]]),
         )
 
 

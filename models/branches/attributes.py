@@ -18,7 +18,8 @@ def rewrite_attributes(branched: BranchedNetwork, network: nn.Module, chosen: se
     narrow = {name: width for name, width in branched.plan.widths.items() if name in chosen}
     widths = {**{group.name: group.width for group in branched.groups}, **narrow}
     for attribute, form in branched.plan.attributes.items():
-        write(attribute, network, form.at(widths))
+        if not attribute.of_layer:  # else the layer tells
+            write(attribute, network, form.at(widths))
 
 
 def require_alike(branched: BranchedNetwork, folded: nn.Module) -> None:

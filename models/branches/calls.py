@@ -13,6 +13,8 @@ class Kind(Enum):
     NARROW = "narrow"
     VALUES = "values"
     BLEND = "blend"
+    # Joins a value without channels that both sides have; the value is no container's.
+    JOIN = "join"
     # What both sides call: a function, a method, or a layer of the original's that knows no channels.
     SHARED = "network"
 
@@ -49,7 +51,7 @@ def branch_call(node: fx.Node) -> BranchCall | None:
 def blends(node: fx.Node) -> bool:
     """Whether a node joins the original and the branch."""
     call = branch_call(node)
-    return call is not None and call.kind is Kind.BLEND
+    return call is not None and call.kind in (Kind.BLEND, Kind.JOIN)
 
 
 def is_fitted(node: fx.Node) -> bool:

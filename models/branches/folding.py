@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis
-from ..channels.parameters import value_dim
+from ..channels.parameters import held_tensor, put_tensor
 from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
-from ..tracing.recording.plain_layers import restore_classes
+from ..tracing.recording.plain_classes import restore_classes
 from .attributes import require_alike, rewrite_attributes
 from .modules import CompressParts, compress_of
 from .network import BranchedNetwork
@@ -92,6 +92,23 @@ def fold_expand(weight: Tensor, E: Tensor, span: int = 1) -> Tensor:
     return folded.flatten(1).reshape(out, E.shape[1] * span, *kernel).to(weight.dtype)
 
 
+def fold_shift(weight: Tensor, bias: Tensor, e: Tensor, span: int = 1) -> Tensor:
+    """The bias of a reader that has e before it: b' = b + Σ W e over all that the weight adds up.
+
+    Args:
+        weight: (out, C·span, *kernel) of the reader, or of its part that reads these channels.
+        bias: (out,).
+        e: (C,).
+        span: S, places that each channel takes in the reader's input.
+
+    Returns:
+        The bias (out,).
+    """
+    dtype = _precision(weight)
+    by_channel = weight.to(dtype).reshape(len(weight), len(e), -1).sum(2)
+    return (bias.to(dtype) + by_channel @ e.to(dtype)).to(bias.dtype)
+
+
 def _precision(weight: Tensor) -> torch.dtype:
     return torch.promote_types(weight.dtype, torch.float32)
 
@@ -149,8 +166,7 @@ def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
             _fold_layer(branched, path, network.get_submodule(path), chosen)
     for path, parts in branched.plan.values.items():
         if any(part.branched and part.group in chosen for part in parts):
-            owner, _, name = path.rpartition(".")
-            network.get_submodule(owner)._parameters[name] = _folded_values(branched, path, parts, chosen)
+            put_tensor(network, path, _folded_values(branched, path, parts, chosen))
     rewrite_attributes(branched, network, chosen)
     restore_classes(network)
     return network
@@ -198,7 +214,7 @@ def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: 
     if written and compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     if read:
-        weight = _fold_blend(weight, branched, branched.plan.readers[path], chosen)
+        weight, bias = _fold_blend(weight, bias, branched, branched.plan.readers[path], chosen)
     if written and not compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     set_weight(layer, by_output(layer, weight), bias)
@@ -233,15 +249,18 @@ def _is_cheaper_first(written: tuple[Part, ...], read: tuple[Part, ...]) -> bool
     return kept * (out * wide + expand) <= out * (expand + kept * narrow)
 
 
-def _fold_blend(weight: Tensor, branched: BranchedNetwork, name: str, chosen: set[str]) -> Tensor:
-    """A reader's weight (out, full places, *kernel) with the E of each part whose group is folded."""
+def _fold_blend(
+    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, name: str, chosen: set[str]
+) -> tuple[Tensor, Tensor | None]:
+    """A reader's weight (out, full places, *kernel) and bias with E and e of each part whose group is folded."""
     blend, parts = branched.blend.at(name), branched.plan.blends[name]
-    columns = weight.split([part.width * part.span for part in parts], 1)
-    folded = [
-        fold_expand(column, blend.expand[str(i)], part.span) if part.branched and part.group in chosen else column
-        for i, (column, part) in enumerate(zip(columns, parts, strict=True))
-    ]
-    return folded[0] if len(folded) == 1 else torch.cat(folded, 1)
+    columns = list(weight.split([part.width * part.span for part in parts], 1))
+    for i, part in enumerate(parts):
+        if part.branched and part.group in chosen:
+            if bias is not None and str(i) in blend.shift:
+                bias = fold_shift(columns[i], bias, blend.shift[str(i)], part.span)
+            columns[i] = fold_expand(columns[i], blend.expand[str(i)], part.span)
+    return columns[0] if len(columns) == 1 else torch.cat(columns, 1), bias
 
 
 def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
@@ -268,9 +287,8 @@ def _folded_values(branched: BranchedNetwork, path: str, parts: tuple[Part, ...]
     narrow = branched.values.at(path)
     if all(part.group in chosen or not part.branched for part in parts):
         return copy.deepcopy(narrow)
-    whole = branched.network.get_parameter(path)
-    dim = value_dim(tuple(whole.shape))
-    assert dim is not None
+    whole, dim = held_tensor(branched.network, path), branched.plan.value_dims[path]
+    assert whole is not None
     wide_pieces = whole.detach().split([part.width * part.span for part in parts], dim)
     narrow_pieces = narrow.detach().split([part.kept * part.span for part in parts], dim)
     pieces = [
@@ -304,9 +322,10 @@ def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dic
         rest.values.put(path, copy.deepcopy(branched.values.at(path)))
     with torch.no_grad():
         for name in rest.plan.blends:
-            old = branched.blend.at(name).expand
-            for part, E in rest.blend.at(name).expand.items():
-                E.copy_(old[part]).requires_grad_(old[part].requires_grad)
+            old, new = branched.blend.at(name), rest.blend.at(name)
+            for before, after in ((old.expand, new.expand), (old.shift, new.shift)):
+                for part, parameter in after.items():
+                    parameter.copy_(before[part]).requires_grad_(before[part].requires_grad)
     rest.set_blending(branched.mixing.mode)
     for container in (rest, rest.mixing, rest.compress, rest.narrow, rest.values, rest.blend):
         container.training = branched.training

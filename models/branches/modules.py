@@ -1,6 +1,7 @@
 """Branches: the narrow twin beside a group's layers, heard in proportion 1 − α by the group's readers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +103,7 @@ class Mixing(nn.Module):
 
 
 class Blend(nn.Module):
-    """What readers see of one tensor: α a + (1 − α) E z for each of its segments.
+    """What readers see of one tensor: α a + (1 − α) (E z + e) for each of its segments.
 
     α may differ from example to example (see `Mixing`). A segment whose group has no branch comes from the narrow side
     alone, where it flows at full width: there its channelwise layers are copies that will stay after folding.
@@ -111,9 +112,10 @@ class Blend(nn.Module):
         sizes: (full, narrow) places of each segment along `dim`.
         spans: places of each channel, for each segment.
         alphas: index of each segment's group in the vector α; None without a branch.
-        expand: E (C, k) of each segment with a branch, without a bias: in front of a zero-padded convolution a bias
-            cannot be folded.
+        expand: E (C, k) of each segment with a branch.
         dim: the channel dimension.
+        shifted: whether there is an e (C,) for each of them; in front of a zero-padded convolution, or of a layer
+            without a bias, it could not be folded.
     """
 
     def __init__(
@@ -123,10 +125,14 @@ class Blend(nn.Module):
         alphas: list[int | None],
         expand: list[Tensor | None],
         dim: int,
+        *,
+        shifted: bool = False,
     ) -> None:
         super().__init__()
         self.sizes, self.spans, self.alphas, self.dim = sizes, spans, alphas, dim
         self.expand = nn.ParameterDict({str(i): nn.Parameter(E) for i, E in enumerate(expand) if E is not None})
+        shifts = {key: nn.Parameter(E.new_zeros(len(E))) for key, E in self.expand.items() if shifted}
+        self.shift = nn.ParameterDict(shifts)
 
     def forward(self, a: Tensor, z: Tensor, alpha: Tensor) -> Tensor:
         """What readers see of a (N, …, full places at `dim`, …) and z (likewise, narrow places) at α (G,) or (G, N)."""
@@ -139,9 +145,9 @@ class Blend(nn.Module):
         )
 
     def delivered(self, z: Tensor) -> Tensor:
-        """E z of all segments, (N, …, full places at `dim`, …): what readers see at α = 0."""
+        """E z + e of all segments, (N, …, full places at `dim`, …): what readers see at α = 0."""
         narrow = z.split([kept for _, kept in self.sizes], self.dim)
-        parts = [z if self.alphas[i] is None else self._mix(z, self.expand[str(i)], i) for i, z in enumerate(narrow)]
+        parts = [z if self.alphas[i] is None else self._expanded(i, z) for i, z in enumerate(narrow)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, self.dim)
 
     def _blend(self, i: int, a: Tensor, z: Tensor, alpha: Tensor) -> Tensor:
@@ -150,15 +156,42 @@ class Blend(nn.Module):
             return z
         if alpha.dim() == 2:
             factors = for_examples(alpha[group], a)
-            return torch.addcmul((1 - factors) * self._mix(z, self.expand[str(i)], i), a, factors)
-        # 1 − α goes into E: one pass over the tensor fewer, and at α = 1 the sum is a exactly.
-        return torch.addcmul(self._mix(z, (1 - alpha[group]) * self.expand[str(i)], i), a, alpha[group])
+            return torch.addcmul((1 - factors) * self._expanded(i, z), a, factors)
+        # 1 − α goes into E and e: one pass over the tensor fewer, and at α = 1 the sum is a exactly.
+        return torch.addcmul(self._expanded(i, z, 1 - alpha[group]), a, alpha[group])
 
-    def _mix(self, z: Tensor, E: Tensor, i: int) -> Tensor:
-        return mix_spans(z, E, self.spans[i], self.dim)
+    def _expanded(self, i: int, z: Tensor, share: Tensor | float = 1.0) -> Tensor:
+        """(E z + e) · share of one segment."""
+        E, span = self.expand[str(i)], self.spans[i]
+        e = self.shift.get(str(i))
+        if isinstance(share, Tensor):
+            E, e = share * E, None if e is None else share * e
+        if span == 1:
+            return mix_channels(z, E, e, self.dim)
+        wide = mix_spans(z, E, span, self.dim)
+        return wide if e is None else wide + e.repeat_interleave(span).view(-1, *(1,) * (z.dim() - 1 - self.dim))
 
     def extra_repr(self) -> str:
         return ", ".join(f"{kept} -> {full}" for full, kept in self.sizes)
+
+
+def joined(a: Any, z: Any, alpha: Tensor, group: int) -> Any:
+    """What is heard of a value without channels: α a + (1 − α) z, of whole numbers and truths the one that counts more.
+
+    Args:
+        a: the original's: a tensor, or a list or tuple of such.
+        z: the branch's, alike.
+        alpha: (G,) or (G, N) α of all groups.
+        group: index of the group that determines the value.
+    """
+    if isinstance(a, tuple | list):
+        return type(a)([joined(x, y, alpha, group) for x, y in zip(a, z, strict=True)])
+    factors = for_examples(alpha[group], a) if alpha.dim() == 2 and a.dim() else alpha[group].mean()
+    if not a.is_floating_point():
+        return torch.where(factors >= 0.5, a, z)
+    # Values may be infinite, such as masked ones before a softmax; what is not heard must not reach the sum.
+    mixed = torch.addcmul((1 - factors) * z, a, factors)
+    return torch.where(factors == 1, a, torch.where(factors == 0, z, mixed))
 
 
 def for_examples(factors: Tensor, x: Tensor) -> Tensor:

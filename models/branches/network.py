@@ -10,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
 from ..channels.groups import Analysis, ChannelGroup
+from ..layers.reparametrised import restore_untouched
 from ..tracing.inputs import first_tensor, with_tensors
 from .assembly import Assembly, assemble
 from .modules import BLENDINGS, Mixing
@@ -25,7 +26,7 @@ class BranchedNetwork(nn.Module):
         example: the forward's arguments for two examples.
         compress: writer's path → P.
         narrow: channelwise layer's path → its narrow copy.
-        values: path of a parameter with a value for each channel → its narrow copy.
+        values: path of a parameter or buffer with values for each channel → its narrow copy.
         blend: name of a blend in the plan → E, and the blending.
         graph: what either mode runs.
         trained: what training runs of it; mostly the whole graph.
@@ -65,7 +66,12 @@ class BranchedNetwork(nn.Module):
             analysis: of the network, whose layers become those of what comes back.
             widths: group → channels of its branch, fewer than the group has.
         """
-        return cls(analysis, assemble(analysis, widths))
+        assembly = assemble(analysis, widths)
+        network, plan = analysis.graph.traced.network, assembly.plan
+        layers = {network.get_submodule(path) for path in (*plan.writers, *plan.readers, *plan.carriers)}
+        restore_untouched(network, layers)
+        restore_untouched(assembly.branches.narrow, {*assembly.branches.narrow.modules()})
+        return cls(analysis, assembly)
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the graphs and the generated programs, which cannot be pickled."""

@@ -54,7 +54,8 @@ class Plan:
         widths: group → channels kept, for the groups with a branch; the order is that of the vector α.
         writers: module path → parts of the channels that it writes, for writers with a compress.
         carriers: module path → parts of the channels that it treats, for channelwise layers with a narrow copy.
-        values: parameter's path → parts of the channels that it holds a value for.
+        values: path of a parameter or buffer → parts of the channels that it holds values for.
+        value_dims: its path → dimension of the channels.
         readers: module path → name of the blend it reads.
         blends: name → parts of the tensor that is blended.
         attributes: numbers that modules of the network hold and that follow from widths → how.
@@ -64,6 +65,7 @@ class Plan:
     writers: dict[str, tuple[Part, ...]]
     carriers: dict[str, tuple[Part, ...]]
     values: dict[str, tuple[Part, ...]]
+    value_dims: dict[str, int]
     readers: dict[str, str]
     blends: dict[str, tuple[Part, ...]]
     attributes: dict[Attribute, WidthForm]

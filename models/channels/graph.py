@@ -3,18 +3,21 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Literal
 
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
-from ..layers.kinds import behaves_as, has_channel_parameters
+from ..layers.kinds import behaves_as, has_channel_parameters, has_values_along
 from ..layers.narrowing import has_hooks
 from ..tracing.graph import TracedNetwork, shape_of
-from ..tracing.recording.attributes import Attribute, AttributeNumber
+from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
+from ..tracing.recording.plain_classes import read_as
 from .in_place import is_in_place, reading_results
+from .layer_sizes import size_of
 from .layouts import Channels, Layout, Segment
-from .numbers import Form, make_equal
+from .numbers import Form, is_decided, make_equal
 
 Role = Literal["write", "carry"]
 
@@ -32,7 +35,11 @@ class ChannelGraph:
         numbers: nodes that yield a whole number which follows from widths → how.
         sizes: nodes that yield several numbers, a shape for example → each of them.
         attributes: numbers that the network's modules hold and that follow from widths → how.
+        followed: nodes whose rules were applied.
+        held: paths of parameters and buffers that hold something for each channel → where.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
+        products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
+        derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
 
     traced: TracedNetwork
@@ -42,7 +49,11 @@ class ChannelGraph:
     numbers: dict[fx.Node, Form] = field(default_factory=dict)
     sizes: dict[fx.Node, tuple[Form, ...]] = field(default_factory=dict)
     attributes: dict[Attribute, Form] = field(default_factory=dict)
+    followed: set[fx.Node] = field(default_factory=set)
+    held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
+    products: dict[fx.Node, tuple[int, tuple[Layout, ...]]] = field(default_factory=dict)
+    derived: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.traced = reading_results(self.traced)
@@ -51,11 +62,19 @@ class ChannelGraph:
         self._calls = Counter(str(node.target) for node in called)
         read = [str(node.target) for node in self.nodes if node.op == "get_attr"]
         self._read = {owner for owner, _, name in (target.rpartition(".") for target in read) if name != "training"}
-        self._owners = _parameter_owners(self.traced.network)
+        self._paths = _held_at(self.traced.network)
+        self._batch: set[fx.Node] = set()
+        self._batch_at: dict[fx.Node, int] = {}
+        for node in self.nodes:
+            made_of_input = node.op == "placeholder" or not self._batch.isdisjoint(node.all_input_nodes)
+            if made_of_input and "value" not in node.meta:  # numbers apart
+                self._batch.add(node)
         self._alone: set[fx.Node] = set()
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
-        self._mixed: list[fx.Node] = []
+        self._mixed: list[tuple[fx.Node, Layout]] = []
+        self._sizes_read = _sizes_read(self.traced)
+        self._told: set[Attribute] = set()
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 
@@ -64,6 +83,26 @@ class ChannelGraph:
         """The nodes of the network's graph, in forward order."""
         nodes: Iterable[fx.Node] = self.traced.graph.nodes
         return nodes
+
+    def paths_of(self, tensor: Tensor | None) -> list[str]:
+        """Every path of a parameter or buffer in the network."""
+        return self._paths.get(id(tensor), [])
+
+    def in_order(self, nodes: Iterable[fx.Node]) -> list[fx.Node]:
+        """The nodes in forward order."""
+        return sorted(nodes, key=self._order.__getitem__)
+
+    def has_batch(self, node: fx.Node) -> bool:
+        """Whether an input has a part in what a node yields, one of whose dimensions then is the batch."""
+        return node in self._batch
+
+    def is_batch(self, node: fx.Node | None, dim: int) -> bool:
+        """Whether dimension `dim` of what a node yields is the batch: the first, unless the code has moved it."""
+        return node is not None and node in self._batch and dim == self._batch_at.get(node, 0)
+
+    def move_batch(self, node: fx.Node, dim: int) -> None:
+        """Tells that the batch is dimension `dim` of what a node yields."""
+        self._batch_at[node] = dim
 
     def layout(self, value: object, dim: int = 1) -> Layout:
         """The layout of a node's tensor along `dim`; channels that nothing explains are fixed ones."""
@@ -88,10 +127,13 @@ class ChannelGraph:
         written = Channels(shape[dim], writers=[node])
         for root in read.roots():
             root.readers.append(node)
-        self.layouts[source] = read
+        if source not in self.derived:
+            self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
+        self.keep_batch(node)
         self._unite_calls(node, read, self.layouts[node])
+        self._tell_sizes(node, self.layouts[node], read)
         if reason := self._unusual(node):
             read.fix(reason)
             written.fix(reason)
@@ -106,6 +148,8 @@ class ChannelGraph:
             module = self.traced.module(node)
             if has_channel_parameters(module):
                 self._unite_calls(node, layout)
+            if has_values_along(module, layout.dim, len(shape)):
+                self._tell_sizes(node, layout, None)
             if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
@@ -114,7 +158,18 @@ class ChannelGraph:
             layout.fix(reason)
         self.layouts[node] = layout
         self.roles[node] = "carry"
+        self.keep_batch(node)
         return None
+
+    def keep_batch(self, node: fx.Node) -> None:
+        """Where the batch is another dimension than the first: that with as many places before it, unless told."""
+        out = shape_of(node) or node.meta.get("shapes", ((),))[0]
+        for source in node.all_input_nodes:
+            at, shape = self._batch_at.get(source), shape_of(source) or node.meta.get("shapes", ((),))[0]
+            if at is not None and node not in self._batch_at:
+                before = prod(shape[:at])
+                found = [i for i in range(len(out)) if prod(out[:i]) == before]
+                self._batch_at[node] = at if len(shape) == len(out) else max(found, default=0)
 
     def carry_mixed(self, node: fx.Node, layout: Layout) -> None:
         """`node` yields the same channels, at any width, but each of them depends on others of the layout, too.
@@ -122,14 +177,47 @@ class ChannelGraph:
         Groups can be folded one after the other only where the original's channels of one do not depend on another's.
         """
         self.carry(node, layout)
-        self._mixed.append(node)
+        if node in self.layouts:
+            self._mixed.append((node, layout))
 
     def fix_mixed(self) -> None:
-        """Fixes the groups whose channels are mixed with those of another."""
-        for node in self._mixed:
-            layout = self.layouts.get(node)
-            if layout is not None and len(set(layout.roots())) > 1:
-                layout.fix(f"{label(node)} mixes the channels of several groups")
+        """Fixes groups whose channels are mixed with those of others; where they make one value, all but the widest."""
+        for node, layout in self._mixed:
+            mixed = list(dict.fromkeys(layout.roots()))
+            if node in self.derived:
+                free = [root for root in mixed if root.writers and not root.reason]
+                mixed = sorted(free, key=lambda root: root.width, reverse=True)[1:]
+            elif len(mixed) == 1:
+                continue
+            for root in mixed:
+                root.fix(f"{label(node)} mixes the channels of several groups")
+
+    def derive(self, node: fx.Node, layout: Layout) -> None:
+        """`node` yields a value that the channels of `layout` determine, of the same shape at any width.
+
+        The branch has a value of its own: what its channels give.
+        """
+        if self.is_aliased(node):
+            return self.fix(node, f"{label(node)} changes it in place while it is still in use")
+        self.derived[node] = (layout,)
+        self._mixed.append((node, layout))
+        for root in layout.roots():
+            root.derived.append(node)
+        return None
+
+    def derive_on(self, node: fx.Node) -> None:
+        """`node` yields what is computed from values that channels determine, and from nothing else of theirs."""
+        found = dict.fromkeys(layout for source in node.all_input_nodes for layout in self.derived.get(source, ()))
+        if self.is_aliased(node):
+            return self.fix_derived(node, f"{label(node)} changes it in place while it is still in use")
+        self.derived[node] = tuple(found)
+        return None
+
+    def fix_derived(self, node: fx.Node, reason: str) -> None:
+        """Fixes the channels that determine what `node` reads."""
+        for source in node.all_input_nodes:
+            for layout in self.derived.get(source, ()):
+                layout.fix(reason)
 
     def fix(self, node: fx.Node, reason: str) -> None:
         """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
@@ -201,6 +289,7 @@ class ChannelGraph:
         """`node` yields several tensors, of these channels."""
         self.pieces[node] = tuple(layouts)
         self.roles[node] = "carry"
+        self.keep_batch(node)
 
     def explain(self, node: fx.Node, *values: object) -> None:
         """The rule of `node` understands what these of its arguments are for."""
@@ -220,6 +309,46 @@ class ChannelGraph:
                     if attribute in self.attributes and (node, id(number)) not in self._explained:
                         for channels in self.attributes[attribute].resolved(self.attributes).channels():
                             channels.fix(f"{node.name} uses {attribute}, its number of channels")
+
+        for attribute, form in self.attributes.items():
+            if attribute.of_layer and attribute not in self._told:
+                for channels in form.resolved(self.attributes).channels():
+                    channels.fix(f"the code uses {attribute} for its number of channels")
+        for use in self.traced.uses:
+            self._fix_used(use)
+
+    def _fix_used(self, use: Use) -> None:
+        """Fixes what a number follows from by which the code decides, or which it computes with in other ways."""
+        form = Form.of_number(use.number)
+        names = ", ".join(str(attribute) for attribute in form.attributes())
+        form = (form - Form.of_number(use.other)).resolved(self.attributes)
+        if use.compares and is_decided(use.compares, form):
+            return
+        what = "decides by" if use.compares else "computes with"
+        for channels in form.channels():
+            channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}")
+
+    def _tell_sizes(self, node: fx.Node, written: Layout, read: Layout | None) -> None:
+        """What the code reads of a layer's sizes follows from its channels."""
+        module = self.traced.module(node)
+        for attribute in self._sizes_read.get(read_as(str(node.target), module), ()):
+            form = size_of(attribute, module, written, read)
+            if form is not None:
+                self._tell(attribute, form)
+
+    def tell_values(self, path: str, layout: Layout) -> None:
+        """What the code reads of a parameter's shape follows from the channels that it has values for."""
+        owner, _, name = path.rpartition(".")
+        for attribute in self._sizes_read.get(owner, ()):
+            if (attribute.name, attribute.index) == (f"{name}.shape", layout.dim):
+                self._tell(attribute, Form.of_layout(layout))
+
+    def _tell(self, attribute: Attribute, form: Form) -> None:
+        self._told.add(attribute)
+        known = self.attributes.setdefault(attribute, form)
+        if known is not form and not make_equal(known, form, self.attributes):
+            for channels in form.resolved(self.attributes).channels():
+                channels.fix(f"the code uses {attribute} for another number")
 
     def calls(self, node: fx.Node) -> int:
         """How often the module is called that `node` calls."""
@@ -281,19 +410,31 @@ class ChannelGraph:
             return f"{name} has forward hooks"
         if name in self._refused:
             return self._refused[name]
-        if name in self.traced.sized:
-            return f"the code reads {name}'s size"
         if name in self._read:
             return f"the code reads {name}'s tensors"
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
         for parameter in module._parameters.values():
-            others = {path for path in self._owners[id(parameter)] if self.traced.modules.get(path) is not module}
+            owners = {path.rpartition(".")[0] for path in self.paths_of(parameter)}
+            others = {owner for owner in owners if self.traced.modules.get(owner) is not module}
             if others:
                 return f"{name} shares weights with {min(others) or 'the network itself'}"
         if len(node.args) != 1 or node.kwargs:
             return f"{name} is called in an unusual way"
         return ""
+
+
+def _sizes_read(traced: TracedNetwork) -> dict[str, list[Attribute]]:
+    """Path of a module → sizes of it that stand in the graph."""
+    numbers = [number for node in traced.graph.nodes for number in _traced_numbers(node)]
+    numbers += [
+        number for use in traced.uses for number in (use.number, use.other) if isinstance(number, AttributeNumber)
+    ]
+    found: dict[str, list[Attribute]] = defaultdict(list)
+    for attribute in dict.fromkeys(attribute for number in numbers for attribute in number.terms):
+        if attribute.of_layer:
+            found[attribute.path].append(attribute)
+    return found
 
 
 def _traced_numbers(node: fx.Node) -> list[AttributeNumber]:
@@ -320,10 +461,11 @@ def label(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else node.name
 
 
-def _parameter_owners(network: nn.Module) -> dict[int, set[str]]:
-    owners: dict[int, set[str]] = defaultdict(set)
-    for name, module in network.named_modules(remove_duplicate=False):
-        for parameter in module._parameters.values():
-            if isinstance(parameter, Tensor):
-                owners[id(parameter)].add(name)
-    return owners
+def _held_at(network: nn.Module) -> dict[int, list[str]]:
+    """Parameters and buffers, by id, and every path of theirs."""
+    paths: dict[int, list[str]] = defaultdict(list)
+    for path, module in network.named_modules(remove_duplicate=False):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if isinstance(tensor, Tensor):
+                paths[id(tensor)].append(f"{path}.{name}" if path else name)
+    return paths

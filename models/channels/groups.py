@@ -6,6 +6,7 @@ from fractions import Fraction
 
 from torch import fx, nn
 
+from ..layers.reparametrised import lost
 from ..tracing.graph import shape_of, trace
 from ..tracing.inputs import ExampleInputs
 from .graph import ChannelGraph
@@ -22,11 +23,14 @@ class ChannelGroup:
         name: the first writer's module path; where code takes what it writes apart, "#2" and so on for later parts.
         width: number of channels.
         writers: module paths of the layers that produce the channels, in forward order.
-        readers: module paths of the layers that consume them, in forward order.
+        readers: module paths of the layers that consume them, in forward order; what the code computes of them without
+            a layer is not among them.
         reason: why the width is fixed; empty if it can be narrowed.
         resolution: (H, W) of the first writer's output; () where channels have no positions.
         attributes: numbers that modules of the network hold, by module path and name, which folding rewrites where the
             group is narrower.
+        computed: layers whose weight is computed from other tensors, and how; where the group is narrower they hold
+            the weight itself, as in evaluation, and training goes on with that.
     """
 
     name: str
@@ -36,6 +40,7 @@ class ChannelGroup:
     reason: str
     resolution: tuple[int, ...] = ()
     attributes: tuple[str, ...] = ()
+    computed: tuple[str, ...] = ()
 
     @property
     def prunable(self) -> bool:
@@ -99,6 +104,11 @@ class Analysis:
         """For each segment of a layout the name of its group, None if no layer writes it."""
         return tuple(self._names.get(root) for root in layout.roots())
 
+    def derived_from(self, node: fx.Node) -> set[str]:
+        """The groups whose channels determine what a node yields, if that has no channels of its own."""
+        layouts = self.graph.derived.get(node, ())
+        return {name for layout in layouts for name in self.segment_groups(layout) if name is not None}
+
     def form_by_group(self, form: Form) -> tuple[Fraction, dict[str, Fraction]]:
         """A number that follows from widths as a constant and the factor of each group's width."""
         resolved = form.resolved(self.graph.attributes)
@@ -119,7 +129,7 @@ class Analysis:
 def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGraph) -> ChannelGroup:
     writers = _paths(root.writers, order)
     readers = _paths(root.readers, order)
-    reason = root.reason or ("" if readers else "nothing reads it")
+    reason = root.reason or ("" if readers or root.derived else "nothing reads it")
     first = min(root.writers, key=order.__getitem__)
     resolution = (shape_of(first) or ())[2:] if dim == 1 else ()
     number = list(dict.fromkeys(graph.layouts[first].roots())).index(root) + 1
@@ -127,9 +137,11 @@ def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGr
     attributes = tuple(
         str(attribute)
         for attribute, form in graph.attributes.items()
-        if root in form.resolved(graph.attributes).channels()
+        if not attribute.of_layer and root in form.resolved(graph.attributes).channels()
     )
-    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes)
+    layers = {path: graph.traced.modules[path] for path in (*writers, *readers)}
+    computed = tuple(f"{path} ({told})" for path, layer in layers.items() if (told := lost(layer)))
+    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes, computed)
 
 
 def _paths(nodes: Sequence[fx.Node], order: dict[fx.Node, int]) -> tuple[str, ...]:

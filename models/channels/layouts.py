@@ -17,12 +17,14 @@ class Channels:
         reason: why the width is fixed; empty if it may be narrowed.
         writers: nodes that produce the channels, in forward order.
         readers: nodes that consume them, in forward order.
+        derived: nodes that make a value of them that has no channels, in forward order.
     """
 
     width: int
     reason: str = ""
     writers: list[fx.Node] = field(default_factory=list)
     readers: list[fx.Node] = field(default_factory=list)
+    derived: list[fx.Node] = field(default_factory=list)
     _parent: "Channels | None" = None
     _parts: "tuple[Segment, ...]" = ()
 
@@ -60,6 +62,7 @@ class Channels:
         a.reason = reason
         a.writers += b.writers
         a.readers += b.readers
+        a.derived += b.derived
 
     def cut(self, at: int) -> None:
         """Takes a whole set apart into its first `at` channels and the others."""
@@ -70,7 +73,7 @@ class Channels:
         self._take_apart(Segment(self._like(self.width // size), size))
 
     def _like(self, width: int) -> "Channels":
-        return Channels(width, self.reason, list(self.writers), list(self.readers))
+        return Channels(width, self.reason, list(self.writers), list(self.readers), list(self.derived))
 
     def _take_apart(self, *parts: "Segment") -> None:
         assert self._parent is None

@@ -83,6 +83,34 @@ class Form:
         return sum((factor * width(atom) for atom, factor in self.terms), self.constant)
 
 
+# Of the smallest and the largest value of a difference: whether it compares so with 0 in all its range.
+_HOLD: dict[str, Callable[[Fraction, Fraction], bool]] = {
+    "eq": lambda low, high: low == 0 == high,
+    "ne": lambda low, high: low > 0 or high < 0,
+    "lt": lambda low, high: high < 0,
+    "le": lambda low, high: high <= 0,
+    "gt": lambda low, high: low > 0,
+    "ge": lambda low, high: low >= 0,
+}
+_OPPOSITES = {"eq": "ne", "ne": "eq", "lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
+
+
+def is_decided(comparison: str, difference: Form) -> bool:
+    """Whether a difference compares with 0 ("lt") alike at all widths, each of which is at least 1.
+
+    So `x.shape[1] != 0` is no question.
+    """
+    least: list[Fraction] = []
+    most: list[Fraction] = []
+    for atom, factor in difference.terms:
+        full = factor * full_value(atom)
+        ends = (full, factor if isinstance(atom, Channels) else full)
+        least.append(min(ends))
+        most.append(max(ends))
+    low, high = sum(least, difference.constant), sum(most, difference.constant)
+    return _HOLD[comparison](low, high) or _HOLD[_OPPOSITES[comparison]](low, high)
+
+
 def full_value(atom: Atom) -> int:
     """What an atom is in the original."""
     return atom.value if isinstance(atom, Attribute) else atom.width

@@ -1,4 +1,4 @@
-"""Parameters that a network's own code uses, one value a channel: layer scales, offsets. They are narrowed along."""
+"""Parameters and buffers that a network's own code uses as channels: layer scales, positions, tokens."""
 
 from typing import Any
 
@@ -8,6 +8,9 @@ from ..tracing.graph import shape_of
 from .graph import ChannelGraph
 from .layouts import Channels, Layout, Segment
 
+# Torch's modules that hold parameters for the user's code.
+_LISTS = (nn.ParameterList, nn.ParameterDict)
+
 
 def value_dim(shape: tuple[int, ...]) -> int | None:
     """The dimension of (C,), (C, 1, 1), (1, C, 1, 1) and the like that holds a value a channel; None for others."""
@@ -16,21 +19,58 @@ def value_dim(shape: tuple[int, ...]) -> int | None:
 
 
 def follow_values(node: fx.Node, graph: ChannelGraph) -> None:
-    """A parameter read by the code has channels of its own, until arithmetic makes them one with a layer's."""
-    path, shape = str(node.target), shape_of(node)
+    """A parameter read by the code has channels of its own, until arithmetic makes them one with a layer's.
+
+    Of one that is wide in several dimensions, arithmetic tells first which of them holds the channels.
+    """
+    known, shape = graph.held.get(str(node.target)), shape_of(node)
     dim = None if shape is None else value_dim(shape)
-    if shape is not None and dim is not None and _is_free(path, graph):
-        graph.carry(node, Layout(dim, (Segment(Channels(shape[dim])),)))
+    if known is not None:
+        graph.carry(node, known)
+    elif dim is not None:
+        hold(node, dim, graph)
+
+
+def hold(node: fx.Node, dim: int, graph: ChannelGraph) -> bool:
+    """Makes dimension `dim` of the parameter that a node reads channels of its own; False where it must stay."""
+    path, shape = str(node.target), shape_of(node)
+    if shape is None or not _is_free(path, graph):
+        return False
+    known = graph.held.setdefault(path, Layout(dim, (Segment(Channels(shape[dim])),)))
+    if known.dim == dim:
+        graph.carry(node, known)
+        graph.tell_values(path, known)
+    return known.dim == dim
 
 
 def _is_free(path: str, graph: ChannelGraph) -> bool:
     """Whether folding may put another parameter in place: nothing but the code that was traced knows its size."""
     network = graph.traced.network
-    parameter = dict(network.named_parameters(remove_duplicate=False)).get(path)
-    names = [name for name, other in network.named_parameters(remove_duplicate=False) if other is parameter]
+    held = held_tensor(network, path)
+    if held is None or not held.is_floating_point():
+        return False
     owner = network.get_submodule(path.rpartition(".")[0])
-    of_torch = type(owner).__module__.startswith("torch.nn.")
-    return names == [path] and not of_torch
+    of_torch = type(owner).__module__.startswith("torch.nn.") and not isinstance(owner, _LISTS)
+    return graph.paths_of(held) == [path] and not of_torch
+
+
+def held_tensor(network: nn.Module, path: str) -> Tensor | None:
+    """The parameter or buffer at `path`, if a state dict holds it; None for any other tensor."""
+    owner_path, _, name = path.rpartition(".")
+    owner = network.get_submodule(owner_path)
+    if (parameter := owner._parameters.get(name)) is not None:
+        return parameter
+    return None if name in owner._non_persistent_buffers_set else owner._buffers.get(name)
+
+
+def put_tensor(network: nn.Module, path: str, value: nn.Parameter) -> None:
+    """Puts another parameter, or a buffer's other values, in the place of what `held_tensor` gives."""
+    owner_path, _, name = path.rpartition(".")
+    owner = network.get_submodule(owner_path)
+    if name in owner._parameters:
+        owner._parameters[name] = value
+    else:
+        owner._buffers[name] = value.detach()
 
 
 def reshaped(node: fx.Node, graph: ChannelGraph) -> Layout | None:
@@ -52,8 +92,6 @@ def _leaves_width_open(index: Any, dim: int) -> bool:
     return len(items) > dim and items[dim] == -1
 
 
-def values_at(parameter: Tensor, places: Tensor) -> nn.Parameter:
-    """The values of the channels `places` (k,)."""
-    dim = value_dim(tuple(parameter.shape))
-    assert dim is not None
-    return nn.Parameter(parameter.detach().index_select(dim, places.to(parameter.device)), parameter.requires_grad)
+def values_at(held: Tensor, dim: int, places: Tensor) -> nn.Parameter:
+    """The values of a parameter or buffer at the channels `places` (k,) of dimension `dim`."""
+    return nn.Parameter(held.detach().index_select(dim, places.to(held.device)), held.requires_grad)

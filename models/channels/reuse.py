@@ -1,7 +1,11 @@
 """Layers that are called more than once: what their calls share."""
 
+from collections import defaultdict
+from collections.abc import Iterable
+
 from torch import fx
 
+from ..layers.kinds import passes_constants
 from .graph import ChannelGraph
 
 
@@ -21,6 +25,23 @@ def blended_alike(graph: ChannelGraph) -> dict[fx.Node, fx.Node]:
     for node, role in graph.roles.items():
         if role == "write":
             source = node.all_input_nodes[0]
+            if source in graph.derived:
+                continue
             standing.setdefault(source, source)
             standing[found(source)] = found(first.setdefault(str(node.target), source))
     return {tensor: found(tensor) for tensor in standing}
+
+
+def readers_by_tensor(graph: ChannelGraph) -> dict[fx.Node, list[fx.Node]]:
+    """For every tensor that stands for those which share one E, the calls of layers that read any of them."""
+    readers: dict[fx.Node, list[fx.Node]] = defaultdict(list)
+    alike = blended_alike(graph)
+    for node, role in graph.roles.items():
+        if role == "write" and node.all_input_nodes[0] in alike:
+            readers[alike[node.all_input_nodes[0]]].append(node)
+    return readers
+
+
+def take_constants(graph: ChannelGraph, readers: Iterable[fx.Node]) -> bool:
+    """Whether a constant added to a channel of what layers read can be added to their biases instead."""
+    return all(passes_constants(graph.traced.module(reader)) for reader in readers)

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
+from ..channels.derived import determining
 from ..channels.groups import Analysis
-from ..channels.reuse import blended_alike
+from ..channels.reuse import blended_alike, readers_by_tensor
 from ..layers.copying import deep_copy
 from ..layers.modes import evaluating
 from ..tracing.inputs import ExampleInputs, as_inputs, copied, first_tensor, with_tensors
-from .readers import mean_is_restored, metric, readers_of
+from .readers import mean_is_free, metric
 from .subset import by_channel, gram, greedy_subset
 
 _CHUNK = 256
@@ -57,7 +58,7 @@ class Activity(NamedTuple):
 
 
 def group_activity(analysis: Analysis, names: Iterable[str], batches: Iterable[tuple[Any, ...]]) -> dict[str, Activity]:
-    """How each group's channels vary, about their mean where the branches restore it, else about 0.
+    """How each group's channels vary, about their mean where the branches restore it or shift it, else about 0.
 
     Tensors that one layer reads in several calls count as one.
 
@@ -67,8 +68,9 @@ def group_activity(analysis: Analysis, names: Iterable[str], batches: Iterable[t
         batches: positional arguments of the forward.
     """
     wanted = set(names)
-    readers = readers_of(analysis)
-    centred = {node for node, reading in readers.items() if mean_is_restored(analysis, reading, wanted)}
+    readers, determine = readers_by_tensor(analysis.graph), determining(analysis.graph)
+    centred = {node for node, reading in readers.items() if mean_is_free(analysis, reading, wanted)}
+    centred -= determine.keys()
     sums: dict[fx.Node, list[_Sum | None]] = {}
     network = analysis.graph.traced.network
     with evaluating(network):
@@ -83,7 +85,8 @@ def group_activity(analysis: Analysis, names: Iterable[str], batches: Iterable[t
             G = part.gram()
             energy = G.diagonal().sum()
             G = G / energy if energy != 0 else G  # also where it is not a number, for the selection to refuse
-            M = metric(analysis, readers[node], layout, i, G)
+            M = metric(analysis, readers.get(node, ()), layout, i, G)
+            M += len(determine.get(node, ())) * torch.eye(len(G), dtype=G.dtype, device=G.device)
             known = found.get(name)
             found[name] = Activity(G, M) if known is None else Activity(known.gram + G, known.metric + M)
     return found
@@ -169,7 +172,7 @@ class _Recorder(fx.Interpreter):
         traced = analysis.graph.traced
         super().__init__(traced.network, garbage_collect_values=True, graph=traced.graph)
         self.analysis, self.wanted, self.centred, self.sums = analysis, wanted, centred, sums
-        self.alike = blended_alike(analysis.graph)
+        self.alike = {**{node: node for node in determining(analysis.graph)}, **blended_alike(analysis.graph)}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)

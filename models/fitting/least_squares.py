@@ -12,7 +12,7 @@ from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import kept_places
 from ..channels.groups import Analysis
-from ..channels.parameters import values_at
+from ..channels.reuse import readers_by_tensor
 from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
 from ..layers.modes import evaluating
 from ..layers.narrowing import with_channels
@@ -21,8 +21,9 @@ from .activations import input_batches
 from .choice import choose_channels
 from .estimates import expansion, mean, moments, selector
 from .order import fitting_order
-from .readers import mean_is_restored, readers_of
+from .readers import mean_is_free
 from .subset import by_channel
+from .unfitted import select_values
 
 _RIDGE = 1e-4
 
@@ -40,7 +41,7 @@ def initialise_from_data(
     In forward order: P selects the chosen channels (its bias restores their mean), narrow layers hold the chosen
     channels' parameters, narrow BatchNorms' statistics are those of the data that arrives, and E is ridge least squares
     from the narrow tensor that is delivered to the original's tensor, both about their means where the next branches
-    restore the mean. All examples' activations at the current depth are held at once.
+    restore the mean, or a shift e does. All examples' activations at the current depth are held at once.
 
     Args:
         branched: the network, changed in place.
@@ -77,8 +78,8 @@ class _Fit:
         self.needed = self._needed_at_zero()
         self.centred = {
             node.name
-            for node, readers in readers_of(analysis).items()
-            if mean_is_restored(analysis, readers, branched.plan.widths)
+            for node, readers in readers_by_tensor(analysis.graph).items()
+            if mean_is_free(analysis, readers, branched.plan.widths)
         }
         self.last_call = {branch_call(n): n for bundle in self.order for n in bundle if n in self.needed}
         self.interpreter = fx.Interpreter(branched, graph=branched.graph)
@@ -87,9 +88,7 @@ class _Fit:
 
     def run(self) -> None:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
-        for path, parts in self.branched.plan.values.items():
-            parameter = self.branched.network.get_parameter(path)
-            self.branched.values.put(path, values_at(parameter, kept_places(parts, self.chosen)))
+        select_values(self.branched, self.chosen)
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:
@@ -120,6 +119,8 @@ class _Fit:
         elif (call := branch_call(node)) is not None and call.kind is Kind.BLEND:
             blend = self.branched.blend.at(call.path)
             self.delivered[node] = [blend.delivered(z) for z in self.delivered[node.all_input_nodes[1]]]
+        elif call is not None and call.kind is Kind.JOIN:
+            self.delivered[node] = self.delivered[node.all_input_nodes[1]]
         else:
             self.delivered[node] = self._execute(node, self.delivered)
 
@@ -203,7 +204,10 @@ class _Fit:
             if part.branched:
                 As = [by_channel(a.split(full, blend.dim)[i], blend.dim, part.width) for a in wide]
                 Zs = [by_channel(z.split(kept, blend.dim)[i], blend.dim, part.kept) for z in thin]
-                blend.expand[str(i)].copy_(expansion(As, Zs, self.ridge, centred=name in self.centred))
+                E = expansion(As, Zs, self.ridge, centred=name in self.centred)
+                blend.expand[str(i)].copy_(E)
+                if str(i) in blend.shift:
+                    blend.shift[str(i)].copy_(mean(As, 0) - E @ mean(Zs, 0))
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:

@@ -1,6 +1,5 @@
 """What the layers that read a tensor make of it: which of its directions count, and whether its mean does."""
 
-from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 
 import torch
@@ -8,19 +7,9 @@ from torch import Tensor, fx
 
 from ..channels.groups import Analysis
 from ..channels.layouts import Layout
-from ..channels.reuse import blended_alike
+from ..channels.reuse import take_constants
 from ..layers.kinds import BATCH_NORM, by_output, kind_of
 from ..layers.narrowing import own_tensor
-
-
-def readers_of(analysis: Analysis) -> dict[fx.Node, list[fx.Node]]:
-    """For every tensor that stands for those which share one E, the calls of layers that read any of them."""
-    readers: dict[fx.Node, list[fx.Node]] = defaultdict(list)
-    alike = blended_alike(analysis.graph)
-    for node, role in analysis.graph.roles.items():
-        if role == "write":
-            readers[alike[node.all_input_nodes[0]]].append(node)
-    return readers
 
 
 def mean_is_restored(analysis: Analysis, readers: Iterable[fx.Node], branched: Container[str]) -> bool:
@@ -36,6 +25,11 @@ def mean_is_restored(analysis: Analysis, readers: Iterable[fx.Node], branched: C
         branched: names of the groups that have a branch.
     """
     return all(_restores_mean(analysis, reader, branched) for reader in readers)
+
+
+def mean_is_free(analysis: Analysis, readers: Sequence[fx.Node], branched: Container[str]) -> bool:
+    """Whether E need not explain the mean: BatchNorms restore it, or it goes into the readers' biases."""
+    return take_constants(analysis.graph, readers) or mean_is_restored(analysis, readers, branched)
 
 
 def _restores_mean(analysis: Analysis, reader: fx.Node, branched: Container[str]) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import Part, kept_places
-from ..channels.parameters import values_at
+from ..channels.parameters import held_tensor, values_at
 from ..layers.kinds import has_channel_parameters
 from ..layers.narrowing import reset, with_channels
 from .estimates import selector
@@ -64,6 +64,17 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
         layer = branched.network.get_submodule(path)
         places = kept_places(parts, chosen).to(branched.alphas.device)
         branched.narrow.put(path, with_channels(layer, places))
+    select_values(branched, chosen)
+
+
+def select_values(branched: BranchedNetwork, chosen: Mapping[str, Tensor]) -> None:
+    """Gives the narrow copies of parameters and buffers the values of the chosen channels.
+
+    Args:
+        branched: the network, changed in place.
+        chosen: group → indices (k,) of its channels.
+    """
     for path, parts in branched.plan.values.items():
-        parameter = branched.network.get_parameter(path)
-        branched.values.put(path, values_at(parameter, kept_places(parts, chosen)))
+        held = held_tensor(branched.network, path)
+        assert held is not None
+        branched.values.put(path, values_at(held, branched.plan.value_dims[path], kept_places(parts, chosen)))

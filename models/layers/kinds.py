@@ -25,6 +25,8 @@ class LayerKind:
             treats each channel on its own.
         sizes: attribute → axis of the weight whose size it repeats. Axis 1 counts the channels of one group where the
             layer has `groups`.
+        shape: attribute that holds the shape of what is normalised, channels first; without one, they lie in dimension
+            1 of the input.
         at_inputs: whether its kernel is applied at every position of the input, not of the output.
         shared_at_one: attribute that is 1 where one value serves all channels.
     """
@@ -35,6 +37,7 @@ class LayerKind:
     inputs: int | None = None
     per_channel: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    shape: str = ""
     at_inputs: bool = False
     shared_at_one: str = ""
 
@@ -65,11 +68,12 @@ BATCH_NORM = LayerKind(
 INSTANCE_NORM = LayerKind(
     (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), per_channel=_STATISTICS, sizes={"num_features": 0}
 )
+LAYER_NORM = LayerKind((nn.LayerNorm, nn.RMSNorm), per_channel=("weight", "bias"), shape="normalized_shape")
 PRELU = LayerKind((nn.PReLU,), per_channel=("weight",), sizes={"num_parameters": 0}, shared_at_one="num_parameters")
 # By name, because importing torchvision takes a second: a BatchNorm of detection networks, all of it buffers.
 FROZEN_BATCH_NORM = LayerKind((), names=("torchvision.ops.misc.FrozenBatchNorm2d",), per_channel=_STATISTICS)
 
-KINDS = (CONVOLUTION, TRANSPOSED_CONVOLUTION, LINEAR, BATCH_NORM, INSTANCE_NORM, PRELU, FROZEN_BATCH_NORM)
+KINDS = (CONVOLUTION, TRANSPOSED_CONVOLUTION, LINEAR, BATCH_NORM, INSTANCE_NORM, LAYER_NORM, PRELU, FROZEN_BATCH_NORM)
 
 _BY_CLASS = {cls: kind for kind in KINDS for cls in kind.classes}
 _BY_NAME = {name: kind for kind in KINDS for name in kind.names}
@@ -131,6 +135,17 @@ def has_channel_parameters(module: nn.Module) -> bool:
     return bool(kind.per_channel)
 
 
+def has_values_along(module: nn.Module, dim: int, rank: int) -> bool:
+    """Whether a layer holds values of each channel where dimension `dim` of its input's `rank` holds the channels.
+
+    Else it treats the positions of every channel alike.
+    """
+    kind = kind_of(module)
+    if kind is None or not has_channel_parameters(module):
+        return False
+    return dim == (rank - len(getattr(module, kind.shape)) if kind.shape else 1)
+
+
 def channel_tensors(module: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers of a channelwise layer that hold something for each of its C channels, (C, *)."""
     kind = kind_of(module)
@@ -150,6 +165,19 @@ def kernel_size(module: nn.Module) -> int:
     return prod(weight.shape[2:]) if isinstance(weight, Tensor) else 0
 
 
+def passes_constants(module: nn.Module) -> bool:
+    """Whether a constant added to a channel of what a layer with weights reads is one for its bias to add instead."""
+    kind = kind_of(module)
+    if kind is None or kind.inputs is None or kind.at_inputs or module._parameters.get("bias") is None:
+        return False
+    if getattr(module, "groups", 1) != 1:
+        return False
+    padding, mode = getattr(module, "padding", 0), getattr(module, "padding_mode", "zeros")
+    if padding == "same":
+        return mode != "zeros" or kernel_size(module) == 1
+    return mode != "zeros" or padding == "valid" or not any(padding if isinstance(padding, tuple) else (padding,))
+
+
 def declare_width(module: nn.Module, channels: int | None = None) -> None:
     """Makes a layer's attributes say what its parameters are.
 
@@ -163,5 +191,7 @@ def declare_width(module: nn.Module, channels: int | None = None) -> None:
             setattr(module, attribute, channels)
         elif isinstance(weight := module._parameters.get("weight"), Tensor):
             setattr(module, attribute, weight.shape[axis] * (getattr(module, "groups", 1) if axis == 1 else 1))
+    if channels is not None and kind is not None and kind.shape:
+        setattr(module, kind.shape, (channels, *getattr(module, kind.shape)[1:]))
     if channels is not None and "groups" in module.__dict__:
         module.groups = channels  # type: ignore[assignment]

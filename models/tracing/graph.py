@@ -12,11 +12,14 @@ from torch import Tensor, fx, nn
 from ...errors import NetworkError, one_line
 from ..layers.copying import deep_copy
 from ..layers.modes import preserving_modes
+from ..layers.reparametrised import with_plain_weights
 from .inputs import ExampleInputs, as_inputs, copied
 from .mode_graphs import ModeGraph, merge_modes
 from .preserving import preserving_state
 from .propagation import alike, run_both
-from .recording.plain_layers import call_plain_layers, make_plain
+from .recording.attributes import Use
+from .recording.plain_classes import make_plain
+from .recording.plain_layers import call_plain_layers
 from .recording.recorder import LIBRARIES, held_tensors
 from .recording.session import Recording, record
 from .recording.sizes import TRACING
@@ -40,8 +43,9 @@ class TracedNetwork:
     the inputs in whose memory that tensor lies: it is a view of them, or they were changed in place.
 
     Where training computes something else than evaluation, the graph holds what either does, and yields what training
-    does; `evaluation` and `training` say what each runs and yields, None where both run the whole graph. `sized` are
-    the layers whose size the code reads.
+    does; `evaluation` and `training` say what each runs and yields, None where both run the whole graph. `uses` tells
+    what the code does by numbers that its modules hold, beside what the graph shows; of `sized` modules it reads how
+    large they are.
     """
 
     network: nn.Module
@@ -50,6 +54,7 @@ class TracedNetwork:
     inputs: tuple[Any, ...]
     evaluation: ModeGraph | None = None
     training: ModeGraph | None = None
+    uses: tuple[Use, ...] = ()
     sized: frozenset[str] = frozenset()
 
     def evaluated(self) -> Collection[fx.Node]:
@@ -82,10 +87,11 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
 
 
 def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
-    recordings = [_recorded(network, inputs, training=False)]
+    holding = with_plain_weights(network)
+    recordings = [_recorded(holding, inputs, training=False)]
     if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
-        recordings.append(_recorded(network, inputs, training=True))
-    known = _with_plain_layers(network, recordings)
+        recordings.append(_recorded(holding, inputs, training=True))
+    known = _with_plain_layers(holding, recordings)
     for recording in recordings:
         known.__dict__.update(recording.constants)
     graph = recordings[0].graph
@@ -105,8 +111,9 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     if len(recordings) == 2:
         graph, evaluation, training = merge_modes(recordings[1].graph, graph)
     modules = dict(known.named_modules(remove_duplicate=False))
+    uses = tuple(use for recording in recordings for use in recording.uses)
     sized = frozenset().union(*(recording.sized for recording in recordings))
-    return TracedNetwork(known, graph, modules, inputs, evaluation, training, sized)
+    return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses, sized)
 
 
 def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> Recording:

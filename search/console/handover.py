@@ -53,7 +53,6 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
         evaluation_lines(definition.data.name, delivery.evaluation),
         *_known_line(study, selection, definition, url, test),
         f"baseline: {with_interval(_baseline_on_test(study, definition, url), test)} on the same {test} test examples",
-        *file_lines(delivery),
         f"exported {path}",
     ]
     return "\n".join(lines)
@@ -196,8 +195,7 @@ def write_refined(refined: optuna.Study, refinement: Refinement, definition: Def
         )
     best = max(refinement.complete, key=lambda run: float(run.user_attrs["accuracy"]))
     delivery = export_trial(refined, definition, url, best, {"safetensors": path}, among=len(refinement.complete))
-    lines += [evaluation_lines(definition.data.name, delivery.evaluation), *file_lines(delivery)]
-    return "\n".join([*lines, f"exported {path}"])
+    return "\n".join([*lines, evaluation_lines(definition.data.name, delivery.evaluation), f"exported {path}"])
 
 
 def is_known_export(url: str, digest: str) -> bool:

@@ -49,7 +49,7 @@ def show(study: str, storage: str, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="STUDY|FILE")
+@click.argument("source", metavar="STUDY-OR-FILE")
 @best_trial_option
 @click.option("--pareto", is_flag=True, help="Every network of a study's Pareto front, into a folder.")
 @click.option(

@@ -46,8 +46,9 @@ def check_outputs(paths: Iterable[Path], *, url: str, sources: tuple[str, ...] =
         StudyError: as `check_output`.
     """
     paths = list(paths)
-    for path in (*paths, card_of(paths[0])):
+    for path in paths:
         check_output(path, url=url, sources=sources, force=force)
+    check_output(card_of(paths[0]), url=url, sources=sources, force=force)
 
 
 def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: bool = False) -> None:

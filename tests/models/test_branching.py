@@ -123,11 +123,12 @@ def test_the_blend_of_a_tiny_network_by_hand(branches_of):
     x = torch.randn(5, 3).double()
     branched = branches_of(network, x, keep={"0": 2})
     P, p, E = branched.compress["0"].weight, branched.compress["0"].bias, branched.blend["_1"].expand["0"]
-    assert (P.shape, p.shape, E.shape) == ((2, 4), (2,), (4, 2))
+    e = branched.blend["_1"].shift["0"]
+    assert (P.shape, p.shape, E.shape, e.shape) == ((2, 4), (2,), (4, 2), (4,))
     y = x @ network[0].weight.T + network[0].bias
     for alpha in (1.0, 0.7, 0.25, 0.0):
         branched.set_alpha(alpha)
-        seen = alpha * torch.tanh(y) + (1 - alpha) * torch.tanh(y @ P.T + p) @ E.T
+        seen = alpha * torch.tanh(y) + (1 - alpha) * (torch.tanh(y @ P.T + p) @ E.T + e)
         expected = seen @ network[2].weight.T + network[2].bias
         torch.testing.assert_close(branched(x), expected, rtol=1e-9, atol=1e-12)
 
@@ -154,7 +155,8 @@ def test_the_blend_of_a_convolution_with_batch_norm_and_flatten_by_hand(branches
     z = F.max_pool2d((z * norm.weight.view(column) + norm.bias.view(column)).clamp(min=0), 2)
     a = network[3](network[2](network[1](y)))
     branched.set_alpha(0.3)
-    seen = 0.3 * a + 0.7 * torch.einsum("ck,nkhw->nchw", E, z)
+    e = branched.blend["_4"].shift["0"]
+    seen = 0.3 * a + 0.7 * (torch.einsum("ck,nkhw->nchw", E, z) + e.view(1, 4, 1, 1))
     expected = seen.reshape(3, 24) @ network[5].weight.T + network[5].bias
     torch.testing.assert_close(branched(x), expected, rtol=1e-9, atol=1e-12)
 

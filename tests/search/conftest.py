@@ -169,6 +169,21 @@ def branchfold():
     return _call
 
 
+@pytest.fixture
+def refused(branchfold):
+    """The one line of a command that is refused."""
+
+    def call(*arguments):
+        answer = branchfold(*arguments)
+        assert answer.status == 2, answer
+        assert answer.err.startswith("error: ")
+        assert answer.err.count("\n") == 1
+        assert answer.err.endswith("\n")
+        return answer.err.removeprefix("error: ").strip()
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def command_line():
     """The command and the environment of a true process."""

@@ -2,9 +2,15 @@
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from branchfold.models.cost import Cost
+
+
+def counting_flops() -> FlopCounterMode:
+    """Torch's counter, which counts attention on the CPU as well."""
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return FlopCounterMode(display=False, custom_mapping={kernel: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)})
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -19,7 +25,7 @@ def assert_equal(actual: Tensor, expected: Tensor) -> None:
 
 def counted(network: nn.Module, inputs: Tensor) -> Cost:
     """MACs of one example by torch's own counter, and parameters."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), counting_flops() as counter:
         network.eval()(inputs)
     flops = counter.get_total_flops()
     assert flops % (2 * len(inputs)) == 0

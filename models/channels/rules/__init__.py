@@ -4,7 +4,7 @@ A rule calls `ChannelGraph.write`, `carry` or `fix`. Whatever has no rule is fix
 kind of layer is one new rule.
 """
 
-from . import decisions, layers, numbers, pointwise, positions, shapes, splitting, views  # noqa: F401  each enters its rules
+from . import contractions, decisions, layers, norms, numbers, pointwise, positions, shapes, splitting, views  # noqa: F401  each enters its rules
 from .registry import follow
 
 __all__ = ["follow"]

@@ -67,13 +67,13 @@ def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, graph.layout(node.args[0]))
 
 
-@rule_for(modules=types("LayerNorm GroupNorm LocalResponseNorm RMSNorm Softmax2d MultiheadAttention"))
+@rule_for(modules=types("GroupNorm LocalResponseNorm MultiheadAttention"))
 def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
 
 
 @rule_for(
-    functions=(*functions(F, "layer_norm group_norm normalize scaled_dot_product_attention"),),
+    functions=(*functions(F, "group_norm scaled_dot_product_attention"),),
 )
 def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{label(node)} mixes channels")
@@ -85,12 +85,30 @@ def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
     methods="softmax log_softmax",
 )
 def _softmax(node: fx.Node, graph: ChannelGraph) -> None:
-    """Along another dimension than the channels' it treats each channel on its own."""
-    source = source_of(node)
-    layout, shape = known_layout(source, graph), shape_of(source)
     dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     if node.op == "call_module":
         dim = graph.traced.module(node).dim
-    if layout is None or shape is None or type(dim) is not int or dim % len(shape) in (0, layout.dim):
+    _along(node, graph, dim)
+
+
+def _along(node: fx.Node, graph: ChannelGraph, dim: Any) -> None:
+    """One dimension's values depend on each other: the channels, or the positions of each channel on its own."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    if layout is None or shape is None or not isinstance(dim, int) or graph.is_batch(source, dim % len(shape)):
         return graph.fix(node, f"{graph.operation(node)} mixes channels")
+    if dim % len(shape) == layout.dim:
+        return graph.carry_mixed(node, layout)
     return graph.carry(node, layout)
+
+
+@rule_for(functions=(F.normalize,))
+def _normalisation(node: fx.Node, graph: ChannelGraph) -> None:
+    """Vectors along one dimension are given the length 1."""
+    _along(node, graph, node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 1))
+
+
+@rule_for(modules=(nn.Softmax2d,))
+def _softmax_of_channels(node: fx.Node, graph: ChannelGraph) -> None:
+    shape = shape_of(node)
+    _along(node, graph, None if shape is None else len(shape) - 3)

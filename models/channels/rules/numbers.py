@@ -8,8 +8,9 @@ from torch import fx
 
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph
-from ..numbers import Form
+from ..numbers import Form, is_decided
 from .registry import functions, known_layout, not_known, rule_for, source_of
+from .shapes import transposed
 
 _CARRIED = ("dtype", "device", "ndim", "is_cuda", "layout", "requires_grad")
 
@@ -20,7 +21,7 @@ def _attribute(node: fx.Node, graph: ChannelGraph) -> None:
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
     name = node.args[1] if node.op == "call_function" else node.target
-    if layout is None or shape is None or name in _CARRIED or name == "dim":
+    if layout is None or shape is None or name in _CARRIED or name == "dim" or transposed(node, name, graph):
         return None
     sizes = tuple(Form.of_layout(layout) if dim == layout.dim else Form.of_number(n) for dim, n in enumerate(shape))
     if name == "shape" or (name == "size" and len(node.args) + len(node.kwargs) == 1):
@@ -91,14 +92,18 @@ def _plain_sizes(value: object) -> tuple[Form, ...] | None:
     return None
 
 
-@rule_for(functions=functions(operator, "eq ne"))
+@rule_for(functions=functions(operator, "eq ne lt le gt ge"))
 def _comparison(node: fx.Node, graph: ChannelGraph) -> None:
-    """Numbers that are equal at any width leave nothing to decide."""
+    """Numbers that compare alike at any width leave nothing to decide."""
     form = graph.form(node.args[0])
     other = graph.form(node.args[1])
     if form is None or other is None or shape_of(node) is not None:
         return not_known(node, graph)
-    if form.value() == other.value() and graph.demand(node, node.args[1], form):
+    name = graph.operation(node)
+    equal = name in ("eq", "ne") and form.value() == other.value()
+    if is_decided(name, (form - other).resolved(graph.attributes)) or (
+        equal and graph.demand(node, node.args[1], form)
+    ):
         graph.explain(node, *node.args)
     return None
 

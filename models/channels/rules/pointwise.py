@@ -9,6 +9,7 @@ from torch import fx
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph, label
 from ..layouts import Layout
+from .claims import claimed
 from .numbers import follow_number
 from .registry import functions, not_known, rule_for, source_of, types
 
@@ -43,11 +44,11 @@ def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
 
 _ARITHMETIC = (
     *functions(operator, "add sub mul truediv iadd isub imul itruediv"),
-    *functions(torch, "add sub mul div maximum minimum"),
+    *functions(torch, "add sub mul div maximum minimum addcmul addcdiv lerp"),
 )
 
 
-@rule_for(functions=_ARITHMETIC, methods="add sub mul div add_ sub_ mul_ div_")
+@rule_for(functions=_ARITHMETIC, methods="add sub mul div add_ sub_ mul_ div_ addcmul addcdiv lerp")
 def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
     """Tensors with tensors or numbers: operands of the channels' full width share their group."""
     shape = shape_of(node)
@@ -65,8 +66,7 @@ def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
         if at < 0 or (operand_shape[at] == 1 and shape[dim] != 1):
             if operand in graph.layouts:
                 graph.layouts[operand].fix(f"{node.name} spreads it over all channels of another tensor")
-        elif operand in graph.layouts:
-            layout = graph.layouts[operand]
+        elif (layout := graph.layouts.get(operand) or claimed(operand, at, graph)) is not None:
             wide.append(layout.at(layout.dim + len(shape) - len(operand_shape)))
         else:
             unwritten = f"{node.name} combines it with {label(operand)}, which no layer writes"

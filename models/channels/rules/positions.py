@@ -1,5 +1,6 @@
 """What works on the positions of each channel: pooling, padding, reductions."""
 
+import operator
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -58,7 +59,7 @@ def _pad(node: fx.Node, graph: ChannelGraph) -> None:
     if any(map(graph.depends, sizes)) or any(_padding(sizes, len(shape), 0)):
         return graph.fix(node, "its channels are padded")
     if before == 0 == after:
-        return graph.carry(node, graph.layout(node.args[0]))
+        return graph.carry(node, layout or graph.layout(source))
     mode = node.args[2] if len(node.args) > 2 else node.kwargs.get("mode", "constant")
     if layout is None or mode != "constant":
         return graph.fix(node, "its channels are padded")
@@ -86,23 +87,46 @@ def _padded(number: Any, graph: ChannelGraph) -> tuple[Segment, ...] | None:
     return (Segment(Channels(form.value(), reason)),) if form.value() else ()
 
 
-_REDUCTIONS = "mean sum amax amin std var logsumexp"
+@rule_for(functions=(torch.roll, torch.flip), methods="roll flip")
+def _rolled(node: fx.Node, graph: ChannelGraph) -> None:
+    """Positions in another order."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    at = 2 if graph.operation(node) == "roll" else 1
+    dims: Any = node.args[at:] or (node.kwargs.get("dims"),)
+    dims = dims[0] if isinstance(dims[0], list | tuple) else dims
+    if layout is None or shape is None or not all(isinstance(dim, int) for dim in dims):
+        return not_known(node, graph)
+    if {dim % len(shape) for dim in dims} & {0, layout.dim}:
+        return graph.fix(node, f"{node.name} moves its channels or the batch")
+    return graph.carry(node, layout)
 
 
-@rule_for(functions=functions(torch, _REDUCTIONS), methods=_REDUCTIONS)
+_REDUCTIONS = "mean sum amax amin std var logsumexp prod"
+_NORMS = (torch.norm, torch.linalg.norm, torch.linalg.vector_norm)
+
+
+@rule_for(functions=(*functions(torch, _REDUCTIONS), *_NORMS), methods=f"{_REDUCTIONS} norm")
 def _reduction(node: fx.Node, graph: ChannelGraph) -> None:
     """One value of all along some dimensions, which stay as dimensions of size 1 or go."""
     source = source_of(node)
     layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
-    dims: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    place = 2 if node.target in (*_NORMS, "norm") else 1  # behind which norm it is
+    dims: Any = node.args[place] if len(node.args) > place else node.kwargs.get("dim")
     dims = dims if isinstance(dims, list | tuple) else (dims,)
-    if layout is None or shape is None or out is None or not all(type(dim) is int for dim in dims):
+    if layout is None or shape is None or out is None or not all(map(_is_dim, dims)):
         return not_known(node, graph)
-    axes = {axis % len(shape) for axis in dims}
-    if axes & {0, layout.dim}:
-        return graph.fix(node, f"{node.name} reduces over its channels or the batch")
+    axes = {axis % len(shape) for dim in dims for axis in (range(len(shape)) if dim is None else (dim,))}
+    if layout.dim in axes:
+        return graph.derive(node, layout)
+    if any(graph.is_batch(source, axis) for axis in axes):
+        return graph.fix(node, f"{node.name} reduces over the batch")
     gone = 0 if len(out) == len(shape) else sum(axis < layout.dim for axis in axes)
     return graph.carry(node, layout.at(layout.dim - gone))
+
+
+def _is_dim(dim: object) -> bool:
+    return dim is None or (isinstance(dim, int) and not isinstance(dim, bool))
 
 
 @rule_for(functions=(torch.max, torch.min), methods="max min")
@@ -112,10 +136,13 @@ def _maximum(node: fx.Node, graph: ChannelGraph) -> None:
     layout, shape = known_layout(source, graph), shape_of(source)
     dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
     shapes = node.meta.get("shapes")
-    if layout is None or shape is None or type(dim) is not int or shapes is None:
+    if layout is None or shape is None or not isinstance(dim, int) or shapes is None:
         return not_known(node, graph)
     dim %= len(shape)
-    if dim in (0, layout.dim):
-        return graph.fix(node, f"{node.name} reduces over its channels or the batch")
+    if dim == layout.dim:
+        places = any(user.target is operator.getitem and user.args[1] == 1 and user.users for user in node.users)
+        return graph.fix(node, f"{node.name} numbers its channels") if places else graph.derive(node, layout)
+    if graph.is_batch(source, dim):
+        return graph.fix(node, f"{node.name} reduces over the batch")
     gone = len(shapes[0]) < len(shape) and dim < layout.dim
     return graph.carry_pieces(node, [layout.at(layout.dim - gone)] * 2)

@@ -7,6 +7,8 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ...layers.kinds import behaves_as, qualified_name
+from ...tracing.graph import shape_of
+from ..derived import follow_derived
 from ..graph import ChannelGraph
 from ..layouts import Layout
 from ..parameters import follow_values
@@ -25,8 +27,18 @@ _OUTPUT = "it is the network's output"
 
 def follow(node: fx.Node, graph: ChannelGraph) -> None:
     """Applies the rule of one node; numbers that it uses without understanding them fix what they follow from."""
-    _apply(node, graph)
+    if not _awaits_channels(node, graph):
+        _apply(node, graph)
     graph.fix_unexplained(node)
+    graph.followed.add(node)
+
+
+def _awaits_channels(node: fx.Node, graph: ChannelGraph) -> bool:
+    """Whether a node works on parameters alone, of which nothing told yet which of their dimensions are channels."""
+    if node.op not in ("call_function", "call_method") or graph.has_batch(node) or shape_of(node) is None:
+        return False
+    known = (graph.layouts, graph.pieces, graph.derived, graph.numbers, graph.sizes, graph.lost)
+    return not any(source in found for found in known for source in node.all_input_nodes)
 
 
 def _apply(node: fx.Node, graph: ChannelGraph) -> None:
@@ -39,6 +51,8 @@ def _apply(node: fx.Node, graph: ChannelGraph) -> None:
                 layout.fix(_OUTPUT)
     elif node.op == "get_attr":
         follow_values(node, graph)
+    elif follow_derived(node, graph):
+        pass
     elif node.op == "call_module":
         kind = behaves_as(graph.traced.module(node))
         (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), not_known))(node, graph)

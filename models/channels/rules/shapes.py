@@ -10,7 +10,8 @@ from ..graph import ChannelGraph
 from ..layouts import Layout
 from ..numbers import Form
 from ..parameters import reshaped
-from .registry import known_layout, not_known, rule_for, source_of
+from .claims import claimed
+from .registry import functions, known_layout, not_known, rule_for, source_of
 
 
 @rule_for(functions=(torch.cat, torch.concat))
@@ -28,6 +29,7 @@ def _concatenation(node: fx.Node, graph: ChannelGraph) -> None:
     if dim == first.dim:
         segments = tuple(segment for part in parts for segment in graph.layout(part, dim).given)
         return graph.carry(node, Layout(dim, segments))
+    layouts = [claimed(part, first.dim, graph) for part in parts if isinstance(part, fx.Node)]
     if not all(layout is not None and first.unite(layout) for layout in layouts):
         return graph.fix(node, f"{node.name} joins tensors whose channels do not line up")
     return graph.carry(node, first)
@@ -43,32 +45,73 @@ def _stacking(node: fx.Node, graph: ChannelGraph) -> None:
         return not_known(node, graph)
     layouts = [graph.layouts.get(part) for part in parts if isinstance(part, fx.Node)]
     first, at = layouts[0] if layouts else None, dim % len(shape)
-    if first is None or len(layouts) != len(parts) or at == 0:
+    if first is None or len(layouts) != len(parts):
         return not_known(node, graph)
+    if at == 0 and graph.has_batch(node):
+        graph.move_batch(node, 1)
     if not all(layout is not None and first.unite(layout) for layout in layouts):
         return graph.fix(node, f"{node.name} joins tensors whose channels do not line up")
     return graph.carry(node, first.at(first.dim + (at <= first.dim)))
 
 
-@rule_for(functions=(torch.permute, torch.transpose), methods="permute transpose")
+_SWAPS = "transpose swapaxes swapdims"
+_MOVES = "movedim moveaxis"
+
+
+@rule_for(functions=functions(torch, f"permute {_SWAPS} {_MOVES}"), methods=f"permute {_SWAPS} {_MOVES}")
 def _permutation(node: fx.Node, graph: ChannelGraph) -> None:
-    """The channels move to another dimension; the batch stays first."""
+    """The channels move to another dimension, and the batch may."""
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
-    axes: Any = node.args[1:]
-    if layout is None or shape is None or node.kwargs:
+    axes = None if shape is None else _axes(node, len(shape), graph)
+    if layout is None or source is None or axes is None:
         return not_known(node, graph)
-    if len(axes) == 1 and isinstance(axes[0], tuple | list):
-        axes = axes[0]
-    if not all(isinstance(axis, int) for axis in axes):
-        return not_known(node, graph)
-    axes = [axis % len(shape) for axis in axes]
-    if node.target in (torch.transpose, "transpose"):
-        swap = dict(zip(axes, reversed(axes), strict=True))
-        axes = [swap.get(axis, axis) for axis in range(len(shape))]
-    if axes[0] != 0:
-        return graph.fix(node, f"{node.name} moves the batch dimension")
+    return _permuted(node, source, axes, graph)
+
+
+def _permuted(node: fx.Node, source: fx.Node, axes: list[int], graph: ChannelGraph) -> None:
+    if graph.has_batch(node):
+        graph.move_batch(node, next(i for i, axis in enumerate(axes) if graph.is_batch(source, axis)))
+    layout = graph.layouts[source]
     return graph.carry(node, layout.at(axes.index(layout.dim)))
+
+
+def transposed(node: fx.Node, name: object, graph: ChannelGraph) -> bool:
+    """Follows `x.T` and `x.mT`; False for other attributes."""
+    source, shape = source_of(node), shape_of(node)
+    if source not in graph.layouts or shape is None or name not in ("T", "mT") or (name == "T" and len(shape) != 2):
+        return False
+    axes = list(range(len(shape)))
+    _permuted(node, source, [*axes[:-2], axes[-1], axes[-2]], graph)
+    return True
+
+
+def _axes(node: fx.Node, rank: int, graph: ChannelGraph) -> list[int] | None:
+    """For each dimension of the result that of the source; None where they are told in an unusual way."""
+    given: Any = node.args[1:]
+    name = graph.operation(node)
+    if node.kwargs:
+        return None
+    if name in _MOVES.split():
+        return _moved(given, rank)
+    given = given[0] if len(given) == 1 and isinstance(given[0], tuple | list) else given
+    if not all(isinstance(axis, int) for axis in given):
+        return None
+    axes = [axis % rank for axis in given]
+    if name in _SWAPS.split():
+        swap = dict(zip(axes, reversed(axes), strict=True))
+        axes = [swap.get(axis, axis) for axis in range(rank)]
+    return axes
+
+
+def _moved(given: Any, rank: int) -> list[int] | None:
+    ends = [x if isinstance(x, tuple | list) else (x,) for x in given]
+    if len(ends) != 2 or not all(isinstance(axis, int) for end in ends for axis in end):
+        return None
+    old, new = ([axis % rank for axis in end] for end in ends)
+    rest = iter([axis for axis in range(rank) if axis not in old])
+    to = dict(zip(new, old, strict=True))
+    return [to[i] if i in to else next(rest) for i in range(rank)]
 
 
 @rule_for(functions=(torch.squeeze, torch.unsqueeze), methods="squeeze unsqueeze")
@@ -90,9 +133,28 @@ def _singletons(node: fx.Node, graph: ChannelGraph) -> None:
         moved, first = layout.dim - sum(dim < layout.dim for dim in gone), 0 in gone
         if layout.dim in {dim % len(shape) for dim in dims}:
             return graph.fix(node, f"{node.name} takes the channels away where one is left")
-    if first:
-        return graph.fix(node, f"{node.name} moves the batch dimension")
+    if first and graph.is_batch(source, 0):
+        if node.target not in (torch.unsqueeze, "unsqueeze"):
+            return graph.fix(node, f"{node.name} takes the batch away where it is one example")
+        graph.move_batch(node, 1)
     return graph.carry(node, layout.at(moved))
+
+
+@rule_for(methods="repeat")
+def _repetition(node: fx.Node, graph: ChannelGraph) -> None:
+    """The same along other dimensions than the channels', over and over."""
+    source = source_of(node)
+    layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
+    counts: Any = node.args[1:]
+    counts = counts[0] if len(counts) == 1 and isinstance(counts[0], list | tuple) else counts
+    if layout is None or shape is None or out is None or len(counts) != len(out):
+        return not_known(node, graph)
+    ahead = len(out) - len(shape)
+    if ahead and shape[0] != 1 and graph.has_batch(node):
+        return graph.fix(node, f"{node.name} moves the batch dimension")
+    if counts[layout.dim + ahead] != 1 or any(map(graph.depends, counts)):
+        return graph.fix(node, f"{node.name} repeats its channels")
+    return graph.carry(node, layout.at(layout.dim + ahead))
 
 
 @rule_for(methods="expand expand_as")
@@ -100,16 +162,20 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     """Dimensions of size 1 made larger; the channels stay what they are."""
     source = source_of(node)
     layout, shape, out = known_layout(source, graph), shape_of(source), shape_of(node)
+    like = node.args[1] if node.target == "expand_as" else None
+    if isinstance(like, fx.Node) and like in graph.layouts and _is_one_for_all(shape, out, graph.layouts[like]):
+        if layout is not None:
+            layout.fix(f"{node.name} spreads it over all channels of another tensor")
+        return graph.carry(node, graph.layouts[like])
     if layout is None or shape is None or out is None:
         return not_known(node, graph)
     ahead = len(out) - len(shape)
     moved = layout.at(layout.dim + ahead)
-    if ahead and shape[0] != 1:
+    if ahead and shape[0] != 1 and graph.has_batch(node):
         return graph.fix(node, f"{node.name} moves the batch dimension")
     if shape[layout.dim] != out[moved.dim]:
         return graph.fix(node, f"{node.name} spreads it over all channels of another tensor")
     if node.target == "expand_as":
-        like = node.args[1]
         other = graph.layouts.get(like) if isinstance(like, fx.Node) else None
         lines_up = other is not None and moved.unite(other)
         return graph.carry(node, moved) if lines_up else graph.fix(node, f"{node.name} spreads it over other channels")
@@ -124,3 +190,11 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     if not kept or any(map(graph.depends, others)):
         return graph.fix(node, f"{node.name} hard-codes its number of channels")
     return graph.carry(node, moved)
+
+
+def _is_one_for_all(shape: tuple[int, ...] | None, out: tuple[int, ...] | None, layout: Layout) -> bool:
+    """Whether an expansion gives one value to all channels of another tensor."""
+    if shape is None or out is None:
+        return False
+    at = layout.dim - len(out) + len(shape)
+    return at < 0 or (shape[at] == 1 and out[layout.dim] != 1)

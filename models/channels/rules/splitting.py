@@ -34,7 +34,7 @@ def _split(node: fx.Node, graph: ChannelGraph) -> None:
     sizes = None if dim is None else _part_sizes(node, dim)
     if layout is None or sizes is None or len(node.args) < 2:
         return not_known(node, graph)
-    if dim == 0:
+    if dim is not None and graph.is_batch(source, dim):
         return graph.fix(node, f"{node.name} takes the batch apart")
     parts = [layout] * len(sizes) if dim != layout.dim else _parts(node, graph, layout, sizes)
     if parts is None:
@@ -71,9 +71,33 @@ def _unbind(node: fx.Node, graph: ChannelGraph) -> None:
     dim = None if shape is None else _dim(node, 1, len(shape))
     if layout is None or shape is None or dim is None:
         return not_known(node, graph)
-    if dim in (0, layout.dim):
+    if dim == layout.dim or graph.is_batch(source, dim):
         return graph.fix(node, f"{node.name} takes its channels or the batch apart one by one")
+    _batch_without(node, source, dim, graph)
     return graph.carry_pieces(node, [layout.at(layout.dim - (dim < layout.dim))] * shape[dim])
+
+
+def _batch_without(node: fx.Node, source: fx.Node | None, dim: int, graph: ChannelGraph) -> None:
+    """Tells where the batch is once a dimension of the source is gone."""
+    rank = len(shape_of(source) or ())
+    for at in range(rank):
+        if at != dim and graph.is_batch(source, at):
+            graph.move_batch(node, at - (dim < at))
+
+
+@rule_for(functions=(torch.select,), methods="select")
+def _selection(node: fx.Node, graph: ChannelGraph) -> None:
+    """One place of a dimension, which goes."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    dim: Any = node.args[1] if len(node.args) > 2 else None
+    if layout is None or shape is None or not isinstance(dim, int) or graph.depends(node.args[2]):
+        return not_known(node, graph)
+    dim %= len(shape)
+    if dim == layout.dim or graph.is_batch(source, dim):
+        return graph.fix(node, f"{node.name} takes one channel or one example")
+    _batch_without(node, source, dim, graph)
+    return graph.carry(node, layout.at(layout.dim - (dim < layout.dim)))
 
 
 @rule_for(functions=(torch.narrow,), methods="narrow")
@@ -83,7 +107,7 @@ def _narrow(node: fx.Node, graph: ChannelGraph) -> None:
     if layout is None or shape is None or len(node.args) != 4 or not isinstance(node.args[1], int):
         return not_known(node, graph)
     dim, start, length = node.args[1] % len(shape), graph.form(node.args[2]), graph.form(node.args[3])
-    if dim == 0 or start is None or length is None:
+    if graph.is_batch(source, dim) or start is None or length is None:
         return not_known(node, graph)
     if dim != layout.dim:
         return graph.carry(node, layout)
@@ -104,6 +128,7 @@ def _item(node: fx.Node, graph: ChannelGraph) -> None:
     source, index = source_of(node), node.args[1]
     if source is not None and source in graph.pieces:
         pieces = graph.pieces[source]
+        graph.keep_batch(node)
         return graph.carry(node, pieces[index]) if isinstance(index, int) else not_known(node, graph)
     if source is not None and source in graph.sizes:
         return graph.follow_sizes(node, graph.sizes[source], index)
@@ -135,12 +160,15 @@ def _indexed(node: fx.Node, graph: ChannelGraph, layout: Layout) -> Layout | str
         at = next(i for i, item in enumerate(items) if item is Ellipsis)
         items[at : at + 1] = [slice(None)] * (len(shape) - sum(x is not None and x is not Ellipsis for x in items))
     items += [slice(None)] * (len(shape) - sum(x is not None for x in items))
-    moved, dim, part = 0, 0, layout
+    source = source_of(node)
+    moved, dim, part, after = 0, 0, layout, 0
     for item in items:
-        if item is None and dim == 0:
-            return None  # in front of the batch
-        if dim == 0 and item != slice(None):
-            return None
+        if item is not None and item != slice(None) and graph.is_batch(source, dim):
+            return None  # the batch is taken apart
+        if item is None or isinstance(item, slice):
+            if item is not None and graph.is_batch(source, dim):
+                graph.move_batch(node, after)
+            after += 1
         if item is not None and dim == layout.dim:
             if not isinstance(item, slice):
                 return None
@@ -169,10 +197,12 @@ def _slice(node: fx.Node, graph: ChannelGraph, layout: Layout, item: slice) -> L
     if before is None or part is None:
         return None
     for number, to in ((item.start, before), (item.stop, Layout(layout.dim, (*before.given, *part.given)))):
-        if number is None or (number is item.start and start == 0) or (number is item.stop and stop >= size):
+        if number is None or (number is item.start and start == 0):
             continue
         form = graph.form(number)
         assert form is not None
+        if number is item.stop and stop >= size and (form.is_plain() or form.value() > size):
+            continue  # all that there are
         wanted = Form.of_layout(to) - Form.of_layout(layout) if form.value() < 0 else Form.of_layout(to)
         if not graph.demand(node, number, wanted):
             return None

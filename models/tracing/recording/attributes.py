@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+import torch
 from torch import nn
 
 HOLD_NUMBERS = (int, list, tuple)
@@ -21,12 +22,15 @@ class Attribute:
         name: of the attribute.
         index: where it is a list or tuple, the place in it; else None.
         value: the number.
+        of_layer: whether it says how large a layer or one of the module's tensors ("weight.shape") is, which narrowing
+            rewrites anyway.
     """
 
     path: str
     name: str
     index: int | None
     value: int
+    of_layer: bool = False
 
     def __str__(self) -> str:
         at = "" if self.index is None else f"[{self.index}]"
@@ -81,6 +85,56 @@ class AttributeNumber(int):
     def __floordiv__(self, other: Any) -> Any:
         return _scaled(self, other, operator.floordiv)
 
+    __hash__ = int.__hash__
+
+
+class Use(NamedTuple):
+    """What the code made of such a number, and is not followed: it decided by it, or computed what is no linear form.
+
+    Attributes:
+        number: the number.
+        other: what it was compared with, 0 where it was not.
+        compares: how it was compared, "lt" for example; "" where something was computed.
+        place: file and line of the user's code.
+    """
+
+    number: int
+    other: int
+    compares: str
+    place: str
+
+
+_UNFOLLOWED = ("truediv", "rtruediv", "pow", "rpow", "float")
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+# Notes a use while a network is recorded: the operation, the number, what it is used with.
+Noting = Callable[[str, "AttributeNumber", Any], None]
+_listeners: list[Noting] = []
+
+
+@contextmanager
+def noted_uses(note: Noting) -> Iterator[None]:
+    """Hears meanwhile of the uses of numbers that are not followed."""
+    _listeners.append(note)
+    try:
+        yield
+    finally:
+        _listeners.remove(note)
+
+
+def _noting(name: str) -> Callable[..., Any]:
+    plain = getattr(int, f"__{name}__")
+
+    def method(self: AttributeNumber, *others: Any) -> Any:
+        for note in _listeners:
+            note(name, self, others[0] if others else 0)
+        return plain(self, *others)
+
+    return method
+
+
+for _name in (*_UNFOLLOWED, *_COMPARISONS):
+    setattr(AttributeNumber, f"__{_name}__", _noting(_name))
+
 
 # What a number is computed with; sizes that are traced look like integers, and compute with it themselves.
 _PLAIN = (int, bool, AttributeNumber)
@@ -110,18 +164,19 @@ def _scaled(number: AttributeNumber, other: Any, operation: Callable[[int, int],
     return AttributeNumber.of({a: k * factor for a, k in number.terms.items()}, number.constant * factor)
 
 
-def traced_value(path: str, name: str, value: Any) -> Any:
+def traced_value(path: str, name: str, value: Any, *, of_layer: bool = False) -> Any:
     """An attribute's value with numbers that know where they came from; other values as they are."""
     if type(value) is int:
-        return _traced(path, name, None, value)
-    if type(value) in (list, tuple) and value and all(type(item) is int for item in value):
-        return type(value)(_traced(path, name, i, item) for i, item in enumerate(value))
+        return _traced(Attribute(path, name, None, value, of_layer))
+    if type(value) in (list, tuple, torch.Size) and value and all(type(item) is int for item in value):
+        items = [_traced(Attribute(path, name, i, item, of_layer)) for i, item in enumerate(value)]
+        return type(value)(items)
     return value
 
 
-def _traced(path: str, name: str, index: int | None, value: int) -> AttributeNumber:
-    number = AttributeNumber(value)
-    number.terms, number.constant = {Attribute(path, name, index, value): Fraction(1)}, Fraction(0)
+def _traced(attribute: Attribute) -> AttributeNumber:
+    number = AttributeNumber(attribute.value)
+    number.terms, number.constant = {attribute: Fraction(1)}, Fraction(0)
     return number
 
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
 
 from ...layers.kinds import is_known_whole
-from .attributes import AttributeNumber
+from .attention import attention_weights
+from .attributes import AttributeNumber, Use, traced_value
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
 from .values import CONSTANT_READS, VALUE_READS, UntraceableError, constant_value
@@ -36,6 +38,7 @@ _OPERATORS: dict[str, tuple[Callable[..., Any], bool]] = {
     "__getitem__": (operator.getitem, False),
     "__setitem__": (operator.setitem, False),
 }
+_COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _PARTED = ("unbind", "split", "chunk", "tensor_split", "split_with_sizes")
 
 
@@ -58,6 +61,8 @@ class Recorder(fx.Tracer):
     Attributes:
         graph: the graph so far.
         modes_read: modules whose mode the forward asked for.
+        uses: of numbers that modules hold, which are not followed.
+        sized: paths of layers of torch's and of other modules whose tensors' size the forward asked for.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -75,6 +80,9 @@ class Recorder(fx.Tracer):
         self._devices: dict[int, tuple[torch.device, fx.Node]] = {}
         self._dtypes: dict[int, tuple[Any, torch.dtype, fx.Node]] = {}
         self._insisted: set[tuple[fx.Node, Any]] = set()
+        self.uses: list[Use] = []
+        self.sized: set[str] = set()
+        self._spans: list[tuple[str, Origin, Origin]] = []
 
     def is_listening(self) -> bool:
         """Whether the user's code runs now, in this thread, and not a layer's."""
@@ -123,6 +131,32 @@ class Recorder(fx.Tracer):
             self._insisted.add((node, found))
             self.create_node("call_function", insisted, (node, found, _place()), {})
 
+    def note_use(self, operation: str, number: AttributeNumber, other: Any) -> None:
+        """Notes what the user's code decides by a number that a module holds, or computes with it."""
+        decides = operation in _COMPARISONS
+        if decides and type(other) not in (int, bool, AttributeNumber):
+            return
+        if self.is_listening() and _is_users(sys._getframe(2)):
+            self.uses.append(Use(number, other if decides else 0, operation if decides else "", _place()))
+
+    def only(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Origin | None:
+        """Where the one tensor came from that a module is called with, as it is then; None for other calls."""
+        return self.origin(args[0]) if len(args) == 1 and not kwargs and isinstance(args[0], Tensor) else None
+
+    def note_span(self, module: nn.Module, given: Origin | None, result: Any) -> None:
+        """Notes what a module with parameters of its own makes of a tensor."""
+        path = (self.submodule_paths or {}).get(module)
+        out = self.origin(result) if isinstance(result, Tensor) else None
+        if path and module._parameters and given is not None and out is not None:
+            self._spans.append((path, given, out))
+
+    def spans(self) -> dict[fx.Node, list[tuple[str, fx.Node]]]:
+        """What modules with parameters yield → their paths, inner ones first, and what each is called with."""
+        found: dict[fx.Node, list[tuple[str, fx.Node]]] = {}
+        for path, given, out in self._spans:
+            found.setdefault(out.node, []).append((path, given.node))
+        return found
+
     def origin(self, tensor: Tensor) -> Origin | None:
         """Where a tensor came from, None for one that tracing does not know."""
         known = tensor.__dict__.get("_branchfold")
@@ -162,6 +196,7 @@ class Recorder(fx.Tracer):
             self.state[id(tensor)], self.constants[path] = path, tensor
         if path not in self._reads:
             self._reads[path] = self.create_node("get_attr", path, (), {})
+            self._reads[path].meta["shape"] = tuple(tensor.shape)
         return self._reads[path]
 
     def _is_taken(self, name: str) -> bool:
@@ -191,8 +226,16 @@ class Recorder(fx.Tracer):
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
             return sizes if dim is None else sizes[dim]
         if name == "__len__":
-            return self._attribute("shape", Tensor.shape.__get__, args[0])[0].settled()  # type: ignore[attr-defined]
+            size = self._attribute("shape", Tensor.shape.__get__, args[0])[0]  # type: ignore[attr-defined]
+            return size.settled() if is_traced(size) else int(size)
+        if function is F.scaled_dot_product_attention and not kwargs.get("enable_gqa"):
+            return self._attention(*args, **kwargs)
         return self._recorded(function, name, args, kwargs)
+
+    def _attention(self, query: Any, key: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        """The weights and the product with the values apart: channels of either are the other's affair only so far."""
+        weights = self._recorded(attention_weights, "attention_weights", (query, key, *args), kwargs)
+        return self._recorded(torch.matmul, "matmul", (weights, value), {})
 
     def _recorded(self, function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if name in _OPERATORS:
@@ -257,6 +300,10 @@ class Recorder(fx.Tracer):
         if name == "is_meta":
             return False
         value = getter(tensor)
+        if name == "shape" and known is None and (path := self.state.get(id(tensor))) is not None:
+            owner, _, own = path.rpartition(".")
+            self.sized.add(owner)
+            return traced_value(owner, f"{own}.shape", value, of_layer=True)
         if name == "dtype" and known is not None and (frame := _user_frame()) is not None:
             self._dtypes[id(frame)] = frame, value, self._read(tensor, name)
         if isinstance(value, torch.Size | Tensor) and (known is not None or id(tensor) in self.state):
@@ -346,9 +393,13 @@ def held_tensors(network: nn.Module) -> dict[Tensor, str]:
 
 def _user_frame() -> Any:
     frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(LIBRARIES):
+    while frame is not None and not _is_users(frame):
         frame = frame.f_back
     return frame
+
+
+def _is_users(frame: Any) -> bool:
+    return not frame.f_code.co_filename.startswith(LIBRARIES)
 
 
 def _place() -> str:

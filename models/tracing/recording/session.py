@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.fx import _symbolic_trace as symbolic_trace
 
 from ....errors import NetworkError
+from .attributes import Use
 from .numbers import Origin
 from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
 from .recorder import Listening, Recorder
@@ -28,13 +30,15 @@ class Recording:
     Attributes:
         graph: its nodes; `meta["shape"]` and `meta["shares"]` as in a `TracedNetwork`.
         modes_read: modules whose mode the forward asked for.
-        sized: layers whose size it asked for.
+        uses: of numbers that modules hold, which are not followed.
+        sized: modules whose size, or whose tensors' size, it asked for.
         constants: name of an attribute that the graph reads → tensor that is no attribute of the network.
         plain: layers that the code writes out, by their paths.
     """
 
     graph: fx.Graph
     modes_read: frozenset[nn.Module]
+    uses: tuple[Use, ...]
     sized: frozenset[str]
     constants: dict[str, Tensor]
     plain: dict[str, PlainLayer]
@@ -51,15 +55,17 @@ def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
     with (
         torch.inference_mode(False),
         torch.no_grad(),
-        recorded_sizes(network, recorder) as sized,
+        recorded_sizes(network, recorder),
         _redirected(recorder),
     ):
         with Listening(recorder):
             result = network(*args, **kwargs)
         recorder.create_node("output", "output", (recorder.create_arg(result),), {})
     _remove_unused(recorder.graph)
-    plain = find_plain_layers(recorder.graph, network)
-    return Recording(recorder.graph, frozenset(recorder.modes_read), frozenset(sized), recorder.constants, plain)
+    plain = find_plain_layers(recorder.graph, network, recorder.spans())
+    uses = tuple(dict.fromkeys(recorder.uses))
+    sized = frozenset(recorder.sized)
+    return Recording(recorder.graph, frozenset(recorder.modes_read), uses, sized, recorder.constants, plain)
 
 
 def expect_argument(value: Any, found: Any, name: str) -> None:
@@ -115,7 +121,10 @@ def _at(node: fx.Node) -> Origin:
 
 @contextmanager
 def _redirected(recorder: Recorder) -> Iterator[None]:
-    """Calls of layers, of functions that `fx.wrap` marks, and of autograd functions go to the recorder."""
+    """Calls of layers, of functions that `fx.wrap` marks, and of autograd functions go to the recorder.
+
+    So does `len` in the files of the network's classes: Python's own makes a plain number of what a tensor says.
+    """
     call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
     wrapped = [(scope, name) for (_, name), scope in symbolic_trace._wrapped_fns_to_patch.items() if name in scope]
     before = [scope[name] for scope, name in wrapped]
@@ -125,8 +134,11 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             return call(module, *args, **kwargs)
         if recorder.is_leaf_module(module, ""):
             return recorder.leaf(module, args, kwargs, call)
+        given = recorder.only(args, kwargs)
         with recorder.entered(module):
-            return call(module, *args, **kwargs)
+            result = call(module, *args, **kwargs)
+        recorder.note_span(module, given, result)
+        return result
 
     def applied(kind: Any, *args: Any, **kwargs: Any) -> Any:
         run = apply.__get__(None, kind)
@@ -134,7 +146,14 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             return run(*args, **kwargs)
         return recorder.whole(run, args, kwargs)
 
+    def length(value: Any) -> Any:
+        listens = isinstance(value, Tensor) and recorder.is_listening()
+        return value.shape[0] if listens else len(value)
+
+    counting = [scope for scope in _scopes(recorder.root) if "len" not in scope]
     try:
+        for scope in counting:
+            scope["len"] = length
         nn.Module.__call__ = called  # type: ignore[method-assign]
         torch.autograd.Function.apply = classmethod(applied)
         for (scope, name), function in zip(wrapped, before, strict=True):
@@ -142,10 +161,23 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
                 scope[name] = _kept_whole(recorder, function)
         yield
     finally:
+        for scope in counting:
+            del scope["len"]
         nn.Module.__call__ = call  # type: ignore[method-assign]
         torch.autograd.Function.apply = apply
         for (scope, name), function in zip(wrapped, before, strict=True):
             scope[name] = function
+
+
+def _scopes(network: nn.Module) -> list[dict[str, Any]]:
+    """What is global in the files of the user's classes."""
+    kinds = {kind for module in network.modules() for kind in type(module).__mro__ if not _is_torchs(kind)}
+    files = {kind.__module__: sys.modules.get(kind.__module__) for kind in kinds}
+    return [vars(file) for file in files.values() if file is not None]
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind is object or kind.__module__ == "torch" or kind.__module__.startswith("torch.")
 
 
 def _takes_the_mode(function: Any) -> bool:

@@ -15,8 +15,8 @@ CHANNELS = st.integers(2, 5)
 KERNELS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 ACTIVATIONS = st.sampled_from([nn.ReLU(inplace=True), nn.Tanh(), nn.LeakyReLU(0.1), nn.SiLU(inplace=True), nn.PReLU()])
 POOLS = st.sampled_from([nn.MaxPool2d(2, stride=1), nn.AvgPool2d((2, 1)), nn.MaxPool2d(3, 2, 1)])
-_LAYERS = ["conv", "conv", "norm", "act", "depthwise", "pool"]
-KINDS = st.sampled_from([*_LAYERS, "add", "mul", "cat", "pad", "part", "part", "reshape", "change"])
+_LAYERS = ["conv", "conv", "norm", "layer norm", "positions", "act", "depthwise", "pool"]
+KINDS = st.sampled_from([*_LAYERS, "add", "mul", "cat", "pad", "part", "part", "reshape", "change", "gate", "gate"])
 PARTS = {
     "first half": lambda x: x.chunk(2, dim=1)[0],
     "second half": lambda x: x[:, x.shape[1] // 2 :],
@@ -32,6 +32,35 @@ RESHAPES = {
     "pixels": lambda x: F.pixel_unshuffle(F.pixel_shuffle(F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % 4)), 2), 2),
     "softmax": lambda x: torch.softmax(x.unflatten(1, (2, -1)), 1).flatten(1, 2) if x.shape[1] % 2 == 0 else x,
 }
+
+
+GATES = {
+    "mean": lambda x: torch.sigmoid(x.mean(1, keepdim=True)),
+    "largest": lambda x: torch.tanh(x.flatten(1).norm(dim=1) - x.amax((1, 2, 3)))[:, None, None, None],
+    "softmax": lambda x: x.softmax(1).max(1, keepdim=True)[0] - F.normalize(x, dim=1).sum(1, keepdim=True),
+}
+
+
+class ChannelNorm(nn.Module):
+    """A norm over the channels alone."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x):
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Positions(nn.Module):
+    """Values for each channel and position: a part of the parameter, moved."""
+
+    def __init__(self, c, h, w):
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(1, h + 1, w, c))
+
+    def forward(self, x):
+        return x + self.values[:, 1 : x.shape[2] + 1].permute(0, 3, 1, 2)
 
 
 class Program(nn.Module):
@@ -52,6 +81,8 @@ class Program(nn.Module):
                 pool.append(values[0] + which * values[1])
             elif kind == "mul":
                 pool.append(values[0] * torch.sigmoid(values[1]))
+            elif kind == "gate":
+                pool.append(values[0] * GATES[which](values[1]))
             elif kind == "cat":
                 pool.append(torch.cat(values, 1))
             elif kind == "part":
@@ -119,6 +150,11 @@ def drawn_layer(draw, kind, shape):
         return nn.Conv2d(c, draw(CHANNELS), **convolution(draw, h, w))
     if kind == "norm":
         return nn.BatchNorm2d(c)
+    if kind == "layer norm":
+        norms = [ChannelNorm(nn.LayerNorm(c)), ChannelNorm(nn.RMSNorm(c)), nn.LayerNorm([c, h, w]), nn.LayerNorm(w)]
+        return draw(st.sampled_from(norms))
+    if kind == "positions":
+        return Positions(c, h, w)
     if kind == "act":
         return copy.deepcopy(draw(ACTIVATIONS))
     if kind == "depthwise":
@@ -135,6 +171,8 @@ def add_join(draw, draft, kind, source):
         draft.step("add", [source, draw(st.sampled_from(draft.alike(source)))], scale)
     elif kind == "mul":
         draft.step("mul", [source, draw(st.sampled_from(draft.alike(source)))])
+    elif kind == "gate":
+        draft.step("gate", [source, draw(st.sampled_from(draft.aligned(source)))], draw(st.sampled_from(sorted(GATES))))
     elif kind == "cat" and draft.shapes[source][0] <= 10:
         draft.step("cat", [source, draw(st.sampled_from(draft.aligned(source)))])
     elif kind == "part" and draft.shapes[source][0] % 2 == 0:

@@ -128,7 +128,7 @@ FLATTENS = {
     "x.reshape(-1, 8 * 8 * 11)": (lambda net, x: x.reshape(-1, 8 * 8 * 11), False),
     "x.view(x.size(0), 704)": (lambda net, x: x.view(x.size(0), 704), False),
     "torch.reshape(x, (-1, 704))": (lambda net, x: torch.reshape(x, (-1, 704)), False),
-    "x.flatten()": (lambda net, x: x.flatten()[None].view(2, -1), False),
+    "x.flatten()": (lambda net, x: x.flatten()[None].view(2, -1), True),
     "x.permute": (lambda net, x: x.permute(0, 2, 3, 1).flatten(1), True),
     "x.view(x.size(0), -1)": (lambda net, x: x.view(x.size(0), -1), True),
     "x.reshape(x.shape[0], -1)": (lambda net, x: x.reshape(x.shape[0], -1), True),

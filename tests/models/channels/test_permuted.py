@@ -51,6 +51,11 @@ def channels_second_to_last(net, x):
     return net.fc2(torch.tanh(y).transpose(3, 2))
 
 
+def batch_behind(net, x):
+    y = torch.relu(net.fc1(net.stem(x).permute(2, 0, 3, 1)))
+    return net.fc2(torch.stack([y[0] + y[1:].amax(0), y.select(0, 1)], 0).unbind(0)[1][:, None].squeeze(1))
+
+
 PERMUTED = {
     "convnext": (
         convnext,
@@ -105,6 +110,11 @@ PERMUTED = {
         lambda: {"stem": nn.Conv2d(3, 6, 3), "fc1": nn.Linear(6, 6), "last": nn.Conv2d(6, 2, 2)},
         {"stem"},
     ),
+    "batch behind": (
+        batch_behind,
+        lambda: {"stem": nn.Conv2d(3, 6, 3), "fc1": nn.Linear(6, 5), "fc2": nn.Linear(5, 2)},
+        {"stem", "fc1"},
+    ),
     "second to last": (
         channels_second_to_last,
         lambda: {"stem": nn.Conv2d(3, 6, 3), "fc1": nn.Linear(6, 5), "fc2": nn.Linear(5, 2)},
@@ -121,20 +131,19 @@ def test_channels_that_move_to_another_dimension_fold(functional, assert_folds, 
 
 
 REFUSED = {
-    "batch moved": (lambda net, x: net.fc(net.stem(x).permute(2, 0, 3, 1)), "moves the batch dimension"),
     "named axes": (
         lambda net, x: net.fc(net.stem(x).transpose(dim0=1, dim1=3)),
         "transpose is not known to treat each channel on its own",
     ),
     "normalised": (
         lambda net, x: net.fc(F.layer_norm(net.stem(x).permute(0, 2, 3, 1), [6])),
-        "layer_norm mixes channels",
+        "layer_norm hard-codes its number of channels",
     ),
     "pooled along the channels": (
         lambda net, x: net.fc(F.max_pool2d(net.stem(x).permute(0, 2, 3, 1), (2, 1)).relu()),
         "its channels are used along another dimension by permute",
     ),
-    "reduced": (lambda net, x: net.narrow(net.stem(x).permute(0, 2, 3, 1).mean(3)), "not known|reduces"),
+    "reduced": (lambda net, x: net.fc(net.stem(x).permute(0, 2, 3, 1).mean(0)), "reduces over the batch"),
     "flattened": (lambda net, x: net.wide(net.stem(x).permute(0, 2, 3, 1).reshape(2, 210)), "hard-codes"),
 }
 

@@ -88,7 +88,7 @@ def test_the_curves_of_a_chain_are_those_of_least_squares(make_example):
         "features.0": [Read(first, [net.features[4].weight], True)],  # a BatchNorm behind it
         "features.4": [Read(second, [net.features[7].weight], False)],
         "features.7": [Read(third, [net.head[0].weight.view(7, 6, 10)], True)],
-        "head.0": [Read(fourth, [net.head[3].weight], False)],  # the last layer has no branch
+        "head.0": [Read(fourth, [net.head[3].weight], True)],  # no zeros are padded, and a bias takes what is constant
     }
     assert_curves(sensitivity(net, x[:2], x), reads)
     assert_curves(sensitivity(net, x[:2], list(x.split([5, 6, 1]))), reads)
@@ -108,12 +108,12 @@ def test_a_group_that_is_read_in_several_places_is_judged_on_all(make_example):
         "squeeze": [Read(squeezed, [net.expand1.weight, net.expand3.weight], False)],
         # A segment of a concat, and one behind the BatchNorm over features that the last layer reads.
         "expand1": [
-            Read(narrow, [net.conv.weight[:, :5]], False),
-            Read(normed[:, 144:], [net.fc.weight[:, 144:]], False),
+            Read(narrow, [net.conv.weight[:, :5]], True),
+            Read(normed[:, 144:], [net.fc.weight[:, 144:]], True),
         ],
-        "expand3": [Read(wide, [net.conv.weight[:, 5:]], False)],
+        "expand3": [Read(wide, [net.conv.weight[:, 5:]], True)],
         # Each channel has 24 positions behind the flatten.
-        "conv": [Read(normed[:, :144].reshape(9, 6, 24), [net.fc.weight[:, :144].view(4, 6, 24)], False)],
+        "conv": [Read(normed[:, :144].reshape(9, 6, 24), [net.fc.weight[:, :144].view(4, 6, 24)], True)],
     }
     curves = sensitivity(net, x[:3], x)
     assert {group.readers for group in channel_groups(net, x) if group.name == "squeeze"} == {("expand1", "expand3")}

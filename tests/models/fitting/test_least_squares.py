@@ -162,20 +162,23 @@ def test_two_layers_by_hand_each_on_what_the_one_before_delivers(randomise):
     branched = add_branches(network, x, keep={"0": 3, "2": 2}, data=[x[:50], x[50:]])
     y1 = network[0](x).T.detach()
     a1 = torch.tanh(y1)
-    # The BatchNorm behind the layer that reads a1 restores its mean; the last layer has no branch.
+    # What reads a1, and what reads a2, has a bias for what E leaves of their means.
     c1 = centred(a1)
     first = selected(c1, hearing(network[2].weight, c1), 3)
     E1 = ridge_fit(c1, c1[first])
     y2 = network[2](a1.T).T.detach()
-    arriving = network[2]((E1 @ a1[first]).T).T.detach()
+    e1 = a1.mean(1) - E1 @ a1[first].mean(1)
+    arriving = network[2]((E1 @ a1[first]).T + e1).T.detach()
     norm = network[3]
     a2 = torch.sigmoid(norm(y2.T).T.detach())
-    second = selected(a2, hearing(network[5].weight, a2), 2)
+    c2 = centred(a2)
+    second = selected(c2, hearing(network[5].weight, c2), 2)
     p2 = (y2.mean(1) - arriving.mean(1))[second]
     u = arriving[second] + p2[:, None]
     u = centred(u) / (u.var(1, keepdim=True) + norm.eps).sqrt()
     z2 = torch.sigmoid(norm.weight[second, None] * u + norm.bias[second, None]).detach()
-    E2 = ridge_fit(a2, z2)
+    E2 = ridge_fit(c2, centred(z2))
+    e2 = a2.mean(1) - E2 @ z2.mean(1)
     assert branched.compress["0"].weight.argmax(1).tolist() == first
     assert branched.compress["2"].weight.argmax(1).tolist() == second
     close = {"rtol": 1e-8, "atol": 1e-10}
@@ -184,10 +187,12 @@ def test_two_layers_by_hand_each_on_what_the_one_before_delivers(randomise):
     torch.testing.assert_close(branched.compress["2"].bias.detach(), p2, **close)
     torch.testing.assert_close(branched.blend["_4"].expand["0"].detach(), E2, **close)
     # Fitted to the original's own activations it would be another E.
-    assert not torch.allclose(E2, ridge_fit(a2, a2[second]), rtol=1e-3)
+    assert not torch.allclose(E2, ridge_fit(c2, c2[second]), rtol=1e-3)
     assert not torch.allclose(E1, ridge_fit(a1, a1[first]), rtol=1e-3)
     branched.set_alpha(0)
-    torch.testing.assert_close(branched(x), network[5]((E2 @ z2).T), **close)
+    torch.testing.assert_close(branched.blend["_1"].shift["0"].detach(), e1, **close)
+    torch.testing.assert_close(branched.blend["_4"].shift["0"].detach(), e2, **close)
+    torch.testing.assert_close(branched(x), network[5]((E2 @ z2).T + e2), **close)
 
 
 def test_the_mean_that_is_left_out_is_that_of_all_batches(make_example):
@@ -200,7 +205,7 @@ def test_the_mean_that_is_left_out_is_that_of_all_batches(make_example):
 
 
 def test_a_group_read_at_two_places_is_chosen_for_both(functional, randomise):
-    """Each place's energy counts the same: G = Σ G_place / tr G_place. Nothing behind it restores a mean."""
+    """Each place's energy counts the same: G = Σ G_place / tr G_place, about the means."""
     network = randomise(
         functional(
             lambda net, x: net.a(torch.tanh(y := net.first(x))) + net.b(100 * torch.relu(y)),
@@ -213,14 +218,16 @@ def test_a_group_read_at_two_places_is_chosen_for_both(functional, randomise):
     branched = add_branches(network, x, keep={"first": 3})
     y = network.first(x).detach().T
     places = [torch.tanh(y), 100 * torch.relu(y)]
-    scaled = [z / z.norm() for z in places]
+    scaled = [centred(z) / centred(z).norm() for z in places]
     heard = [hearing(layer.weight, z) for layer, z in zip((network.a, network.b), scaled, strict=True)]
     expected = selected(torch.cat(scaled, 1), torch.cat(heard), 3)
     assert branched.compress["first"].weight.argmax(1).tolist() == expected
     assert len(branched.blend) == 2
     for blend, z in zip(branched.blend.children(), places, strict=True):
-        E = ridge_fit(z, z[expected])
+        E = ridge_fit(centred(z), centred(z)[expected])
         torch.testing.assert_close(blend.expand["0"].detach(), E, rtol=1e-8, atol=1e-10)
+        e = z.mean(1) - E @ z[expected].mean(1)
+        torch.testing.assert_close(blend.shift["0"].detach(), e, rtol=1e-8, atol=1e-10)
 
 
 def test_data_may_come_as_a_generator_of_labelled_batches(make_example):

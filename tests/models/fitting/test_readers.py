@@ -5,7 +5,8 @@ from torch import nn
 
 from branchfold.models import add_branches
 from branchfold.models.channels.groups import Analysis
-from branchfold.models.fitting.readers import mean_is_restored, metric, readers_of
+from branchfold.models.channels.reuse import readers_by_tensor
+from branchfold.models.fitting.readers import mean_is_restored, metric
 
 X = normal(5, 3, 7, 8)
 
@@ -13,7 +14,7 @@ X = normal(5, 3, 7, 8)
 def readers_by_path(analysis):
     """Paths of the layers that read one tensor → their calls and the tensor's layout."""
     found = {}
-    for node, readers in readers_of(analysis).items():
+    for node, readers in readers_by_tensor(analysis.graph).items():
         key = tuple(dict.fromkeys(str(reader.target) for reader in readers))
         assert key not in found
         found[key] = (readers, analysis.graph.layouts[node])
@@ -103,7 +104,9 @@ def test_tensors_that_one_layer_reads_are_judged_together(functional):
         ).double()
         analysis = Analysis.of(net, X)
         ((tensor, calls),) = (
-            (node, readers) for node, readers in readers_of(analysis).items() if str(readers[0].target) == "both"
+            (node, readers)
+            for node, readers in readers_by_tensor(analysis.graph).items()
+            if str(readers[0].target) == "both"
         )
         assert [str(call.target) for call in calls] == ["both", "both", "plain"]
         assert tensor in {call.all_input_nodes[0] for call in calls}
@@ -247,10 +250,10 @@ def test_channels_that_no_reader_weighs_are_not_chosen(randomise, width):
 
 @pytest.mark.parametrize("normed", [True, False])
 def test_constants_change_no_fit_where_the_mean_is_restored(randomise, normed):
-    """One BatchNorm adds them to the channels, the next one takes them off; without it E has to explain them."""
+    """A BatchNorm adds them to the channels, the next takes them off; without it and a bias, E has to explain them."""
     x, fits = normal(50, 3, 4, 5), []
     for shift in (0 * normal(6), 5 * normal(6, seed=2)):
-        layers = nn.Conv2d(3, 6, 1), nn.ELU(), nn.BatchNorm2d(6), nn.Conv2d(6, 5, (2, 3))
+        layers = nn.Conv2d(3, 6, 1), nn.ELU(), nn.BatchNorm2d(6), nn.Conv2d(6, 5, (2, 3), bias=normed)
         net = randomise(nn.Sequential(*layers, nn.BatchNorm2d(5) if normed else nn.Tanh(), nn.Conv2d(5, 2, 1)))
         with torch.no_grad():
             net[2].bias += shift

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torchvision.ops import FrozenBatchNorm2d
 
-from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models import add_branches, fold
 from branchfold.models.layers.kinds import (
     BATCH_NORM,
     CONVOLUTION,
@@ -21,6 +21,7 @@ from branchfold.models.layers.kinds import (
     is_known_whole,
     kernel_size,
     kind_of,
+    passes_constants,
 )
 
 X = torch.randn(2, 3, 9, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -121,6 +122,9 @@ def test_sizes_are_those_that_torch_gives(build, groups):
         (FrozenBatchNorm2d(5), {"weight", "bias", "running_mean", "running_var"}),
         (nn.Conv2d(5, 5, 3, groups=5, bias=False), {"weight"}),
         (nn.PReLU(5), {"weight"}),
+        (nn.LayerNorm(5), {"weight", "bias"}),
+        (nn.LayerNorm([5, 3, 4], bias=False), {"weight"}),
+        (nn.RMSNorm(5), {"weight"}),
     ],
 )
 def test_channelwise_layers_hold_something_for_each_channel(layer, names):
@@ -134,7 +138,7 @@ def test_no_class_is_of_two_kinds():
     assert len(set(classes)) == len(classes)
     assert not has_channel_parameters(nn.PReLU())
     assert not has_channel_parameters(nn.ReLU())
-    assert kind_of(nn.LayerNorm(3)) is None
+    assert kind_of(nn.LocalResponseNorm(3)) is None
 
 
 @pytest.mark.parametrize(
@@ -189,22 +193,53 @@ def test_subclasses_are_narrowed(assert_folds):
     assert (small[0].out_channels, small[1].num_features, small[6].num_features) == (4, 4, 3)
 
 
-def test_a_subclass_with_a_forward_of_its_own_stays_whole():
-    network = nn.Sequential(Standardised(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
-    groups = channel_groups(network.double(), X)
-    assert [group.name for group in groups if group.prunable] == ["2"]
+def test_a_subclass_with_a_forward_of_its_own_is_folded_where_it_computes_a_weight_alone(assert_folds):
+    network = nn.Sequential(Standardised(3, 8, 3), nn.ReLU(), InsideForward(8, 6, 1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    assert assert_folds(network, X) == {"0", "2"}
 
 
-def test_the_size_of_a_subclass_that_the_code_reads_stays(functional):
-    layers = {"conv": SubConv(8), "last": nn.Linear(8, 2)}
+def test_the_size_of_a_subclass_that_the_code_reads_follows(functional, assert_folds):
     network = functional(
-        lambda net, x: net.last(net.conv(x).flatten(2).mean(2).view(-1, net.conv.out_channels)), **layers
+        lambda net, x: net.last(net.conv(x).flatten(2).mean(2).view(-1, net.conv.out_channels)),
+        conv=SubConv(8),
+        last=nn.Linear(8, 2),
     )
-    reason = {group.name: group.reason for group in channel_groups(network.double(), X)}["conv"]
-    assert reason
+    assert assert_folds(network, X) == {"conv"}
 
 
 def test_a_value_shared_by_all_channels_is_folded_group_after_group(functional, assert_folds):
     layers = {"a": nn.Conv2d(3, 6, 1), "b": nn.Conv2d(3, 8, 1), "act": nn.PReLU(), "last": nn.Conv2d(14, 2, 1)}
     network = functional(lambda net, x: net.last(net.act(torch.cat([net.a(x), net.b(x)], 1))), **layers)
     assert assert_folds(network, X) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "passes"),
+    [
+        (nn.Linear(3, 2), True),
+        (nn.Linear(3, 2, bias=False), False),
+        (nn.Conv2d(3, 2, 3), True),
+        (nn.Conv2d(3, 2, 3, padding="valid"), True),
+        (nn.Conv2d(3, 2, 3, padding=(0, 1)), False),
+        (nn.Conv2d(3, 2, 3, padding="same"), False),
+        (nn.Conv2d(3, 2, 1, padding="same"), True),
+        (nn.Conv2d(3, 2, 3, padding=1, padding_mode="circular"), True),
+        (nn.Conv2d(3, 2, 3, padding="same", padding_mode="reflect"), True),
+        (nn.Conv2d(3, 2, 3, bias=False), False),
+        (nn.ConvTranspose2d(3, 2, 3), False),
+        (nn.BatchNorm2d(3), False),
+    ],
+)
+def test_a_constant_before_a_layer_is_one_behind_it_or_not(layer, passes):
+    assert passes_constants(layer) is passes
+    if isinstance(layer, nn.BatchNorm2d):
+        return
+    layer = layer.double()
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    x, constant = (x.movedim(1, -1), torch.ones(3)) if isinstance(layer, nn.Linear) else (x, torch.ones(3, 1, 1))
+    with torch.no_grad():
+        added = layer(x + constant) - layer(x)
+        dim = -1 if isinstance(layer, nn.Linear) else 1
+        spread = added.movedim(dim, 0).flatten(1).std(1).max()
+    if layer.bias is not None:
+        assert bool(spread < 1e-12) is passes

@@ -23,21 +23,6 @@ from branchfold.studies.database.storage import load_study, open_storage
 URL = "sqlite:///studies/branchfold.db"
 
 
-@pytest.fixture
-def refused(branchfold):
-    """The one line of a command that is refused."""
-
-    def call(*arguments):
-        answer = branchfold(*arguments)
-        assert answer.status == 2, answer
-        assert answer.err.startswith("error: ")
-        assert answer.err.count("\n") == 1
-        assert answer.err.endswith("\n")
-        return answer.err.removeprefix("error: ").strip()
-
-    return call
-
-
 class TestMistakes:
     @pytest.mark.parametrize(
         ("arguments", "words"),

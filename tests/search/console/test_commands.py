@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import click
@@ -155,7 +156,10 @@ class TestRun:
         macs, parameters = best.user_attrs["macs"], sum(p.numel() for p in network.parameters())
         assert summary[2].startswith(f"MACs: {macs:,} (")
         assert f"of 153,344), parameters: {parameters:,} (" in summary[2]
-        assert summary[3] == "latency: 1.000 ms for one example on one thread (interquartile range 0.900 to 1.200)"
+        assert summary[3] == (
+            f"latency: 1.000 ms in torch {version('torch')} for one example on one thread "
+            f"(interquartile range 0.900 to 1.200)"
+        )
         assert summary[4] == (
             "50.0 % of the full network's latency, timed in turn (interquartile range 45.0 to 55.0 %)"
         )
