@@ -2,9 +2,9 @@
 
 from .branches.folding import fold
 from .branches.optimizers import carry_optimizer_state
-from .branching import add_branches
+from .branching import add_branches, narrow
 from .channels.groups import channel_groups
-from .checkpoints import NetworkDescription, load_network, narrow, read_description, save_network
+from .checkpoints import NetworkDescription, load_network, save_network
 from .fitting.activations import sensitivity
 from .layers.statistics import recompute_batch_norm
 
@@ -16,7 +16,6 @@ __all__ = [
     "fold",
     "load_network",
     "narrow",
-    "read_description",
     "recompute_batch_norm",
     "save_network",
     "sensitivity",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError, one_line
+from .branches.folding import fold
 from .branches.keep import Keep, fitting_widths, kept_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
@@ -85,6 +86,27 @@ def branched_at(
     analysis = _analysed(model, example_inputs)
     fitting = fitting_widths(analysis.groups, widths)
     return _initialised(analysis, fitting, method, model, [as_inputs(example_inputs, model)] if data is None else data)
+
+
+@torch.inference_mode(False)
+def narrow(network: nn.Module, widths: Mapping[str, int], example_inputs: ExampleInputs) -> nn.Module:
+    """A network of the same class at these widths, for the state dict of one that was narrowed so.
+
+    It holds the first channels of each group: it is to be filled.
+
+    Args:
+        network: at full width; it is not changed.
+        widths: group name → channels, as a model card and a file's description have them; groups that are not named
+            stay whole.
+        example_inputs: as for `add_branches`.
+
+    Raises:
+        NetworkError: if the network cannot be traced, a group is unknown or cannot have that width.
+    """
+    analysis = _analysed(network, example_inputs)
+    branched = BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths))
+    _follow_modes(branched, network)
+    return fold(branched)
 
 
 class _Method(NamedTuple):

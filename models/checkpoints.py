@@ -21,10 +21,8 @@ from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
 from .examples import placed, zeros_like
-from .layers.copying import deep_copy
 from .networks import REFERENCE_NETWORKS
 from .networks.factories import LIBRARIES, build_network
-from .tracing.inputs import ExampleInputs
 
 FORMAT = 2
 _KEY = "branchfold"
@@ -138,7 +136,7 @@ def read_description(path: str | Path) -> NetworkDescription:
     try:
         told = json.loads(metadata[_KEY])
         told.pop(_CARD, None)
-    except (AttributeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise NetworkError(f"the description in {path} is damaged: {error}") from error
     return parse_description(told, path)
 
@@ -234,33 +232,6 @@ def _name_of(factory: str | Callable[..., nn.Module] | None, description: Networ
         return description.factory
     given = factory if isinstance(factory, str) else getattr(factory, "__qualname__", "the given factory")
     return f"{given} (not {description.factory}, as when it was saved)" if given != description.factory else given
-
-
-def narrow(
-    network: nn.Module,
-    widths: Mapping[str, int] | NetworkDescription,
-    example_inputs: ExampleInputs | None = None,
-) -> nn.Module:
-    """A network of the same class, narrower, to load the exported state dict of a pruned one into.
-
-    It holds the first channels of each group; the given network is not changed.
-
-    Args:
-        network: The full one, as its factory builds it.
-        widths: Group name → channels, as the model card and `read_description` tell them; groups that are not named
-            stay whole. Or the description itself.
-        example_inputs: A tensor (N, C, H, W), a sequence of the forward's arguments, or a dict of them by name; needed
-            without a description.
-
-    Raises:
-        NetworkError: If the network cannot be traced, or a group is unknown or cannot have that width.
-    """
-    if isinstance(widths, NetworkDescription):
-        return at_widths(deep_copy(network), widths.input_shape, widths.widths)
-    if example_inputs is None:
-        raise NetworkError("example_inputs are needed: widths alone do not tell what the network is called with")
-    analysis = Analysis.of(deep_copy(network), example_inputs)
-    return fold(BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths)))
 
 
 def at_widths(network: nn.Module, input_shape: list[Any], widths: Mapping[str, int]) -> nn.Module:

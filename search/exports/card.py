@@ -10,6 +10,7 @@ from ...names import BLENDINGS, CHOICES, INITIALISATIONS, ORDERS, RATES, SHAPES,
 from ..space.recipe import Recipe
 from ..trial.latency import Latency
 from .evaluation import Evaluation
+from .onnx_file import OPSET
 from .package import Options
 from .verification import Verified
 
@@ -155,8 +156,7 @@ def _title(description: NetworkDescription) -> str:
 def _from_what(description: NetworkDescription) -> list[str]:
     arguments = ", ".join(f"{name} = {value!r}" for name, value in description.arguments.items())
     lines = [
-        f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for inputs of "
-        f"{'×'.join(map(str, description.input_shape))}, trained on {description.data.get('name')} and narrowed by "
+        f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for {_shape(description)}, trained on {description.data.get('name')} and narrowed by "
         f"branchfold: branches took over from its layers and were folded into them."
     ]
     origin = description.origin
@@ -237,24 +237,31 @@ def _use(description: NetworkDescription, files: Sequence[ExportedFile]) -> list
     for form, text in _LOADING.items():
         if form in by_form or (not files and form == "safetensors"):
             name = by_form[form].path.name if form in by_form else "FILE.safetensors"
-            lines.append(text.format(file=name, factory=description.factory))
+            lines.append(text.format(file=name, factory=description.factory, opset=OPSET))
     return [*lines, *_TAKING_UINT8] if any(file.options.with_normalisation for file in files) else lines
 
 
 def _input_text(description: NetworkDescription) -> str:
     data = description.data
-    mean, std = (", ".join(f"{x:.4f}" for x in data.get(key, [])) for key in ("mean", "std"))
+    mean, std = (", ".join(f"{x:.4f}" for x in data.get(key) or []) for key in ("mean", "std"))
+    if not mean:
+        return f"It takes batches of {_shape(description)} as its data have them."
     return (
-        f"It takes {description.dtype} batches (N, {', '.join(map(str, description.input_shape))}) of images scaled to "
-        f"[0, 1], less the mean ({mean}), divided by the standard deviation ({std}), each by channel."
+        f"It takes {description.dtype} batches of {_shape(description)} images scaled to [0, 1], less the mean ({mean}), "
+        f"divided by the standard deviation ({std}), each by channel."
     )
+
+
+def _shape(description: NetworkDescription) -> str:
+    sizes = description.input_shape
+    return "×".join(map(str, sizes)) if all(isinstance(size, int) for size in sizes) else "several inputs"
 
 
 _LOADING = {
     "safetensors": '`{file}`: `branchfold.models.load_network("{file}")` gives the network, a plain `nn.Module`.',
     "state-dict": (
-        '`{file}`: `torch.load("{file}", weights_only=True)` gives the tensors by name, for the `{factory}` at the '
-        "widths above."
+        '`{file}`: `torch.load("{file}", weights_only=True)` gives the tensors by name, for a `{factory}` at '
+        "the widths above: `branchfold.models.narrow(network, widths, example_inputs)` makes one of the full network."
     ),
     "pt2": (
         '`{file}`: `torch.export.load("{file}").module()`, with torch alone. This unpickles what the file contains: '
@@ -262,7 +269,7 @@ _LOADING = {
     ),
     "onnx": (
         '`{file}`: `onnxruntime.InferenceSession("{file}").run(None, {{"input": images}})`, with onnxruntime or '
-        "another runtime of ONNX."
+        "another runtime of ONNX (opset {opset}, a batch of any size)."
     ),
 }
 _TAKING_UINT8 = ["The files that normalise take the images themselves instead, as uint8 from 0 to 255."]

@@ -1,7 +1,7 @@
 """What leaves a study: a trial's network as files, with its accuracy on the test split; each is proved first."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,7 +182,7 @@ def _deliver(
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     card = model_card(description, evaluation, full_widths, tensors)
     package = Package(network, description, *held.examples(), options, card)
-    with _told_in_one_line(), ExitStack() as stack:
+    with _leaving_nothing([path.parent for path in paths.values()]), ExitStack() as stack:
         temporary = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="branchfold-")))
         drafts = [_written(form, path, package, whole, held, temporary, stack) for form, path in paths.items()]
         found = verify(drafts, package, source.factory, seconds=LATENCY_SECONDS)
@@ -224,11 +224,21 @@ def _written(
 
 
 @contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    """What the file system refuses at last, when the files take their names, as an error of a line."""
+def _leaving_nothing(folders: Sequence[Path]) -> Iterator[None]:
+    """Removes folders that were made for files that did not come to be.
+
+    Raises:
+        StudyError: if the file system refuses something at last, as when the files take their names.
+    """
+    missing = {parent for folder in folders for parent in (folder, *folder.parents) if not parent.exists()}
     try:
         yield
-    except OSError as error:
+    except BaseException as error:
+        for folder in sorted(missing, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):
+                folder.rmdir()
+        if not isinstance(error, OSError):
+            raise
         raise StudyError(
             f"cannot write {error.filename or 'the files'}: {error.strerror or one_line(error)}"
         ) from error

@@ -54,6 +54,8 @@ def check_outputs(paths: Iterable[Path], *, url: str, sources: tuple[str, ...] =
 def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: bool = False) -> None:
     """Refuses, before the work and not after it, a place where a file would do harm or cannot be written.
 
+    Nothing is made yet: a folder that is missing comes with the file.
+
     Args:
         path: the file to write. One that is there is replaced if branchfold wrote it.
         url: of the study's database; it and its networks are never overwritten, by no name that leads to them.
@@ -69,12 +71,12 @@ def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: 
     if _lies_in(path, artifact_folder(url)):
         raise StudyError(f"cannot write {path}: the networks of studies lie there; choose another --output")
     _check_replaced(path, force)
+    folder = next(parent for parent in path.parents if os.path.lexists(parent))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = f"{path.parent} is no folder" if isinstance(error, FileExistsError) else error.strerror
+        reason = f"{folder} is no folder" if isinstance(error, NotADirectoryError) else error.strerror
         raise StudyError(f"cannot write {path}: {reason}; choose another --output") from error
 
 

@@ -41,6 +41,8 @@ _EPOCHS, _LEAST_EPOCHS = 10, 2
 _TRIALS, _LEAST_TRIALS = 50, 10
 # Images up to so many pixels a side go into batches of 128, larger ones of 64.
 _SMALL = 64
+# What lines about mistakes begin with.
+_LABEL = "the study to be written"
 _LOOKED_AT = 100
 # Steps that are timed, after one that is not.
 _TIMED = 2
@@ -89,8 +91,6 @@ def first_look(
     Raises:
         BranchfoldError: if the network or the data will not do.
     """
-    data = with_size(model, data)
-    model = with_classes(model, data)
     tables: dict[str, Any] = {
         "study": {"name": name, "budget": {"macs": macs}, "trials": _TRIALS},
         "model": model,
@@ -99,12 +99,15 @@ def first_look(
         "trial": {"epochs": _EPOCHS},
         "search": {},
     }
-    task = Task.of(parse_definition(tables), notify)
+    parse_definition(tables, _LABEL)
+    tables["data"] = with_size(model, data)
+    tables["model"] = with_classes(model, tables["data"])
+    task = Task.of(parse_definition(tables, _LABEL), notify)
     side = max((*task.inputs[0].shape[2:], 1))
     batch_size = min(128 if side <= _SMALL else 64, max(2, len(task.data.train)))
     for table in ("baseline", "trial"):
         tables[table]["batch_size"] = batch_size
-    definition = parse_definition(tables)
+    definition = parse_definition(tables, _LABEL)
     task = Task(definition, task.data, task.costs)
     network, notes, accuracy, bounds = first_network(definition), [], None, {}
     if definition.baseline.epochs is None:

@@ -3,10 +3,11 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import assert_equal
 from torch import nn
 
 from branchfold.errors import NetworkError
-from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models import add_branches, channel_groups, fold, narrow
 from branchfold.models.networks.resnet import resnet20
 
 
@@ -375,3 +376,22 @@ def test_the_memory_format_of_the_weights_stays(make_example):
         assert all(p.is_contiguous(memory_format=last) for p in spatial)
         plain = fold(add_branches(network.to(memory_format=torch.contiguous_format), inputs, keep=0.5))
         assert all(p.is_contiguous() for p in plain.parameters())
+
+
+class TestNarrow:
+    def test_takes_the_state_dict_of_a_network_that_was_narrowed_so(self, example):
+        branched = add_branches(example.network, example.inputs, keep=0.5, init="kaiming")
+        branched.set_alpha(0)
+        small, before = fold(branched), example.network.state_dict()
+        found = narrow(example.network.train(), branched.plan.widths, example.inputs)
+        assert found.training
+        found.load_state_dict(small.state_dict())
+        assert_equal(found.eval()(example.inputs), small(example.inputs))
+        assert all(torch.equal(tensor, before[name]) for name, tensor in example.network.state_dict().items())
+
+    def test_of_what_cannot_be(self):
+        network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+        with pytest.raises(NetworkError, match="no channel group is called 'nosuch'"):
+            narrow(network, {"nosuch": 1}, torch.zeros(1, 3))
+        with pytest.raises(NetworkError, match="its width must be from 1 to that, but got 5"):
+            narrow(network, {"0": 5}, torch.zeros(1, 3))

@@ -71,7 +71,7 @@ def test_networks_of_branchfold_are_replaced(place):
     check(place / "old.safetensors")
     check(place / "new.safetensors")
     check(place / "deep" / "new.safetensors")
-    assert (place / "deep").is_dir()
+    assert not (place / "deep").exists()
 
 
 def test_another_file_is_replaced_if_asked_for(place):
