@@ -105,7 +105,9 @@ class Bench:
         self.plain = Task.of(load_definition(options.study, common))
         if setting == "channels34":
             groups = [group for group in self.plain.costs.groups if group.prunable]
-            self.widths = {group.name: rounded_width(CHANNELS * group.width, group.width) for group in groups}
+            self.widths = {
+                group.name: rounded_width(CHANNELS * group.width, group.width, group.blocks) for group in groups
+            }
         else:
             budget = self._definition(common, MACS)
             space = SearchSpace(budget, self.plain.costs, errors=dict)

@@ -113,7 +113,8 @@ class CostModel:
             reads = one if kind.inputs is not None else 0 * one
         else:
             return
-        kernel = kernel_size(layer)
+        # Weights of a channel for each that it reads; a layer in groups reads one group of them.
+        kernel = _kernel(layer, writes=graph.roles[node] == "write")
         placed = shape_of(source) if kind is not None and kind.at_inputs else shape
         assert placed is not None
         # Of one example: the first dimension need not be the batch, windows or positions may lie in it.
@@ -128,6 +129,13 @@ class CostModel:
                 held = channel_tensors(layer)
                 each = sum(x.numel() // len(x) for name, x in held.items() if name in layer._parameters)
                 self._parameters += each * np.outer(width, one)
+
+
+def _kernel(layer: nn.Module, *, writes: bool) -> float:
+    if writes:
+        return kernel_size(layer) / int(getattr(layer, "groups", 1))
+    weight = layer._parameters.get("weight")
+    return 1 if weight is None else prod(weight.shape[1:])
 
 
 def _mixes_positions(layer: nn.Module, layout: Layout) -> bool:

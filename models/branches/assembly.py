@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import lcm
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -18,6 +19,7 @@ from ..tracing.graph import IN_PLACE_FUNCTIONS, shape_of
 from ..tracing.inputs import first_tensor
 from ..tracing.mode_graphs import ModeGraph
 from ..tracing.recording.attributes import AttributeNumber
+from .blocks import new_matrix
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
 from .modules import Blend, Compress, CompressParts, joined
@@ -128,7 +130,15 @@ class _Builder:
         """Where the branches are."""
         dims = {path: self.channels.held[path].dim for path in self.values}
         return Plan(
-            self.widths, self.writers, self.carriers, self.values, dims, self.readers, self.blends, self.attributes
+            self.widths,
+            self.writers,
+            self.carriers,
+            self.values,
+            dims,
+            self.readers,
+            self.blends,
+            self.attributes,
+            frozenset(self.channels.in_groups),
         )
 
     def of_mode(self, mode: ModeGraph | None) -> fx.Graph:
@@ -221,7 +231,13 @@ class _Builder:
 
     def _parts(self, node: fx.Node) -> tuple[Part, ...]:
         return tuple(
-            Part(name, segment.channels.width, self.widths.get(name or "", segment.channels.width), segment.span)
+            Part(
+                name,
+                segment.channels.width,
+                self.widths.get(name or "", segment.channels.width),
+                segment.span,
+                segment.channels.blocks,
+            )
             for layout in self.channels.layouts_of(node)
             for name, segment in zip(self.analysis.segment_groups(layout), layout.segments, strict=True)
         )
@@ -238,7 +254,8 @@ class _Builder:
         path = str(node.target)
         if path not in self.writers:
             layer, dim = self.channels.traced.module(node), self.channels.layouts[node].dim
-            mixing = {i: _new_compress(layer, part, dim) for i, part in enumerate(parts) if part.branched}
+            blocks = self.channels.blocks_beside(node, node)
+            mixing = {i: _new_compress(layer, part, blocks[i], dim) for i, part in enumerate(parts) if part.branched}
             sizes = [part.width * part.span for part in parts]
             self.branches.compress.put(path, mixing[0] if len(parts) == 1 else CompressParts(mixing, sizes, dim))
             self.writers[path] = parts
@@ -296,26 +313,33 @@ class _Builder:
             name = self.alike[source].name
             if name not in self.blends:
                 self.blends[name] = self._parts(source)
-                self.branches.blend.put(name, self._new_blend(source, self.blends[name]))
+                self.branches.blend.put(name, self._new_blend(source, self.blends[name], self._blocks(source)))
             self.blended[source] = self._call(Kind.BLEND, name, (self.wide[source], self.thin[source], self.alphas))
         return self.blended[source]
 
-    def _new_blend(self, source: fx.Node, parts: tuple[Part, ...]) -> Blend:
+    def _blocks(self, source: fx.Node) -> list[int]:
+        """Of each segment the blocks that E leaves to themselves: those of all that read a tensor with this E."""
+        readers = self.reading[self.alike[source]]
+        counts = [self.channels.blocks_beside(reader, reader.all_input_nodes[0]) for reader in readers]
+        return [lcm(*each) for each in zip(*counts, strict=True)]
+
+    def _new_blend(self, source: fx.Node, parts: tuple[Part, ...], blocks: Sequence[int]) -> Blend:
         like = next(self.channels.traced.network.parameters())
+        expand = [new_matrix(like, part.width, part.kept, count) for part, count in zip(parts, blocks, strict=True)]
         return Blend(
             sizes=[(part.width * part.span, part.kept * part.span) for part in parts],
             spans=[part.span for part in parts],
             alphas=[self.positions[str(part.group)] if part.branched else None for part in parts],
-            expand=[like.new_zeros(part.width, part.kept) if part.branched else None for part in parts],
+            expand=[E if part.branched else None for part, E in zip(parts, expand, strict=True)],
             dim=self.channels.layouts[source].dim,
             shifted=take_constants(self.channels, self.reading[self.alike[source]]),
         )
 
 
-def _new_compress(layer: nn.Module, part: Part, dim: int) -> Compress:
+def _new_compress(layer: nn.Module, part: Part, blocks: int, dim: int) -> Compress:
     weight = own_tensor(layer, "weight")
     assert weight is not None
-    P = weight.new_zeros(part.kept, part.width)
+    P = new_matrix(weight, part.kept, part.width, blocks)
     bias = None if own_tensor(layer, "bias") is None else P.new_zeros(part.kept * part.span)
     return Compress(P, bias, dim, part.span)
 

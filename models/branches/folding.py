@@ -5,7 +5,8 @@ Half-precision weights are folded in float32, others in their own precision. Sha
 """
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import overload
 from weakref import WeakSet
 
@@ -21,7 +22,8 @@ from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.recording.plain_classes import restore_classes
 from .attributes import require_alike, rewrite_attributes
-from .modules import CompressParts, compress_of
+from .blocks import dense, diagonal, fold_expand_in_groups
+from .modules import Blend, CompressParts, compress_of
 from .network import BranchedNetwork
 from .plan import Part
 
@@ -37,7 +39,7 @@ def fold_compress(
     Args:
         weight: (C·S, in, *kernel) of the writer.
         bias: (C·S,), or None for a writer without one.
-        P: (k, C).
+        P: (k, C), or (G, k / G, C / G) behind a layer in G groups.
         p: (k·S,), or None.
         span: S, places that each channel takes in what is written.
 
@@ -50,14 +52,17 @@ def fold_compress(
     folded = _mixed(P, by_channel).flatten(0, 1).to(weight.dtype)
     if bias is None and p is None:
         return folded, None
-    shift = torch.zeros(P.shape[0] * span, dtype=dtype, device=P.device) if p is None else p.to(dtype)
+    shift = torch.zeros(len(folded), dtype=dtype, device=P.device) if p is None else p.to(dtype)
     if bias is not None:
-        shift = shift + (P @ bias.to(dtype).view(-1, span)).flatten()
+        shift = shift + _mixed(P, bias.to(dtype).view(-1, span)).flatten()
     return folded, shift.to(weight.dtype)
 
 
 def _mixed(P: Tensor, weight: Tensor) -> Tensor:
-    """P (k, C) times a weight (C, ...); rows are taken instead where P only selects them."""
+    """P (k, C), or its blocks, times a weight (C, ...); rows are taken instead where P only selects them."""
+    if P.dim() == 3:
+        pieces = weight.flatten(1).unflatten(0, (len(P), -1))
+        return (P @ pieces).flatten(0, 1).unflatten(1, weight.shape[1:])
     if _selects(P):
         return weight[P.argmax(1)]
     return (P @ weight.flatten(1)).unflatten(1, weight.shape[1:])
@@ -207,14 +212,14 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
 def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
-    weight = by_output(layer, weight)
+    weight, groups = by_output(layer, weight), getattr(layer, "groups", 1)
     read = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
     written = branched.plan.writers.get(path, ())
     compress_first = _is_cheaper_first(written, read)
     if written and compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     if read:
-        weight, bias = _fold_blend(weight, bias, branched, branched.plan.readers[path], chosen)
+        weight, bias = _fold_blend(weight, bias, branched, branched.plan.readers[path], groups, chosen)
     if written and not compress_first:
         weight, bias = _fold_parts(weight, bias, branched, path, chosen)
     set_weight(layer, by_output(layer, weight), bias)
@@ -250,17 +255,31 @@ def _is_cheaper_first(written: tuple[Part, ...], read: tuple[Part, ...]) -> bool
 
 
 def _fold_blend(
-    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, name: str, chosen: set[str]
+    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, name: str, groups: int, chosen: set[str]
 ) -> tuple[Tensor, Tensor | None]:
-    """A reader's weight (out, full places, *kernel) and bias with E and e of each part whose group is folded."""
+    """A reader's weight (out, full places / groups, *kernel) and bias with E and e of each part that is folded."""
     blend, parts = branched.blend.at(name), branched.plan.blends[name]
+    if groups > 1:
+        E, e = _in_one(blend, [part if part.group in chosen else replace(part, kept=part.width) for part in parts])
+        return fold_expand_in_groups(weight, bias, diagonal(E.to(weight), groups), e.to(weight))
     columns = list(weight.split([part.width * part.span for part in parts], 1))
     for i, part in enumerate(parts):
         if part.branched and part.group in chosen:
             if bias is not None and str(i) in blend.shift:
                 bias = fold_shift(columns[i], bias, blend.shift[str(i)], part.span)
-            columns[i] = fold_expand(columns[i], blend.expand[str(i)], part.span)
+            columns[i] = fold_expand(columns[i], dense(blend.expand[str(i)]), part.span)
     return columns[0] if len(columns) == 1 else torch.cat(columns, 1), bias
+
+
+def _in_one(blend: Blend, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    """E (full places, narrow places) and e (full places,) of a whole tensor, in which parts without a branch stay."""
+    like, Es, es = next(blend.parameters()), [], []
+    for i, part in enumerate(parts):
+        E = dense(blend.expand[str(i)]) if part.branched else torch.eye(part.width).to(like)
+        e = blend.shift[str(i)] if part.branched and str(i) in blend.shift else E.new_zeros(part.width)
+        Es.append(torch.kron(E, torch.eye(part.span).to(E)))
+        es.append(e.repeat_interleave(part.span))
+    return torch.block_diag(*Es), torch.cat(es)
 
 
 def _folded_carrier(branched: BranchedNetwork, path: str, parts: tuple[Part, ...], chosen: set[str]) -> nn.Module:
@@ -312,7 +331,7 @@ def _take_compress(rest: BranchedNetwork, branched: BranchedNetwork, path: str, 
 def _with_branches_of(branched: BranchedNetwork, network: nn.Module, widths: dict[str, int]) -> BranchedNetwork:
     """The partly folded network with the branches that remain, their weights and α as they were."""
     modes = modes_of(network)
-    rest = BranchedNetwork.at(Analysis.of(network, branched.example), widths)
+    rest = BranchedNetwork.at(Analysis.of(network, branched.example, branched.plan.in_groups), widths)
     set_modes(rest.network, modes)
     for path, parts in rest.plan.writers.items():
         _take_compress(rest, branched, path, parts)

@@ -1,6 +1,7 @@
 """How many channels of each group stay: a user's `keep` as widths, and widths that fit the groups."""
 
 from collections.abc import Mapping, Sequence
+from math import lcm
 from numbers import Integral, Real
 
 from ...errors import NetworkError, nearest
@@ -48,6 +49,8 @@ def fitting_widths(groups: Sequence[ChannelGroup], widths: Mapping[str, int]) ->
         if width < group.width:
             if not group.prunable:
                 raise NetworkError(f"group {name!r} cannot be narrowed: {group.reason}")
+            if width % group.blocks:
+                raise NetworkError(_between_blocks(group, width))
             narrower[name] = int(width)
     return narrower
 
@@ -58,6 +61,15 @@ def _named(groups: Sequence[ChannelGroup], name: str) -> ChannelGroup:
         known = nearest(str(name), by_name) or f"; there are {', '.join(by_name) or 'none'}"
         raise NetworkError(f"no channel group is called {name!r}{known}")
     return by_name[name]
+
+
+def _between_blocks(group: ChannelGroup, width: int) -> str:
+    below = width // group.blocks * group.blocks
+    nearby = f"{below} or {below + group.blocks}" if below else f"{group.blocks}"
+    return (
+        f"group {group.name!r} lies in {group.blocks} blocks, which keep as many channels each: its width must be a "
+        f"multiple of that, such as {nearby}, but got {width}"
+    )
 
 
 def rounded_width(exact: float, full: int, multiple: int = 1) -> int:
@@ -74,4 +86,4 @@ def _width(group: ChannelGroup, value: float, multiple: int) -> int:
         return int(value)
     if not 0 < value <= 1:
         raise NetworkError(f"keep must be in (0, 1] or a channel count, but got keep={value} for group {group.name!r}")
-    return group.width if value == 1 else rounded_width(value * group.width, group.width, multiple)
+    return group.width if value == 1 else rounded_width(value * group.width, group.width, lcm(multiple, group.blocks))

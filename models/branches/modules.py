@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import dense, inputs, outputs
+
 _POINTWISE = {3: F.conv1d, 4: F.conv2d, 5: F.conv3d}
 
 
@@ -14,7 +16,7 @@ class Compress(nn.Module):
     """P: z = P y + p, a 1×1 convolution from C channels to k.
 
     Attributes:
-        weight: (k, C).
+        weight: (k, C), or (G, k / G, C / G) behind a layer in G groups, each of which it leaves to itself.
         bias: (k · span,), only where the writer has a bias, so that folding adds no parameter.
         span: places that each channel takes; P treats each of a channel's places alike.
     """
@@ -33,7 +35,7 @@ class Compress(nn.Module):
         return z if self.bias is None else z + self.bias.view(-1, *(1,) * (z.dim() - 1 - self.dim))
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[1]} -> {self.weight.shape[0]}, bias={self.bias is not None}"
+        return f"{inputs(self.weight)} -> {outputs(self.weight)}, bias={self.bias is not None}"
 
 
 class CompressParts(nn.Module):
@@ -112,7 +114,7 @@ class Blend(nn.Module):
         sizes: (full, narrow) places of each segment along `dim`.
         spans: places of each channel, for each segment.
         alphas: index of each segment's group in the vector α; None without a branch.
-        expand: E (C, k) of each segment with a branch.
+        expand: E (C, k) of each segment with a branch, (G, C / G, k / G) before a layer in G groups.
         dim: the channel dimension.
         shifted: whether there is an e (C,) for each of them; in front of a zero-padded convolution, or of a layer
             without a bias, it could not be folded.
@@ -131,7 +133,7 @@ class Blend(nn.Module):
         super().__init__()
         self.sizes, self.spans, self.alphas, self.dim = sizes, spans, alphas, dim
         self.expand = nn.ParameterDict({str(i): nn.Parameter(E) for i, E in enumerate(expand) if E is not None})
-        shifts = {key: nn.Parameter(E.new_zeros(len(E))) for key, E in self.expand.items() if shifted}
+        shifts = {key: nn.Parameter(E.new_zeros(outputs(E))) for key, E in self.expand.items() if shifted}
         self.shift = nn.ParameterDict(shifts)
 
     def forward(self, a: Tensor, z: Tensor, alpha: Tensor) -> Tensor:
@@ -205,17 +207,22 @@ def for_examples(factors: Tensor, x: Tensor) -> Tensor:
 
 
 def mix_spans(x: Tensor, weight: Tensor, span: int, dim: int) -> Tensor:
-    """Weight (out, in) applied to dimension `dim` of x, where each channel takes `span` places: to each place alike."""
+    """Weight (out, in), or its blocks, applied to dimension `dim` of x, to each of a channel's `span` places alike."""
     if span == 1:
         return mix_channels(x, weight, None, dim)
-    by_channel = x.unflatten(dim, (weight.shape[1], span))
+    by_channel = x.unflatten(dim, (inputs(weight), span))
     return mix_channels(by_channel, weight, None, dim).flatten(dim, dim + 1)
 
 
 def mix_channels(x: Tensor, weight: Tensor, bias: Tensor | None, dim: int) -> Tensor:
-    """Weight (out, in) applied to dimension `dim` of x, everywhere else alike: a 1×1 convolution or a linear layer."""
+    """Weight (out, in), or its blocks, applied to dimension `dim` of x, everywhere else alike.
+
+    That is a 1×1 convolution or a linear layer.
+    """
+    if dim == 1 and x.dim() in _POINTWISE:
+        kernel = weight.reshape(outputs(weight), -1, *(1,) * (x.dim() - 2))
+        return _POINTWISE[x.dim()](x, kernel, bias, groups=inputs(weight) // kernel.shape[1])
+    weight = dense(weight)
     if dim == x.dim() - 1:
         return F.linear(x, weight, bias)
-    if dim == 1 and x.dim() in _POINTWISE:
-        return _POINTWISE[x.dim()](x, weight.reshape(*weight.shape, *(1,) * (x.dim() - 2)), bias)
     return F.linear(x.movedim(dim, -1), weight, bias).movedim(-1, dim)

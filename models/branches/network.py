@@ -79,7 +79,7 @@ class BranchedNetwork(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        again = assemble(Analysis.of(self.network, self.example), self.plan.widths)
+        again = assemble(Analysis.of(self.network, self.example, self.plan.in_groups), self.plan.widths)
         self.graph, self.trained, self.evaluation, self._programs = again.graph, again.trained, again.evaluation, {}
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -19,12 +19,14 @@ class Part:
         width: channels at full width.
         kept: channels on the narrow side; `width` for a group without a branch.
         span: places that each channel takes.
+        blocks: of the group, of which each keeps as many channels.
     """
 
     group: str | None
     width: int
     kept: int
     span: int
+    blocks: int = 1
 
     @property
     def branched(self) -> bool:
@@ -59,6 +61,7 @@ class Plan:
         readers: module path → name of the blend it reads.
         blends: name → parts of the tensor that is blended.
         attributes: numbers that modules of the network hold and that follow from widths → how.
+        in_groups: paths of convolutions in groups that write channels.
     """
 
     widths: dict[str, int]
@@ -69,13 +72,15 @@ class Plan:
     readers: dict[str, str]
     blends: dict[str, tuple[Part, ...]]
     attributes: dict[Attribute, WidthForm]
+    in_groups: frozenset[str] = frozenset()
 
 
 def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = None) -> Tensor:
-    """Places (n,) of a channel dimension that stay: of each group the first channels, or those `chosen` (k,)."""
+    """Places (n,) of a channel dimension that stay: of each block the first channels, or those `chosen` (k,)."""
     places, start = [], 0
     for part in parts:
-        channels = torch.arange(part.kept)
+        first = torch.arange(part.kept // part.blocks)
+        channels = (torch.arange(part.blocks)[:, None] * (part.width // part.blocks) + first).flatten()
         if chosen is not None and part.branched:
             channels = chosen[str(part.group)].cpu()
         places.append(start + (channels[:, None] * part.span + torch.arange(part.span)).flatten())

@@ -14,6 +14,7 @@ from ..layers.narrowing import has_hooks
 from ..tracing.graph import TracedNetwork, shape_of
 from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
 from ..tracing.recording.plain_classes import read_as
+from .blocks import Demand, blocks_of, settle
 from .in_place import is_in_place, reading_results
 from .layer_sizes import size_of
 from .layouts import Channels, Layout, Segment
@@ -37,12 +38,14 @@ class ChannelGraph:
         attributes: numbers that the network's modules hold and that follow from widths → how.
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
+        in_groups: paths of convolutions that write channels in groups, even where a group reads or writes only one.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
         products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
         derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
     """
 
     traced: TracedNetwork
+    in_groups: set[str] = field(default_factory=set)
     layouts: dict[fx.Node, Layout] = field(default_factory=dict)
     roles: dict[fx.Node, Role] = field(default_factory=dict)
     pieces: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
@@ -73,6 +76,7 @@ class ChannelGraph:
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
         self._mixed: list[tuple[fx.Node, Layout]] = []
+        self._demands: list[Demand] = []
         self._sizes_read = _sizes_read(self.traced)
         self._told: set[Attribute] = set()
         self._explained: set[tuple[fx.Node, object]] = set()
@@ -139,6 +143,18 @@ class ChannelGraph:
             written.fix(reason)
         return None
 
+    def write_in_groups(self, node: fx.Node, groups: int) -> None:
+        """`node`'s layer reads its input in equal groups of channels, each of which yields as many new ones."""
+        self.write(node)
+        if self.roles.get(node) == "write":
+            self.in_groups.add(str(node.target))
+            self._demands += [Demand(label(node), self.layout(source), groups) for source in (node.args[0], node)]
+
+    def demand_blocks(self, node: fx.Node, groups: int) -> None:
+        """The channels that `node` yields lie in equal groups, which stay as many."""
+        if node in self.layouts:
+            self._demands.append(Demand(label(node), self.layouts[node], groups))
+
     def carry(self, node: fx.Node, layout: Layout) -> None:
         """`node` treats each channel of `layout` on its own and yields the same channels."""
         shape, reason = shape_of(node), ""
@@ -179,6 +195,16 @@ class ChannelGraph:
         self.carry(node, layout)
         if node in self.layouts:
             self._mixed.append((node, layout))
+
+    def blocks_beside(self, node: fx.Node, tensor: fx.Node) -> tuple[int, ...]:
+        """Of each segment of `tensor`, which the layer of `node` reads or writes, the blocks that it does not mix."""
+        groups = getattr(self.traced.module(node), "groups", 1)
+        blocks = blocks_of(self.layouts[tensor].segments, groups)
+        return blocks or (1,) * len(self.layouts[tensor].segments)
+
+    def settle_blocks(self) -> None:
+        """Tells every set of channels in how many blocks it lies."""
+        settle(self._demands)
 
     def fix_mixed(self) -> None:
         """Fixes groups whose channels are mixed with those of others; where they make one value, all but the widest."""

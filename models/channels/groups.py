@@ -1,6 +1,6 @@
 """Channel groups: the channel dimensions of a network that must share one width."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -31,6 +31,7 @@ class ChannelGroup:
             group is narrower.
         computed: layers whose weight is computed from other tensors, and how; where the group is narrower they hold
             the weight itself, as in evaluation, and training goes on with that.
+        blocks: equal blocks of consecutive channels, of which each keeps as many: widths are multiples of this.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ChannelGroup:
     resolution: tuple[int, ...] = ()
     attributes: tuple[str, ...] = ()
     computed: tuple[str, ...] = ()
+    blocks: int = 1
 
     @property
     def prunable(self) -> bool:
@@ -76,16 +78,23 @@ class Analysis:
     _names: dict[Channels, str]
 
     @staticmethod
-    def of(model: nn.Module, example_inputs: ExampleInputs) -> "Analysis":
+    def of(model: nn.Module, example_inputs: ExampleInputs, in_groups: Collection[str] = ()) -> "Analysis":
         """The analysis of `model`: traced, its channels followed, its groups named.
+
+        Args:
+            model: any network.
+            example_inputs: as for `channel_groups`.
+            in_groups: paths of convolutions in groups that are known to write channels of their own, which cannot be
+                seen of them where they have been narrowed to one channel in each group.
 
         Raises:
             NetworkError: if the network cannot be traced.
         """
-        graph = ChannelGraph(trace(model, example_inputs))
+        graph = ChannelGraph(trace(model, example_inputs), {*in_groups})
         for node in graph.nodes:
             follow(node, graph)
         graph.fix_constants()
+        graph.settle_blocks()
         graph.fix_mixed()
         roots: dict[Channels, int] = {}
         for node, role in graph.roles.items():
@@ -141,7 +150,7 @@ def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGr
     )
     layers = {path: graph.traced.modules[path] for path in (*writers, *readers)}
     computed = tuple(f"{path} ({told})" for path, layer in layers.items() if (told := lost(layer)))
-    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes, computed)
+    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes, computed, root.blocks)
 
 
 def _paths(nodes: Sequence[fx.Node], order: dict[fx.Node, int]) -> tuple[str, ...]:

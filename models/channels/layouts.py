@@ -18,6 +18,7 @@ class Channels:
         writers: nodes that produce the channels, in forward order.
         readers: nodes that consume them, in forward order.
         derived: nodes that make a value of them that has no channels, in forward order.
+        blocks: equal blocks of consecutive channels in which they lie, of which each keeps as many.
     """
 
     width: int
@@ -25,6 +26,7 @@ class Channels:
     writers: list[fx.Node] = field(default_factory=list)
     readers: list[fx.Node] = field(default_factory=list)
     derived: list[fx.Node] = field(default_factory=list)
+    blocks: int = 1
     _parent: "Channels | None" = None
     _parts: "tuple[Segment, ...]" = ()
 

@@ -40,9 +40,9 @@ def sensitivity(
     """
     analysis = Analysis.of(deep_copy(model), example_inputs)
     batches = input_batches(analysis, [as_inputs(example_inputs, model)] if data is None else data)
-    names = [group.name for group in analysis.groups if group.prunable]
-    activity = group_activity(analysis, names, batches)
-    return {name: greedy_subset(G, len(G), M).errors for name, (G, M) in activity.items()}
+    blocks = {group.name: group.blocks for group in analysis.groups if group.prunable}
+    activity = group_activity(analysis, blocks, batches)
+    return {name: greedy_subset(G, len(G), M, blocks[name]).errors for name, (G, M) in activity.items()}
 
 
 class Activity(NamedTuple):

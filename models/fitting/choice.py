@@ -19,7 +19,7 @@ Choice = Callable[[Analysis, dict[str, int], Iterable[tuple[Any, ...]]], dict[st
 def choose_channels(
     analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]], choice: str
 ) -> dict[str, Tensor]:
-    """For each group the indices (k,) of the channels that stay.
+    """For each group the indices (k,) of the channels that stay, as many of each block, block by block.
 
     Args:
         analysis: of the network.
@@ -33,12 +33,20 @@ def choose_channels(
     Raises:
         NetworkError: if activations are not finite.
     """
-    return CHOICES[choice](analysis, widths, batches)
+    chosen = CHOICES[choice](analysis, widths, batches)
+    sizes = {group.name: group.width // group.blocks for group in analysis.groups}
+    return {name: _by_block(order, sizes[name]) for name, order in chosen.items()}
+
+
+def _by_block(order: Tensor, size: int) -> Tensor:
+    """Channels (k,) block by block; in each as they were."""
+    return order[torch.argsort(order // size, stable=True)]
 
 
 def _explaining(analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
     activity = group_activity(analysis, widths, batches)
-    return {name: greedy_subset(G, widths[name], M).order for name, (G, M) in activity.items()}
+    blocks = {group.name: group.blocks for group in analysis.groups}
+    return {name: greedy_subset(G, widths[name], M, blocks[name]).order for name, (G, M) in activity.items()}
 
 
 def _highest(scores_of: Callable[[Analysis, dict[str, int]], Scores]) -> Choice:
@@ -46,9 +54,16 @@ def _highest(scores_of: Callable[[Analysis, dict[str, int]], Scores]) -> Choice:
 
     def choose(analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
         scores = scores_of(analysis, widths)
-        return {name: scores[name].topk(width).indices for name, width in widths.items()}
+        blocks = {group.name: group.blocks for group in analysis.groups}
+        return {name: _best(scores[name], width, blocks[name]) for name, width in widths.items()}
 
     return choose
+
+
+def _best(scores: Tensor, width: int, blocks: int) -> Tensor:
+    by_block = scores.view(blocks, -1)
+    best = by_block.topk(width // blocks).indices
+    return (best + torch.arange(blocks, device=best.device)[:, None] * by_block.shape[1]).flatten()
 
 
 def _written(analysis: Analysis, widths: dict[str, int]) -> Scores:

@@ -46,15 +46,21 @@ def moments(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return centre, squares / max(_count(rows) - 1, 1)
 
 
-def expansion(wide: Sequence[Tensor], narrow: Sequence[Tensor], ridge: float, *, centred: bool) -> Tensor:
-    """E (C, k), float64: ridge least squares from the narrow rows to the wide ones.
+def expansion(
+    wide: Sequence[Tensor], narrow: Sequence[Tensor], ridge: float, *, centred: bool, blocks: int = 1
+) -> Tensor:
+    """E (C, k), or its blocks (G, C / G, k / G), float64: ridge least squares from the narrow rows to the wide ones.
 
     Args:
         wide: A (C, n), the original's channels, of every batch.
         narrow: Z (k, n), what arrives at E in the same places.
         ridge: λ, in units of the mean energy of a narrow channel.
         centred: whether both are taken about their means over all batches.
+        blocks: G, equal blocks of channels, of which each is told from its own alone.
     """
+    if blocks > 1:
+        pieces = (zip(*(x.chunk(blocks) for x in rows), strict=True) for rows in (wide, narrow))
+        return torch.stack([expansion(a, z, ridge, centred=centred) for a, z in zip(*pieces, strict=True)])
     if centred:
         wide, narrow = _about_the_mean(wide), _about_the_mean(narrow)
     k, C = narrow[0].shape[0], wide[0].shape[0]

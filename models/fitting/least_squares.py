@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from ..branches.blocks import block_count, dense, like_blocks
 from ..branches.calls import BranchCall, Kind, blends, branch_call, is_fitted
 from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
@@ -174,7 +175,7 @@ class _Fit:
             if part.branched:
                 compress = compress_of(module, i)
                 chosen = self.chosen[str(part.group)].to(compress.weight.device)
-                compress.weight.copy_(selector(chosen, part.width, compress.weight))
+                compress.weight.copy_(like_blocks(selector(chosen, part.width, compress.weight), compress.weight))
                 if compress.bias is not None:
                     shift = (mean(wide, module.dim) - mean(thin, module.dim))[start : start + size]
                     compress.bias.copy_(shift.view(-1, part.span)[chosen].flatten())
@@ -204,10 +205,10 @@ class _Fit:
             if part.branched:
                 As = [by_channel(a.split(full, blend.dim)[i], blend.dim, part.width) for a in wide]
                 Zs = [by_channel(z.split(kept, blend.dim)[i], blend.dim, part.kept) for z in thin]
-                E = expansion(As, Zs, self.ridge, centred=name in self.centred)
-                blend.expand[str(i)].copy_(E)
+                E = blend.expand[str(i)]
+                E.copy_(expansion(As, Zs, self.ridge, centred=name in self.centred, blocks=block_count(E)))
                 if str(i) in blend.shift:
-                    blend.shift[str(i)].copy_(mean(As, 0) - E @ mean(Zs, 0))
+                    blend.shift[str(i)].copy_(mean(As, 0) - dense(E).double() @ mean(Zs, 0))
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:

@@ -1,6 +1,6 @@
 """What the layers that read a tensor make of it: which of its directions count, and whether its mean does."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, fx
@@ -60,11 +60,32 @@ def metric(analysis: Analysis, readers: Sequence[fx.Node], layout: Layout, segme
     for layer in dict.fromkeys(analysis.graph.traced.module(reader) for reader in readers):
         weight = own_tensor(layer, "weight")
         assert weight is not None
-        w = by_output(layer, weight).split([part.size for part in layout.segments], 1)[segment]
-        w = w.reshape(len(w), len(gram), -1).transpose(1, 2)  # (out, places, C)
-        w = w.to(torch.promote_types(w.dtype, torch.float32))
-        energies = ((w @ gram.to(w.dtype)) * w).sum((1, 2))
-        alive = energies > 0
-        rows = (w[alive] / energies[alive].sqrt()[:, None, None]).flatten(0, 1)
-        M += (rows.T @ rows).double() / max(1, int(alive.sum()))
+        weight = by_output(layer, weight)
+        part = torch.zeros_like(gram)
+        heard = 0
+        for w, channels in _by_group(weight.to(torch.promote_types(weight.dtype, torch.float32)), layout, segment):
+            energies = ((w @ gram[channels, channels].to(w.dtype)) * w).sum((1, 2))
+            alive = energies > 0
+            rows = (w[alive] / energies[alive].sqrt()[:, None, None]).flatten(0, 1)
+            part[channels, channels] += (rows.T @ rows).double()
+            heard += int(alive.sum())
+        M += part / max(1, heard)
     return M
+
+
+def _by_group(weight: Tensor, layout: Layout, segment: int) -> Iterator[tuple[Tensor, slice]]:
+    """For each group of a reader the weights (out, places, c) by which it reads channels of a segment, and which.
+
+    Args:
+        weight: (out, in / groups, *kernel) of the reader.
+        layout: of the tensor that it reads.
+        segment: number of the segment in the layout.
+    """
+    sizes = [part.size for part in layout.segments]
+    start, span, size = sum(sizes[:segment]), layout.segments[segment].span, weight.shape[1]
+    for i, w in enumerate(weight.chunk(layout.size // size)):
+        begin, end = max(start, i * size), min(start + sizes[segment], (i + 1) * size)
+        if begin < end:
+            channels = slice((begin - start) // span, (end - start) // span)
+            read = w[:, begin - i * size : end - i * size]
+            yield read.reshape(len(w), channels.stop - channels.start, -1).transpose(1, 2), channels

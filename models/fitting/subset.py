@@ -34,7 +34,7 @@ def by_channel(x: Tensor, dim: int, width: int) -> Tensor:
     return rows.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def greedy_subset(G: Tensor, k: int, M: Tensor | None = None) -> Subset:
+def greedy_subset(G: Tensor, k: int, M: Tensor | None = None, blocks: int = 1) -> Subset:
     """The best k of C channels, chosen one after the other: each time the one that explains most of what is left.
 
     Explaining channel j takes r rᵀ / R[j, j], with r = R[:, j], off the residual Gram R, and rᵀ M r / R[j, j] off the
@@ -47,6 +47,7 @@ def greedy_subset(G: Tensor, k: int, M: Tensor | None = None) -> Subset:
         k: number of channels, 1 ≤ k ≤ C.
         M: (C, C), symmetric and positive semidefinite: how much an error counts in each direction; by default all
             alike.
+        blocks: equal runs of channels, of which none gets another one before all have as many.
 
     Raises:
         NetworkError: if G holds a value that is not finite.
@@ -60,9 +61,12 @@ def greedy_subset(G: Tensor, k: int, M: Tensor | None = None) -> Subset:
     order, errors, free = [], [1.0], torch.ones(R.shape[0], dtype=torch.bool, device=R.device)
     heard = ((R @ M) * R).sum(1)  # rᵀ M r of every channel
     left = total
-    for _ in range(k):
+    for taken in range(k):
+        if taken % blocks == 0:
+            closed = torch.zeros_like(free).view(blocks, -1)
         diagonal = R.diagonal()
-        usable = free & (diagonal > floor)
+        open_ = free & ~closed.flatten()
+        usable = open_ & (diagonal > floor)
         if usable.any():
             gain = torch.where(usable, heard / diagonal.clamp(min=floor), -1.0)
             j = int(gain.argmax())
@@ -72,9 +76,9 @@ def greedy_subset(G: Tensor, k: int, M: Tensor | None = None) -> Subset:
             heard = heard - 2 * share * (R @ Mr) + share.square() * (r @ Mr)
             R -= torch.outer(r, share)
         else:
-            j = int(free.nonzero()[0])
+            j = int(open_.nonzero()[0])
             left = 0.0
-        free[j] = False
+        free[j], closed[j // closed.shape[1]] = False, True
         order.append(j)
         errors.append(max(left, 0.0) / total if total > 0 else 0.0)
     return Subset(torch.tensor(order, device=G.device), torch.tensor(errors, dtype=torch.float64))

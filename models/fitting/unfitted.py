@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ..branches.blocks import like_blocks
 from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
 from ..branches.plan import Part, kept_places
@@ -17,10 +18,10 @@ from .estimates import selector
 def initialise_at_random(branched: BranchedNetwork) -> None:
     """Random branches, as in the report: P and E Kaiming-normal, the narrow layers by torch's own defaults."""
     for parameter in (*branched.compress.parameters(), *branched.blend.parameters()):
-        if parameter.dim() == 2:
-            nn.init.kaiming_normal_(parameter, nonlinearity="linear")
-        else:
+        if parameter.dim() == 1:
             nn.init.zeros_(parameter)
+        for matrix in parameter if parameter.dim() == 3 else [parameter] * (parameter.dim() - 1):
+            nn.init.kaiming_normal_(matrix, nonlinearity="linear")
     for path, parts in branched.plan.carriers.items():
         _reset(branched.narrow.at(path), parts)
 
@@ -54,12 +55,12 @@ def initialise_by_selection(branched: BranchedNetwork, chosen: Mapping[str, Tens
             for i, part in enumerate(parts):
                 if part.branched:
                     P = compress_of(branched.compress.at(path), i).weight
-                    P.copy_(selector(chosen[str(part.group)], P.shape[1], P))
+                    P.copy_(like_blocks(selector(chosen[str(part.group)], part.width, P), P))
         for name, parts in branched.plan.blends.items():
             for i, part in enumerate(parts):
                 if part.branched:
                     E = branched.blend.at(name).expand[str(i)]
-                    E.copy_(selector(chosen[str(part.group)], part.width, E).T)
+                    E.copy_(like_blocks(selector(chosen[str(part.group)], part.width, E).T, E))
     for path, parts in branched.plan.carriers.items():
         layer = branched.network.get_submodule(path)
         places = kept_places(parts, chosen).to(branched.alphas.device)

@@ -28,6 +28,7 @@ class LayerKind:
         shape: attribute that holds the shape of what is normalised, channels first; without one, they lie in dimension
             1 of the input.
         at_inputs: whether its kernel is applied at every position of the input, not of the output.
+        apart: attribute that is the number of channels where each is treated alone, else a number that stays.
         shared_at_one: attribute that is 1 where one value serves all channels.
     """
 
@@ -39,6 +40,7 @@ class LayerKind:
     sizes: Mapping[str, int] = field(default_factory=dict)
     shape: str = ""
     at_inputs: bool = False
+    apart: str = ""
     shared_at_one: str = ""
 
 
@@ -69,11 +71,22 @@ INSTANCE_NORM = LayerKind(
     (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d), per_channel=_STATISTICS, sizes={"num_features": 0}
 )
 LAYER_NORM = LayerKind((nn.LayerNorm, nn.RMSNorm), per_channel=("weight", "bias"), shape="normalized_shape")
+GROUP_NORM = LayerKind((nn.GroupNorm,), per_channel=("weight", "bias"), sizes={"num_channels": 0}, apart="num_groups")
 PRELU = LayerKind((nn.PReLU,), per_channel=("weight",), sizes={"num_parameters": 0}, shared_at_one="num_parameters")
 # By name, because importing torchvision takes a second: a BatchNorm of detection networks, all of it buffers.
 FROZEN_BATCH_NORM = LayerKind((), names=("torchvision.ops.misc.FrozenBatchNorm2d",), per_channel=_STATISTICS)
 
-KINDS = (CONVOLUTION, TRANSPOSED_CONVOLUTION, LINEAR, BATCH_NORM, INSTANCE_NORM, LAYER_NORM, PRELU, FROZEN_BATCH_NORM)
+KINDS = (
+    CONVOLUTION,
+    TRANSPOSED_CONVOLUTION,
+    LINEAR,
+    BATCH_NORM,
+    INSTANCE_NORM,
+    LAYER_NORM,
+    GROUP_NORM,
+    PRELU,
+    FROZEN_BATCH_NORM,
+)
 
 _BY_CLASS = {cls: kind for kind in KINDS for cls in kind.classes}
 _BY_NAME = {name: kind for kind in KINDS for name in kind.names}
@@ -154,9 +167,12 @@ def channel_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def by_output(module: nn.Module, weight: Tensor) -> Tensor:
-    """A weight with its first two axes as (out, in, *kernel); applied twice, the weight itself."""
+    """A weight with its first two axes as (out, inputs of each, *kernel); applied twice, the weight itself."""
     kind = kind_of(module)
-    return weight if kind is None or kind.outputs == 0 else weight.transpose(0, kind.outputs)
+    if kind is None or kind.outputs == 0:
+        return weight
+    groups = getattr(module, "groups", 1)
+    return weight.transpose(0, 1) if groups == 1 else weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
 
 
 def kernel_size(module: nn.Module) -> int:
@@ -183,15 +199,18 @@ def declare_width(module: nn.Module, channels: int | None = None) -> None:
 
     Args:
         module: the layer.
-        channels: how many it treats each on its own; None for a layer that mixes them.
+        channels: how many it yields of such that it treats each on its own; None for a layer that mixes them.
     """
     kind = kind_of(module)
+    if channels is not None and "groups" in module.__dict__:
+        module.groups = channels * module.groups // module.out_channels  # type: ignore[assignment, operator]
+    if channels is not None and kind is not None and kind.apart:
+        held = getattr(module, kind.apart)
+        setattr(module, kind.apart, channels if held == getattr(module, next(iter(kind.sizes))) > 1 else held)
     for attribute, axis in kind.sizes.items() if kind else ():
-        if channels is not None:
+        if channels is not None and not hasattr(module, "groups"):
             setattr(module, attribute, channels)
         elif isinstance(weight := module._parameters.get("weight"), Tensor):
             setattr(module, attribute, weight.shape[axis] * (getattr(module, "groups", 1) if axis == 1 else 1))
     if channels is not None and kind is not None and kind.shape:
         setattr(module, kind.shape, (channels, *getattr(module, kind.shape)[1:]))
-    if channels is not None and "groups" in module.__dict__:
-        module.groups = channels  # type: ignore[assignment]

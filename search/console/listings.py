@@ -139,6 +139,7 @@ def inspection(
                 "prunable": group.prunable,
                 "reason": group.reason,
                 "attributes": list(group.attributes),
+                "blocks": group.blocks,
                 "macs_saved_by_half": saved / costs.full.macs if group.prunable else 0.0,
                 "errors": errors[group.name].tolist() if group.name in errors else None,
             }
@@ -165,11 +166,13 @@ def groups_table(found: dict[str, Any]) -> Table:
     )
     shares = list(SENSITIVITY_AT) if measured else []
     sensitivities = [f"error at {percent(share)}" for share in shares]
+    lies_in_blocks = any(group["blocks"] > 1 for group in found["groups"])
     rewriting = any(group["attributes"] for group in found["groups"])
     rewrites = ["rewrites"] if rewriting else []
     for column in (
         "group",
         "width",
+        *(["multiple of"] if lies_in_blocks else []),
         "H×W",
         "writers",
         "readers",
@@ -178,12 +181,13 @@ def groups_table(found: dict[str, Any]) -> Table:
         *rewrites,
         "fixed because",
     ):
-        right = column in ("width", "half saves", *sensitivities)
+        right = column in ("width", "multiple of", "half saves", *sensitivities)
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for group in found["groups"]:
         table.add_row(
             group["name"],
             str(group["width"]),
+            *([str(group["blocks"])] if lies_in_blocks else []),
             "×".join(map(str, group["resolution"])) or "-",
             _names(group["writers"]),
             _names(group["readers"]),
@@ -197,7 +201,11 @@ def groups_table(found: dict[str, Any]) -> Table:
 
 def _error_at(group: dict[str, Any], share: float) -> str:
     errors = group["errors"]
-    return "-" if errors is None else percent(errors[rounded_width(share * group["width"], group["width"])])
+    return (
+        "-"
+        if errors is None
+        else percent(errors[rounded_width(share * group["width"], group["width"], group["blocks"])])
+    )
 
 
 def _names(paths: list[str]) -> str:

@@ -33,7 +33,7 @@ def widths_for(
         costs: the network's cost model.
         budget: shares of the full network's cost.
         bounds: group name → least and greatest share of its channels, which scaling keeps.
-        multiple: widths are multiples of this many channels, but for those at a bound.
+        multiple: widths are multiples of this many channels, but for those at a bound; and of the group's blocks.
 
     Raises:
         StudyError: if even the least channels in every group cost more than the budget.
@@ -63,9 +63,11 @@ class _Scaling:
         self.exact = {name: share * full[name] for name, share in keep.items()}
         self.highest_scale = 1.0 / min(keep.values(), default=1.0)
         self.full = full
-        # Rounded first: 0.3 × 10 is a little more than 3.
-        self.least = {n: max(1, math.ceil(round(bounds.get(n, (0.0, 1.0))[0] * full[n], 9))) for n in keep}
-        self.most = {n: max(self.least[n], math.floor(round(bounds.get(n, (0.0, 1.0))[1] * full[n], 9))) for n in keep}
+        self.blocks = {group.name: group.blocks for group in costs.groups}
+        ends = {name: bounds.get(name, (0.0, 1.0)) for name in keep}
+        self.least = {n: max(1, math.ceil(self._in_blocks(n, low))) * self.blocks[n] for n, (low, _) in ends.items()}
+        most = {n: math.floor(self._in_blocks(n, high)) * self.blocks[n] for n, (_, high) in ends.items()}
+        self.most = {n: max(self.least[n], most[n]) for n in keep}
 
     def widths(self) -> dict[str, int]:
         """The widths that meet the budget; those of the shares as they are where there is none."""
@@ -88,11 +90,18 @@ class _Scaling:
                 high = scale
         return self._exchanged(self._filled(self._scaled(low), low))
 
+    def _in_blocks(self, name: str, share: float) -> float:
+        """A share of a group's channels as channels of each of its blocks; 0.3 × 10 is 3, not a little more."""
+        return round(share * self.full[name] / self.blocks[name], 9)
+
     def _scaled(self, scale: float) -> dict[str, int]:
         return {
-            name: self._bounded(name, rounded_width(scale * exact, self.full[name], self.multiple))
+            name: self._bounded(name, rounded_width(scale * exact, self.full[name], self._step(name)))
             for name, exact in self.exact.items()
         }
+
+    def _step(self, name: str) -> int:
+        return math.lcm(self.multiple, self.blocks[name])
 
     def _bounded(self, name: str, width: int) -> int:
         return min(self.most[name], max(self.least[name], width))
@@ -103,17 +112,20 @@ class _Scaling:
         while widths != before:
             before = widths
             for name in by_loss:
-                wider = {**widths, name: self._bounded(name, widths[name] + self.multiple)}
+                wider = {**widths, name: self._bounded(name, widths[name] + self._step(name))}
                 if self._relative(wider) <= 1:
                     widths = wider
         return widths
 
     def _exchanged(self, widths: dict[str, int]) -> dict[str, int]:
-        """Moves single channels from one group to another while that brings a small network's cost within 1 %."""
+        """Moves channels from one group to another while that brings a small network's cost within 1 %.
+
+        They are single ones, or one of each block.
+        """
         spent = self._relative(widths)
         while spent < _CLOSE and self.multiple == 1:
             moved = [
-                {**widths, a: widths[a] - 1, b: widths[b] + 1}
+                {**widths, a: widths[a] - self.blocks[a], b: widths[b] + self.blocks[b]}
                 for a, b in permutations(widths, 2)
                 if widths[a] > self.least[a] and widths[b] < self.most[b]
             ]

@@ -1,5 +1,7 @@
 """What is checked of a search space as soon as its network is known, before any data is."""
 
+from math import lcm
+
 from ...errors import StudyError, nearest
 from ...models.branches.keep import rounded_width
 from ...studies.definition.dimensions import Range, plain
@@ -64,8 +66,9 @@ def check_budgeted(space: SearchSpace) -> None:
 def _cost_at(space: SearchSpace, share: float) -> float:
     """The cost, in units of the budget, where every group keeps this share or the least that its bounds allow."""
     keep = space.table.keep
+    blocks = {group.name: group.blocks for group in space.costs.groups}
     widths = {
-        name: rounded_width(keep.layers.get(name, (share, share))[0] * full, full, keep.multiple)
+        name: rounded_width(keep.layers.get(name, (share, share))[0] * full, full, lcm(keep.multiple, blocks[name]))
         for name, full in space.full.items()
     }
     return relative_cost(widths, space.costs, space.definition.study.budget)

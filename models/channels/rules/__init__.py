@@ -4,7 +4,19 @@ A rule calls `ChannelGraph.write`, `carry` or `fix`. Whatever has no rule is fix
 kind of layer is one new rule.
 """
 
-from . import contractions, decisions, layers, norms, numbers, pointwise, positions, shapes, splitting, views  # noqa: F401  each enters its rules
+from . import (  # noqa: F401  each enters its rules
+    contractions,
+    decisions,
+    group_norms,
+    layers,
+    norms,
+    numbers,
+    pointwise,
+    positions,
+    shapes,
+    splitting,
+    views,
+)
 from .registry import follow
 
 __all__ = ["follow"]

@@ -24,10 +24,16 @@ def _convolution(node: fx.Node, graph: ChannelGraph) -> None:
         _along_positions(node, graph, layout)
     elif module.groups == 1:
         graph.write(node)
-    elif module.groups == module.in_channels == module.out_channels:
-        graph.carry(node, graph.layout(node.args[0]))
+    elif _treats_each_alone(module) and str(node.target) not in graph.in_groups:
+        graph.carry(node, graph.layout(node.args[0]).spread(module.out_channels // module.groups))
     else:
-        graph.fix(node, f"{node.target} is a convolution in {module.groups} groups")
+        graph.write_in_groups(node, module.groups)
+
+
+def _treats_each_alone(module: Any) -> bool:
+    """Whether a convolution is depthwise: each of its outputs reads one channel, which may have several outputs."""
+    one_of_each = module.out_channels == module.groups or not module.transposed
+    return bool(module.in_channels == module.groups and one_of_each)
 
 
 def _along_positions(node: fx.Node, graph: ChannelGraph, layout: Layout) -> None:
@@ -67,13 +73,13 @@ def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     return graph.carry(node, graph.layout(node.args[0]))
 
 
-@rule_for(modules=types("GroupNorm LocalResponseNorm MultiheadAttention"))
+@rule_for(modules=types("LocalResponseNorm MultiheadAttention"))
 def _mixing(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{type(graph.traced.module(node)).__name__} mixes channels")
 
 
 @rule_for(
-    functions=(*functions(F, "group_norm scaled_dot_product_attention"),),
+    functions=functions(F, "scaled_dot_product_attention"),
 )
 def _mixing_function(node: fx.Node, graph: ChannelGraph) -> None:
     graph.fix(node, f"{label(node)} mixes channels")

@@ -84,6 +84,14 @@ def test_a_multiple_wider_than_the_group_leaves_it_whole_and_counts_are_taken_as
     assert kept_widths([group], {"conv": 5}, 8) == {"conv": 5}
 
 
+@pytest.mark.parametrize(
+    ("share", "multiple", "width"), [(0.5, 1, 24), (0.4, 1, 16), (0.01, 1, 8), (0.5, 6, 24), (0.3, 6, 24), (1, 1, 48)]
+)
+def test_shares_of_channels_in_blocks_give_multiples_of_both(share, multiple, width):
+    group = ChannelGroup("conv", 48, ("conv",), ("next",), "", blocks=8)
+    assert kept_widths([group], share, multiple).get("conv", 48) == width
+
+
 @pytest.mark.parametrize("multiple", [0, -8, 1.5, True])
 def test_a_multiple_must_be_a_whole_number(multiple):
     group = ChannelGroup("conv", 6, ("conv",), ("next",), "")

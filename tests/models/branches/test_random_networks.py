@@ -15,7 +15,7 @@ CHANNELS = st.integers(2, 5)
 KERNELS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 ACTIVATIONS = st.sampled_from([nn.ReLU(inplace=True), nn.Tanh(), nn.LeakyReLU(0.1), nn.SiLU(inplace=True), nn.PReLU()])
 POOLS = st.sampled_from([nn.MaxPool2d(2, stride=1), nn.AvgPool2d((2, 1)), nn.MaxPool2d(3, 2, 1)])
-_LAYERS = ["conv", "conv", "norm", "layer norm", "positions", "act", "depthwise", "pool"]
+_LAYERS = ["conv", "conv", "norm", "layer norm", "positions", "act", "depthwise", "groups", "group norm", "pool"]
 KINDS = st.sampled_from([*_LAYERS, "add", "mul", "cat", "pad", "part", "part", "reshape", "change", "gate", "gate"])
 PARTS = {
     "first half": lambda x: x.chunk(2, dim=1)[0],
@@ -159,6 +159,11 @@ def drawn_layer(draw, kind, shape):
         return copy.deepcopy(draw(ACTIVATIONS))
     if kind == "depthwise":
         return nn.Conv2d(c, c, groups=c, **convolution(draw, h, w))
+    if kind in ("groups", "group norm"):
+        groups = draw(st.sampled_from([n for n in (2, 3, 4, c) if c % n == 0] or [1]))
+        if kind == "group norm":
+            return nn.GroupNorm(groups, c, affine=draw(st.booleans()))
+        return nn.Conv2d(c, groups * draw(st.integers(1, 3)), groups=groups, **convolution(draw, h, w))
     if kind == "pool" and min(h, w) >= 2:
         return copy.deepcopy(draw(POOLS))
     return None

@@ -184,7 +184,7 @@ def test_the_groups_of_an_auto_encoder(randomise):
     assert groups[2].resolution == (8, 17)
 
 
-def test_a_transposed_convolution_told_its_output_size_or_in_groups_is_fixed(functional):
+def test_a_transposed_convolution_told_its_output_size_or_with_a_multiplier_is_fixed(functional):
     sized = functional(
         lambda net, x: net.last(torch.relu(net.up(net.first(x), output_size=(15, 17)))),
         first=nn.Conv2d(3, 6, 1),
@@ -193,8 +193,6 @@ def test_a_transposed_convolution_told_its_output_size_or_in_groups_is_fixed(fun
     )
     first, up, _ = channel_groups(sized, torch.randn(2, 3, 7, 8))
     assert first.reason == up.reason == "up is called in an unusual way"
-    grouped = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ConvTranspose2d(6, 8, 3, groups=2), nn.Conv2d(8, 2, 1))
-    assert channel_groups(grouped, torch.randn(2, 3, 7, 8))[0].reason == "1 is a convolution in 2 groups"
     # Not depthwise: two outputs from each input channel.
     multiplied = nn.Sequential(nn.Conv2d(3, 6, 1), nn.ConvTranspose2d(6, 12, 3, groups=6), nn.Conv2d(12, 2, 1))
     assert not channel_groups(multiplied, torch.randn(2, 3, 7, 8))[0].prunable

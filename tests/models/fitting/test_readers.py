@@ -267,3 +267,43 @@ def test_constants_change_no_fit_where_the_mean_is_restored(randomise, normed):
     E, other = (fit.blend["_2"].expand["0"] for fit in fits)
     assert torch.allclose(E, other, rtol=1e-8, atol=1e-10) is normed
     assert torch.allclose(plain(x), shifted(x), rtol=1e-8, atol=1e-10) is normed
+
+
+def test_a_reader_in_groups_counts_like_the_dense_one_that_it_is():
+    grouped, dense = nn.Conv2d(6, 4, (2, 3), groups=2), nn.Conv2d(6, 4, (2, 3))
+    with torch.no_grad():
+        dense.weight.zero_()
+        for o in range(4):
+            dense.weight[o, 3 * (o // 2) : 3 * (o // 2) + 3] = grouped.weight[o]
+    A = normal(6, 40, seed=5)
+    found = [
+        metric_of(
+            nn.Sequential(nn.Conv2d(3, 6, 1), nn.Tanh(), reader, nn.Conv2d(4, 2, 1)).double(), X, "2", gram=A @ A.T
+        )
+        for reader in (grouped, dense)
+    ]
+    torch.testing.assert_close(*found)
+
+
+def test_a_reader_in_groups_of_two_parts_counts_each_by_its_own():
+    grouped, dense = nn.Conv2d(8, 4, 1, groups=4), nn.Conv2d(8, 4, 1)
+    with torch.no_grad():
+        dense.weight.zero_()
+        for o in range(4):
+            dense.weight[o, 2 * o : 2 * o + 2] = grouped.weight[o]
+
+    class Joined(nn.Module):
+        def __init__(self, reader):
+            super().__init__()
+            self.a, self.reader, self.last = nn.Conv2d(3, 4, 1), reader, nn.Conv2d(4, 2, 1)
+
+        def forward(self, x):
+            return self.last(self.reader(torch.cat([self.a(x), self.a(x).tanh()], 1)))
+
+    A = normal(4, 40, seed=5)
+    for segment in (0, 1):
+        found = [
+            metric_of(Joined(reader).double(), X, "reader", segment=segment, gram=A @ A.T)
+            for reader in (grouped, dense)
+        ]
+        torch.testing.assert_close(*found)

@@ -180,3 +180,25 @@ def test_ridge_least_squares_takes_channels_that_never_fire():
     assert torch.equal(
         ridge_least_squares(silent, torch.zeros(4, 3, dtype=torch.float64), 0.0), torch.zeros(4, 3).double()
     )
+
+
+@pytest.mark.parametrize("blocks", [2, 3])
+def test_every_block_gets_a_channel_before_any_gets_another(blocks):
+    A = activations(6)
+    A[-2:] *= 100  # both in the last block
+    order, errors = greedy_subset(A @ A.T, 6, None, blocks)
+    for i in range(0, 6, blocks):
+        assert sorted(j // (6 // blocks) for j in order[i : i + blocks].tolist()) == [*range(blocks)]
+    chosen = []
+    for i, j in enumerate(order.tolist()):
+        open_ = {*range(blocks)} - {c // (6 // blocks) for c in chosen[i - i % blocks :]}
+        shares = {
+            c: residual_share(A, [*chosen, c]) for c in range(6) if c not in chosen and c // (6 // blocks) in open_
+        }
+        assert j == min(shares, key=shares.get)
+        chosen.append(j)
+        assert errors[i + 1] == pytest.approx(residual_share(A, chosen), abs=1e-12)
+
+
+def test_silent_channels_are_taken_from_every_block():
+    assert greedy_subset(torch.zeros(6, 6), 4, None, 2).order.tolist() == [0, 3, 1, 4]

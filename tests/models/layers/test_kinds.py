@@ -101,6 +101,15 @@ def test_weights_by_output(name):
     assert all(y[i].abs().max() > 0 for i in (0, 1, 3, 4))
 
 
+def test_weights_by_output_in_groups():
+    layer = nn.ConvTranspose2d(4, 6, 3, groups=2)
+    weight = by_output(layer, layer.weight)
+    assert weight.shape == (6, 2, 3, 3)
+    assert torch.equal(by_output(layer, weight), layer.weight)
+    for o in range(6):  # reads the two channels of its group
+        assert torch.equal(weight[o], layer.weight[2 * (o // 3) : 2 * (o // 3) + 2, o % 3])
+
+
 @pytest.mark.parametrize("groups", [1, 2, 6])
 @pytest.mark.parametrize("build", [nn.Conv2d, nn.ConvTranspose2d, nn.Linear])
 def test_sizes_are_those_that_torch_gives(build, groups):

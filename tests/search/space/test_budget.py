@@ -196,3 +196,19 @@ class TestMultiples:
         budget = Budget(macs=(one + eight) / 2)
         with pytest.raises(StudyError, match=r"cannot be met: with the least channels in every group"):
             widths_for(keep, costs, budget, multiple=8)
+
+
+def test_channels_in_blocks_keep_as_many_in_each():
+    layers = [nn.Conv2d(3, 24, 3), nn.ReLU(), nn.Conv2d(24, 36, 3, groups=6), nn.ReLU(), nn.Conv2d(36, 7, 3)]
+    network = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(7, 2, 1))
+    example = torch.zeros(1, 3, 12, 12)
+    costs, draw = CostModel(network, example), random.Random(0)
+    for share in (0.2, 0.5, 0.9):
+        budget, bounds = Budget(macs=share), {"0": (0.3, 0.7)}
+        for bounded in ({}, bounds):
+            widths = widths_for(shares(costs, draw), costs, budget, bounds=bounded, multiple=1)
+            assert widths["0"] % 6 == widths["2"] % 6 == 0
+            assert not bounded or widths["0"] == 12  # the only multiple of 6 from 7.2 to 16.8
+            assert 0.7 < relative_cost(widths, costs, budget) <= 1
+            branched = add_branches(network, example, keep=widths, init="selection")
+            assert costs.cost(widths) == counted(fold(branched), example)
