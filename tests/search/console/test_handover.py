@@ -8,7 +8,7 @@ import pytest
 from branchfold.models.checkpoints import read_description
 from branchfold.search.console import handover
 from branchfold.search.console.handover import write_selected, write_trial
-from branchfold.search.exports.evaluation import evaluate_file
+from branchfold.search.exports.evaluation import Place, evaluate_file
 from branchfold.search.run.finalists import Finalist, Selection, select
 from branchfold.studies.database.artifacts import artifact_folder, artifact_store, fetch_network, load_baseline
 from branchfold.studies.database.storage import load_study, open_storage
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_latency")
 
 def told(path):
     """A file's accuracy on the test split as it is to be told."""
-    evaluation = evaluate_file(path, "data", None)[1]
+    evaluation = evaluate_file(path, Place("data"), None)[1]
     low, high = wilson(evaluation.accuracy, 359)
     return f"{100 * evaluation.accuracy:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f} %)"
 
