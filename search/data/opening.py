@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from ...errors import DataError
-from ...studies.definition.data_keys import DataTable
+from ...studies.definition.data_keys import FOLDER, DataTable
 from .batches import Batches, Pictures
 from .data import Data
 from .folder.images import read_split
@@ -312,6 +312,8 @@ def reopened(told: Mapping[str, Any], root: str, *, own: str | None = None) -> O
         DataError: If the description is damaged, or the data are not there or have other classes.
     """
     name, keys, seed = told.get("name"), told.get("keys", {}), told.get("seed", 0)
+    if isinstance(name, str) and ":" not in name and name != FOLDER:
+        source_of(name)
     try:
         table = DataTable.model_validate({**keys, "name": name, "root": root})
     except (TypeError, ValidationError) as error:

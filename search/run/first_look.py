@@ -43,6 +43,8 @@ _EPOCHS, _LEAST_EPOCHS = 10, 2
 _TRIALS, _LEAST_TRIALS = 50, 10
 # Images up to so many pixels a side go into batches of 128, larger ones of 64.
 _SMALL = 64
+# What lines about mistakes begin with.
+_LABEL = "the study to be written"
 _LOOKED_AT = 100
 # Steps that are timed, after one that is not.
 _TIMED = 2
@@ -91,8 +93,6 @@ def first_look(
     Raises:
         BranchfoldError: if the network or the data will not do.
     """
-    data = with_size(model, data)
-    model = with_classes(model, data)
     tables: dict[str, Any] = {
         "study": {"name": name, "budget": {"macs": macs}, "trials": _TRIALS},
         "model": model,
@@ -101,12 +101,15 @@ def first_look(
         "trial": {"epochs": _EPOCHS},
         "search": {},
     }
-    problem = Problem.of(parse_definition(tables), notify)
+    parse_definition(tables, _LABEL)
+    tables["data"] = with_size(model, data)
+    tables["model"] = with_classes(model, tables["data"])
+    problem = Problem.of(parse_definition(tables, _LABEL), notify)
     side = max((*problem.inputs[0].shape[2:], 1))
     batch_size = min(128 if side <= _SMALL else 64, max(2, len(problem.data.train)))
     for table in ("baseline", "trial"):
         tables[table]["batch_size"] = batch_size
-    definition = parse_definition(tables)
+    definition = parse_definition(tables, _LABEL)
     problem = Problem(definition, problem.data, problem.costs, problem.task)
     network, notes, told, bounds = first_network(definition), [], None, {}
     if definition.baseline.epochs is None:

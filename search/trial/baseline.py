@@ -115,8 +115,9 @@ def at_chance(accuracy: float, labels: Tensor, problem: Problem) -> str | None:
         mean, std = (", ".join(f"{value:.3f}" for value in values) for values in (data.mean, data.std))
         scaled = f"normalised by mean ({mean}) and std ({std}), see data.normalisation"
     return (
-        f"the baseline is at chance: it is right in {accuracy:.1%} of the {len(labels)} validation examples, one and "
-        f"the same class in {share:.1%}. Was it trained on inputs like these, {scaled}, and on classes in this order?"
+        f"the baseline is at chance: it is right in {100 * accuracy:.1f} % of the {len(labels)} validation examples, "
+        f"one and the same class in {100 * share:.1f} %. Was it trained on inputs like these, {scaled}, and on classes "
+        f"in this order?"
     )
 
 

@@ -89,3 +89,65 @@ def test_damaged_files_are_refused_whatever_the_damage(tmp_path):
                 messages.append(str(error))
     assert len(messages) > 150
     assert not [text for text in messages if "\n" in text or text.endswith(": ")]
+
+
+class Hyperparameters:
+    """An object of the user's own beside the weights; building one would be to run the file's code."""
+
+    def __init__(self, **values):
+        self.__dict__.update(values)
+
+    def __setstate__(self, state):
+        raise AssertionError("the file's object was built")
+
+
+class Lit(nn.Module):
+    """What Lightning's modules are to a checkpoint: the network is an attribute, and not the only one."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.net, self.loss = network, nn.PReLU(3)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        lambda net: {"state_dict": Lit(net).state_dict(), "epoch": 3, "hyper_parameters": {"lr": 0.1}},
+        lambda net: {"state_dict": Lit(nn.DataParallel(net)).state_dict(), "hyper_parameters": Hyperparameters(lr=1)},
+        lambda net: {"model": nn.DataParallel(net).state_dict(), "optimizer": {"state": {}}, "args": Hyperparameters()},
+        lambda net: {"arch": "vgg", "state_dict_ema": {}, "state_dict": net.state_dict(), "metric": 71.5},
+        lambda net: {"model": {"state_dict": net.state_dict()}},
+        lambda net: dict(net.state_dict()),
+    ],
+    ids=["lightning", "lightning-parallel", "torchvision", "timm", "nested", "plain"],
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_checkpoints_of_training_loops_are_read_without_building_what_else_they_hold(layout, tmp_path):
+    torch.save(layout(plain()), tmp_path / "net.ckpt")
+    network = plain(seed=4)
+    fill(network, read_weights(tmp_path / "net.ckpt"), "net.ckpt", "vgg_digits")
+    expected = plain().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in network.state_dict().items())
+
+
+def test_batchnorms_counters_may_be_missing():
+    weights = {name: value for name, value in plain().state_dict().items() if not name.endswith("num_batches_tracked")}
+    fill(plain(seed=4), weights, "net.pt", "vgg_digits")
+
+
+def test_misfits_are_told_key_by_key_with_the_nearest_guess():
+    weights = plain().state_dict()
+    weights["features.zero.weight"] = weights.pop("features.0.weight")
+    weights["classifier.weight"] = torch.zeros(12, 3)
+    with pytest.raises(NetworkError) as caught:
+        fill(plain(), weights, "net.pt", "vgg_digits")
+    message = str(caught.value)
+    shape = tuple(plain().classifier.weight.shape)
+    assert "missing features.0.weight (is it features.zero.weight?); unexpected features.zero.weight;" in message
+    assert f"of other shapes classifier.weight is (12, 3), not {shape}" in message
+
+
+def test_what_holds_no_tensors_tells_what_it_holds(tmp_path):
+    torch.save({"epoch": 3, "weights": [1.0]}, tmp_path / "net.pt")
+    with pytest.raises(NetworkError, match=r"holds no state dict \(it holds epoch, weights\)"):
+        read_weights(tmp_path / "net.pt")

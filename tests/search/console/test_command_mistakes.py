@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from branchfold.models.checkpoints import load_network, read_description, save_network
 from branchfold.search.console import commands
-from branchfold.search.trial import task
+from branchfold.search.data import opening
 from branchfold.studies.database.companions import SCREENING, open_companion
 from branchfold.studies.database.storage import load_study, open_storage
 
@@ -204,7 +204,7 @@ class TestMistakes:
         assert expected in result.stderr
 
     def test_a_misspelt_group_is_told_before_data_is_read(self, here, refused, toml, monkeypatch):
-        monkeypatch.setattr(task, "load_data", lambda *args, **kwargs: pytest.fail("data was read"))
+        monkeypatch.setattr(opening, "load_data", lambda *args, **kwargs: pytest.fail("data was read"))
         (here / "tiny.toml").write_text(toml + '[space.keep]\nlayers."features.2" = 0.5\n')
         assert refused("run", "tiny.toml").startswith('tiny.toml: space.keep.layers."features.2": no group')
 
