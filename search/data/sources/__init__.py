@@ -1,0 +1,1 @@
+"""Data sets that are known by name, whichever way each is kept."""
