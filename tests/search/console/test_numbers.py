@@ -2,6 +2,8 @@ import pytest
 
 from branchfold.search.console.numbers import latency_lines, percent, with_interval
 from branchfold.search.trial.latency import Latency
+from branchfold.studies.metric import ACCURACY
+from branchfold.studies.statistics import wilson
 
 
 def test_a_share_has_one_digit():
@@ -10,8 +12,8 @@ def test_a_share_has_one_digit():
 
 def test_an_accuracy_with_its_interval():
     # Newcombe (1998): 15 of 148 are 0.0624 to 0.1605 by Wilson's method
-    assert with_interval(15 / 148, 148) == "10.1 % (95 % interval 6.2 to 16.0 %)"
-    assert with_interval(1.0, 359) == "100.0 % (95 % interval 98.9 to 100.0 %)"
+    assert with_interval(ACCURACY, 15 / 148, wilson(15 / 148, 148)) == "10.1 % (95 % interval 6.2 to 16.0 %)"
+    assert with_interval(ACCURACY, 1.0, wilson(1.0, 359)) == "100.0 % (95 % interval 98.9 to 100.0 %)"
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,20 @@ from branchfold.search.events import (
     Notice,
     Screened,
     ScreeningStarted,
+    StudyMetric,
     TrialEnded,
     TrialReport,
     TrialStarted,
 )
 from branchfold.search.process.signals import Interrupted
+from branchfold.studies.metric import METRICS
 
 FIRST, FOURTH = Best(0, 0.85), Best(4, 0.9)
 EVENTS = [
     Notice("training on the CPU"),
     BaselineStarted(2),
     BaselineEpoch(1, 2, 0.51234, 0.875),
-    BaselineReady(0.9, 144, 1234567, 89012, "2 epochs"),
+    BaselineReady(0.9, (0.843, 0.941), 144, 1234567, 89012, "2 epochs"),
     ScreeningStarted(0, 2),
     Screened(1, 2, 2.34567),
     Screened(2, 2, 1.5),
@@ -73,6 +75,24 @@ def shown(terminal, events=EVENTS, **options):
         for event in events:
             progress(event)
     return out.getvalue()
+
+
+def test_another_metric_is_told_by_its_unit():
+    events = [
+        StudyMetric(METRICS["reconstruction"]),
+        BaselineReady(18.162, (17.9, 18.32), 144, 1000, 100, "2 epochs"),
+        TrialEnded(0, "complete", 17.96, 0.3, 0.4, "knee", 2.34, finished=1, best=Best(0, 17.96)),
+        StudyMetric(METRICS["segmentation"]),
+        BaselineReady(0.8547, None, 144, 1000, 100, "2 epochs"),
+    ]
+    assert shown(False, events).splitlines() == [
+        "baseline (2 epochs): 18.16 dB (95 % interval 17.90 to 18.32 dB) on 144 validation examples, 1,000 MACs, "
+        "100 parameters",
+        "[1/10] trial 0  17.96 dB at 30.0 % of the MACs, 40.0 % of the parameters  (knee, 2.3 s)  "
+        "best: 17.96 dB (trial 0)",
+        "baseline (2 epochs): 85.5 % (no interval: miou is one value of all examples together) on 144 validation "
+        "examples, 1,000 MACs, 100 parameters",
+    ]
 
 
 def test_a_line_a_trial_where_there_is_no_terminal():

@@ -5,9 +5,10 @@ from branchfold.search.exports.card import MARK, is_card, model_card, recipe_wor
 from branchfold.search.exports.evaluation import Evaluation
 from branchfold.search.space.recipe import Recipe, Stages, Training
 from branchfold.search.trial.latency import Latency
+from branchfold.studies.metric import ACCURACY
 
 LATENCY = Latency(0.5, (0.4, 0.75), 0.321, (0.3, 0.36), True, 5, 1, 1, 1.5)
-EVALUATION = Evaluation(0.5, "test", 100, None, 25, 10, 100, 20, LATENCY, "torch 2")
+EVALUATION = Evaluation(ACCURACY, 0.5, None, "test", 100, None, 25, 10, 100, 20, LATENCY, "torch 2")
 
 
 def test_of_a_network_that_no_study_has_and_that_takes_several_inputs(tmp_path):
