@@ -2,7 +2,7 @@
 
 import torch
 
-from branchfold.search.data.sources.shapes import CLASSES, draw_shapes
+from branchfold.search.data.known.shapes import CLASSES, draw_shapes
 
 
 def test_the_same_seed_draws_the_same_and_another_seed_others():
