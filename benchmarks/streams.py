@@ -23,7 +23,7 @@ from branchfold.benchmarks.zoo_networks.classics import ResNeXt
 from branchfold.benchmarks.zoo_networks.transformers import ViT
 from branchfold.models import add_branches, fold
 from branchfold.models.cost import count_macs
-from branchfold.search.data.sources import SOURCES
+from branchfold.search.data.known.sources import SOURCES
 
 KEEP = 0.5
 FITTING_EXAMPLES = 1024

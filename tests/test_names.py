@@ -14,7 +14,7 @@ from branchfold.models.networks import REFERENCE_NETWORKS
 from branchfold.search.console.trial_commands import export
 from branchfold.search.data.augmentations import AUGMENTATIONS
 from branchfold.search.data.folder.pictures import RESIZES
-from branchfold.search.data.sources import SOURCES
+from branchfold.search.data.known.sources import SOURCES
 from branchfold.search.exports.formats import FORMATS
 from branchfold.search.run.samplers import PRUNERS, SAMPLERS
 from branchfold.search.schedules import SHAPES, make_schedule, ordered, windows_for

@@ -46,13 +46,15 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
     trials, examples = len(finished_trials(study)), study.user_attrs[BASELINE]["examples"]
     among = len(selection.finalists) or trials
     delivery = export_trial(selection.study, definition, url, selection.trial, {"safetensors": path}, among=among)
-    test = delivery.evaluation.examples
+    judged = delivery.evaluation
+    told = f"the same {judged.examples} {judged.split} examples"
+    baseline = with_interval(_baseline_on_test(study, definition, url), judged.examples)
     lines = [
         *selection_lines(selection, definition, trials, examples),
         *front_lines(study, definition),
         evaluation_lines(definition.data.name, delivery.evaluation),
-        *_known_line(study, selection, definition, url, test),
-        f"baseline: {with_interval(_baseline_on_test(study, definition, url), test)} on the same {test} test examples",
+        *_known_line(study, selection, definition, url, judged.examples, told),
+        f"baseline: {baseline} on {told}",
         f"exported {path}",
     ]
     return "\n".join(lines)
@@ -207,9 +209,9 @@ def is_known_export(url: str, digest: str) -> bool:
 
 
 def _known_line(
-    study: optuna.Study, selection: Selection, definition: Definition, url: str, examples: int
+    study: optuna.Study, selection: Selection, definition: Definition, url: str, examples: int, told: str
 ) -> list[str]:
-    """The known recipe on the test split: its run of the lowest new seed or, without finalists, its trial."""
+    """The known recipe on the same examples: its run of the lowest new seed or, without finalists, its trial."""
     known = known_trial(study)
     if known is None:
         return []
@@ -223,7 +225,7 @@ def _known_line(
     if NETWORK not in run.user_attrs:
         return [f"{name}: trial {run.number} of {of.study_name} was stopped early"]
     accuracy = trial_on_test(of, definition, url, run)
-    return [f"{name}: {with_interval(accuracy, examples)} on the same {examples} test examples"]
+    return [f"{name}: {with_interval(accuracy, examples)} on {told}"]
 
 
 def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> float:

@@ -14,7 +14,7 @@ from .options import as_arguments, data_root_option
 from .terminal import make_console, print_line
 
 if TYPE_CHECKING:
-    from ..run.first_look import FirstLook
+    from ..trial.first_look import FirstLook
 
 
 @click.command("init")
@@ -68,7 +68,7 @@ def init(
         raise StudyError(f"cannot write {path}: it is there; choose another --output, or replace it with --force")
     from ...studies.definition.places import placed, with_places
     from ..events import Notice
-    from ..run.first_look import first_look
+    from ..trial.first_look import first_look
 
     console = make_console()
     here = Path.cwd()
@@ -99,7 +99,7 @@ def _write(path: Path, found: FirstLook) -> None:
     from ...files import whole_file
     from ...studies.definition.reading import parse_definition
     from ...studies.definition.writing import study_text
-    from ..run.first_look import MOST_GROUPS
+    from ..trial.first_look import MOST_GROUPS
 
     bounds = found.bounds if len(found.bounds) <= MOST_GROUPS else {}
     folder = path.absolute().parent

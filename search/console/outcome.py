@@ -108,10 +108,16 @@ def refined_lines(refinement: Refinement) -> list[str]:
 def evaluation_lines(data: str, evaluation: Evaluation) -> str:
     """An evaluation as four lines."""
     seed = "" if evaluation.seed is None else f", seed {evaluation.seed}"
+    if evaluation.split == "test":
+        accuracy = with_interval(evaluation.accuracy, evaluation.examples)
+    else:  # by these examples the network was selected
+        accuracy, seed = (
+            percent(evaluation.accuracy),
+            f"{seed}; there is no test split, and trials were selected by these",
+        )
     return "\n".join(
         (
-            f"accuracy: {with_interval(evaluation.accuracy, evaluation.examples)} on {data}'s {evaluation.split} split "
-            f"({evaluation.examples} examples{seed})",
+            f"accuracy: {accuracy} on {data}'s {evaluation.split} split ({evaluation.examples} examples{seed})",
             f"MACs: {_of(evaluation.macs, evaluation.full_macs)}, "
             f"parameters: {_of(evaluation.parameters, evaluation.full_parameters)}",
             latency_lines(evaluation.latency, evaluation.runtime),

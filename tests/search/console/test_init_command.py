@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from branchfold.models.networks.factories import build_network
-from branchfold.search.run import first_look
-from branchfold.search.run.first_look import bounds_of, with_classes, with_size
+from branchfold.search.trial import first_look
+from branchfold.search.trial.first_look import bounds_of, with_classes, with_size
 from branchfold.studies.definition.reading import load_definition
 
 

@@ -13,7 +13,7 @@ from torchvision.transforms.functional import normalize, to_tensor
 
 from branchfold.errors import BranchfoldError, DataError
 from branchfold.search.data.augmentation import augment, shift_and_mirror
-from branchfold.search.data.sources import SOURCES
+from branchfold.search.data.known.sources import SOURCES
 from branchfold.search.data.splits import Batches, Split, load_data, load_test, stratified_order
 
 REAL_DATA = Path(__file__).parents[3] / ".." / "shared" / "data"

@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 from branchfold.errors import BranchfoldError, DataError, StudyError
 from branchfold.search.data import splits as data
-from branchfold.search.data.source import Source
+from branchfold.search.data.known.source import Source
 from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, Screened, TrialEnded, TrialStarted
 from branchfold.search.exports import delivery
 from branchfold.search.process.quiet import quiet_optuna

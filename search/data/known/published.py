@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import DataError, one_line
+from ....errors import DataError, one_line
 from .source import Source
 
 DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..stratification import stratified_order
 from .source import Source
-from .stratification import stratified_order
 
 # They have no published test part: these are taken, whatever a study's seed.
 TEST_SHARE = 0.2

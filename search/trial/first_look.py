@@ -24,9 +24,9 @@ from ..data.opening import open_data
 from ..events import Listener
 from ..space.budget import relative_cost
 from ..training.device import training_device
-from ..trial.baseline import at_chance, check_alive, first_network
-from ..trial.measurement import accuracy_of
-from ..trial.task import Task
+from .baseline import at_chance, check_alive, first_network
+from .measurement import accuracy_of
+from .task import Task
 
 # A group may keep no less than leaves its readers without more than so much of what they make of it, and has no use for
 # more than leaves them without so little: the ends of the range that `per = "sensitivity"` searches by default.
