@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_
 from ...layers.kinds import is_known_whole
 from .attention import attention_weights
 from .attributes import AttributeNumber, Use, traced_value
+from .multihead import CONTAINERS, is_multihead
 from .numbers import Origin, TracedFloat, TracedInt, insisted, is_traced, plain
 from .valueless import run_without_values, without_values
 from .values import CONSTANT_READS, VALUE_READS, UntraceableError, constant_value
@@ -361,6 +362,8 @@ class Recorder(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """What a rule speaks of by its type is kept whole; layers that the forward makes as it runs are followed."""
         is_layer = is_known_whole(m) or super().is_leaf_module(m, module_qualified_name)
+        if isinstance(m, CONTAINERS) or is_multihead(m):
+            return False
         return is_layer and m in (self.submodule_paths or {})
 
     @contextmanager

@@ -14,6 +14,7 @@ from torch.fx import _symbolic_trace as symbolic_trace
 
 from ....errors import NetworkError
 from .attributes import Use
+from .multihead import is_multihead, multihead_attention
 from .numbers import Origin
 from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
 from .recorder import Listening, Recorder
@@ -136,7 +137,11 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             return recorder.leaf(module, args, kwargs, call)
         given = recorder.only(args, kwargs)
         with recorder.entered(module):
-            result = call(module, *args, **kwargs)
+            if is_multihead(module):
+                path = recorder.path_of_module(module)
+                result: Any = multihead_attention(module, path, recorder, *args, **kwargs)  # type: ignore[arg-type]
+            else:
+                result = call(module, *args, **kwargs)
         recorder.note_span(module, given, result)
         return result
 
