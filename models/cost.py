@@ -19,7 +19,7 @@ from .channels.parameters import held_tensor
 from .layers.kinds import CONVOLUTIONS, channel_tensors, has_values_along, kernel_size, kind_of
 from .layers.modes import evaluating
 from .tracing.graph import shape_of
-from .tracing.inputs import ExampleInputs, copied, first_tensor
+from .tracing.inputs import ExampleInputs, call, copied, first_tensor
 
 
 class Cost(NamedTuple):
@@ -157,7 +157,7 @@ def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     torch.backends.mha.set_fastpath_enabled(False)  # whose products are not counted
     try:
         with evaluating(model), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
-            model(*copied(inputs))
+            call(model, copied(inputs))
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return round(counter.get_total_flops() / 2 / batch_size(inputs))

@@ -97,4 +97,4 @@ def test_rows_of_its_own_keep_attention_whole():
     attention = nn.MultiheadAttention(8, 2, batch_first=True, add_bias_kv=True)
     network = Network(plainly, attention=attention)
     found = {group.name: group.reason for group in channel_groups(network, torch.randn(2, 3, 5))}
-    assert found["enter"] == "MultiheadAttention mixes channels"
+    assert found["enter"].startswith("MultiheadAttention mixes channels")
