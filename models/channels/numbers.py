@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..tracing.recording.attributes import Attribute, AttributeNumber
-from .layouts import Channels, Layout
+from .layouts import Channels, Layout, Segment, unite
 
 Atom = Channels | Attribute
 
@@ -129,7 +129,7 @@ def make_equal(one: Form, other: Form, known: dict[Attribute, Form]) -> bool:
             return False
         if attributes := rest.attributes():
             return len(attributes) == 1 and _learned(attributes[0], rest, known)
-        if not _tied(rest):
+        if not _tied(rest) and not _divided(rest):
             return False
 
 
@@ -151,6 +151,20 @@ def _tied(rest: Form) -> bool:
             if isinstance(a, Channels) and isinstance(b, Channels) and a.width == b.width:
                 a.unite(b)
                 return True
+    return False
+
+
+def _divided(rest: Form) -> bool:
+    """Takes a set apart that is as wide as another one several times, and makes its parts that one; False without such.
+
+    So a stream of channels is as wide as all heads together whatever the width of a head is.
+    """
+    terms = [(atom, factor) for atom, factor in rest.terms if isinstance(atom, Channels)]
+    for whole, f in terms:
+        for part, g in terms:
+            count = -g / f
+            if count > 1 and count.denominator == 1 and whole.width == count * part.width:
+                return unite((Segment(whole),), (Segment(part),) * int(count))
     return False
 
 
