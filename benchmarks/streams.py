@@ -53,7 +53,7 @@ def convnext(dims: tuple[int, int] = (48, 96)) -> nn.Module:
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "vit": lambda: ViT(dim=96, depth=4, mlp_dim=192),
+    "vit": lambda: ViT(dim=96, depth=3, mlp_dim=192),
     "convnext": convnext,
     "resnext": ResNeXt,
 }

@@ -34,7 +34,7 @@ def follow_values(node: fx.Node, graph: ChannelGraph) -> None:
 def hold(node: fx.Node, dim: int, graph: ChannelGraph) -> bool:
     """Makes dimension `dim` of the parameter that a node reads channels of its own; False where it must stay."""
     path, shape = str(node.target), shape_of(node)
-    if shape is None or not _is_free(path, graph):
+    if shape is None or not _is_free(path, dim, graph):
         return False
     known = graph.held.setdefault(path, Layout(dim, (Segment(Channels(shape[dim])),)))
     if known.dim == dim:
@@ -43,24 +43,27 @@ def hold(node: fx.Node, dim: int, graph: ChannelGraph) -> bool:
     return known.dim == dim
 
 
-def _is_free(path: str, graph: ChannelGraph) -> bool:
-    """Whether folding may put another parameter in place: nothing but the code that was traced knows its size."""
+def _is_free(path: str, dim: int, graph: ChannelGraph) -> bool:
+    """Whether folding may put another tensor in place: nothing but the code that was traced knows its size."""
     network = graph.traced.network
     held = held_tensor(network, path)
     if held is None or not held.is_floating_point():
         return False
-    owner = network.get_submodule(path.rpartition(".")[0])
+    owner_path, _, name = path.rpartition(".")
+    owner = network.get_submodule(owner_path)
+    # No checkpoint tells which values of these were kept; so they must be alike.
+    if name in owner._non_persistent_buffers_set and not bool((held == held.narrow(dim, 0, 1)).all()):
+        return False
     of_torch = type(owner).__module__.startswith("torch.nn.") and not isinstance(owner, _LISTS)
     return graph.paths_of(held) == [path] and not of_torch
 
 
 def held_tensor(network: nn.Module, path: str) -> Tensor | None:
-    """The parameter or buffer at `path`, if a state dict holds it; None for any other tensor."""
+    """The parameter or buffer at `path`; None for any other tensor."""
     owner_path, _, name = path.rpartition(".")
     owner = network.get_submodule(owner_path)
-    if (parameter := owner._parameters.get(name)) is not None:
-        return parameter
-    return None if name in owner._non_persistent_buffers_set else owner._buffers.get(name)
+    parameter = owner._parameters.get(name)
+    return owner._buffers.get(name) if parameter is None else parameter
 
 
 def put_tensor(network: nn.Module, path: str, value: nn.Parameter) -> None:

@@ -45,10 +45,11 @@ def _hold_parameters(node: fx.Node, dim: int, graph: ChannelGraph) -> bool:
 
 
 def _ancestors(node: fx.Node, graph: ChannelGraph) -> list[fx.Node]:
-    """The node and all that it was made of, in forward order."""
+    """The node and what it was made of, but for what an input has a part in, in forward order."""
     found, rest = {node}, [node]
     while rest:
-        new = [source for source in rest.pop().all_input_nodes if source not in found]
+        inputs = rest.pop().all_input_nodes
+        new = [source for source in inputs if source not in found and not graph.has_batch(source)]
         found.update(new)
         rest += new
     return graph.in_order(found)
@@ -58,7 +59,8 @@ def _fix_used_otherwise(made: list[fx.Node], graph: ChannelGraph) -> None:
     """Fixes channels of parameters that rules have taken for something without channels before."""
     inside = set(made)
     read = {source.target for source in made if source.op == "get_attr"}
-    sources = [x for x in graph.nodes if x in inside or (x.op == "get_attr" and x.target in read)]
+    again = [x for x in graph.nodes if x.op == "get_attr" and x.target in read]
+    sources = {*again, *(x for x in made if shape_of(x) is not None)}
     rest = [(source, user) for source in sources for user in source.users if user not in inside]
     while rest:
         source, user = rest.pop()

@@ -54,6 +54,10 @@ EXTENSIONS = {
     "token": (lambda net, x: torch.cat([net.token.expand(len(x), -1, -1), x], 1), {"token": (1, 1, 6)}),
     "registers": (lambda net, x: torch.cat([x, net.regs.repeat(len(x), 1, 1)], 1), {"regs": (1, 4, 6)}),
     "registers without a batch": (lambda net, x: torch.cat([x, net.regs.expand(len(x), 4, -1)], 1), {"regs": (4, 6)}),
+    "registers beside positions": (
+        lambda net, x: torch.cat([net.regs.expand(x.shape[0], -1, -1), x + net.pos], 1),
+        {"regs": (1, 12, 6), "pos": (1, 12, 6)},
+    ),
     "token and positions": (split, {"token": (1, 1, 6), "pos": (1, 13, 6)}),
     "twice": (lambda net, x: F.gelu(x + net.pos) * net.pos.sigmoid(), {"pos": (1, 12, 6)}),
     "scaled": (lambda net, x: torch.addcmul(net.beta, net.alpha, x), {"alpha": (1, 12, 6), "beta": (1, 1, 6)}),

@@ -139,3 +139,28 @@ def test_a_layer_under_two_names_is_one(functional, assert_folds):
     small = fold(add_branches(network, X, keep=0.5))
     assert small.conv is small.inner[0]
     assert small.state_dict().keys() == network.state_dict().keys()
+
+
+class ComputedBias(nn.Module):
+    """As attention whose keys have no bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.joint = nn.Linear(3, 12, bias=False)
+        self.first, self.last = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(3))
+        self.register_buffer("none", torch.zeros(3), persistent=False)
+        self.out = nn.Linear(12, 2)
+
+    def forward(self, x):
+        bias = torch.cat([self.first, self.none, self.last])
+        return self.out(torch.tanh(F.linear(x, self.joint.weight, bias)))
+
+
+def test_a_bias_that_the_code_computes_is_added_to_what_the_layer_yields(assert_folds):
+    network = nn.Sequential(nn.Linear(5, 3), nn.ReLU(), ComputedBias())
+    found = assert_folds(network, torch.randn(4, 5, dtype=torch.float64), keep=0.5)
+    assert found == {"0", "2.joint", "2.joint#2", "2.joint#3"}
+    small = fold(add_branches(network, torch.randn(4, 5, dtype=torch.float64), keep=0.5))
+    assert type(small[2].joint) is nn.Linear
+    assert not small[2].none.any()
+    assert "2.none" not in small.state_dict()

@@ -9,6 +9,7 @@ Where the weight is computed first, as in a convolution that standardises it, an
 the layer takes the module's place: it holds the weight that was computed, and stays where something is folded into it.
 """
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,8 +19,8 @@ from torch import Tensor, fx, nn
 
 from ...layers.kinds import BATCH_NORM
 from ...layers.narrowing import has_hooks
-from .computed_weights import value_of
-from .plain_calls import LayerCall, Spans, layer_call
+from .calls import LayerCall, Spans, layer_call
+from .computed import value_of
 
 
 @dataclass
@@ -35,6 +36,7 @@ class PlainLayer:
         values: what torch's layer calls such a tensor → its value, and whether it is made of trained ones.
         calls: the nodes that become calls of the layer.
         counters: nodes that count batches, which torch's layer does itself.
+        added: calls whose bias the forward computes → it, which is added to what the layer yields.
         alone: whether the owner holds nothing else, and so becomes the layer.
     """
 
@@ -46,6 +48,7 @@ class PlainLayer:
     values: dict[str, tuple[Tensor, bool]] = field(default_factory=dict)
     calls: list[fx.Node] = field(default_factory=list)
     counters: list[fx.Node] = field(default_factory=list)
+    added: dict[fx.Node, fx.Node] = field(default_factory=dict)
     alone: bool = False
 
     @staticmethod
@@ -81,6 +84,8 @@ def find_plain_layers(graph: fx.Graph, network: nn.Module, spans: Spans) -> dict
         known = found.setdefault(key, layer)
         if known is not None and known.is_like(layer):
             known.calls.append(node)
+            if call.added is not None:
+                known.added[node] = call.added
             known.computing |= layer.computing
         else:
             found[key] = None
@@ -100,7 +105,10 @@ def call_plain_layers(graph: fx.Graph, layers: Iterable[PlainLayer]) -> None:
         for node in layer.calls:
             with graph.inserting_before(node):
                 call = graph.call_module(layer.path, (node.args[0] if node.args else node.kwargs["input"],))
-            call.meta = node.meta
+                call.meta = node.meta
+                if node in layer.added:
+                    call = graph.call_function(operator.add, (call, layer.added[node]))
+                    call.meta = {**node.meta}
             node.replace_all_uses_with(call)
         for node in (*layer.calls, *layer.counters):
             _erase(graph, node)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from .attributes import AttributeNumber
-from .computed_weights import computed_from
+from ..recording.attributes import AttributeNumber
+from .computed import computed_from
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 
@@ -23,6 +23,7 @@ class LayerCall(NamedTuple):
             where there are any, the layer is all that the owner does.
         kind: torch's class.
         options: of its making.
+        added: what the code adds to the layer's result in the same call: a bias of its own making.
     """
 
     owner: str
@@ -30,6 +31,7 @@ class LayerCall(NamedTuple):
     computed: dict[str, list[fx.Node]]
     kind: type[nn.Module]
     options: dict[str, Any]
+    added: fx.Node | None = None
 
 
 # Of modules that yield a tensor: their paths, inner ones first, and what each is called with.
@@ -49,6 +51,18 @@ def layer_call(node: fx.Node, network: nn.Module, spans: Spans) -> LayerCall | N
         return None
     parameters, make = reading
     given = dict(zip(parameters, node.args, strict=False)) | node.kwargs
+    found = _layer(node, make, dict(given), network, spans)
+    bias = given.get("bias")
+    if found is None and make is _linear and isinstance(bias, fx.Node) and bias.op != "get_attr":
+        found = _layer(node, make, {**given, "bias": None}, network, spans)
+        found = None if found is None else found._replace(added=bias)
+    return found
+
+
+def _layer(
+    node: fx.Node, make: Callable[["_Told"], "_Made"], given: dict[str, Any], network: nn.Module, spans: Spans
+) -> LayerCall | None:
+    """The layer of a call with these arguments by name."""
     tensors = {role: value for role in _TENSORS if (value := given.pop(role, None)) is not None}
     source = given.pop("input", None)
     weight = tensors.get("weight")
