@@ -129,7 +129,7 @@ def make_equal(one: Form, other: Form, known: dict[Attribute, Form]) -> bool:
             return False
         if attributes := rest.attributes():
             return len(attributes) == 1 and _learned(attributes[0], rest, known)
-        if not _tied(rest):
+        if not _tied(rest) and not _divided(rest):
             return False
 
 
@@ -158,6 +158,20 @@ def _tied(rest: Form) -> bool:
         whole = many.denominator == times.denominator == 1 and a.width * many == b.width * times
         if whole and isinstance(a, Channels) and isinstance(b, Channels):
             return unite([Segment(a)] * int(many), [Segment(b)] * int(times))
+    return False
+
+
+def _divided(rest: Form) -> bool:
+    """Takes a set apart that is as wide as another one several times, and makes its parts that one; False without such.
+
+    So a stream of channels is as wide as all heads together whatever the width of a head is.
+    """
+    terms = [(atom, factor) for atom, factor in rest.terms if isinstance(atom, Channels)]
+    for whole, f in terms:
+        for part, g in terms:
+            count = -g / f
+            if count > 1 and count.denominator == 1 and whole.width == count * part.width:
+                return unite((Segment(whole),), (Segment(part),) * int(count))
     return False
 
 
