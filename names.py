@@ -30,6 +30,29 @@ DATA_SETS = {
     "cifar100": "60,000 colour images of 32×32 in 100 classes",
 }
 
+# [data] augment, and the choices of [space.training] augment
+AUGMENTATIONS = {
+    "none": "images as they are",
+    "shift-flip": "shifted by up to an eighth of their size and, where that keeps the class, mirrored",
+    "random-resized-crop": "a part of 8 to 100 % of the area, brought to full size, and mirrored likewise",
+    "cut-out": "a square of half the side is black",
+    "trivial": "one random operation of random strength (TrivialAugmentWide); three channels or one",
+}
+
+# [data] resize
+RESIZES = {
+    "crop": "the middle of the image, its shorter side brought to size",
+    "stretch": "the whole image, its sides brought to size each",
+    "pad": "the whole image, its longer side brought to size, black around it",
+}
+
+# [data] normalisation
+NORMALISATIONS = {
+    "measured": "mean and standard deviation of the training images",
+    "weights": "what torchvision or timm states for the network's published weights",
+    "none": "pixels from 0 to 1",
+}
+
 # [space.schedule] shape
 SHAPES = {
     "instant": "the branches take over at once",

@@ -181,7 +181,7 @@ def from_scratch(bench: Bench, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     table = bench.definition.model
     full = build_network(table.factory, table.arguments)
-    shape = (2, *bench.plain.data.input_shape)
+    shape = bench.plain.example(2)[0].shape
     small = fold(add_branches(full, torch.zeros(shape), keep=shares(bench), init="kaiming"))
     for layer in small.modules():
         if callable(reset := getattr(layer, "reset_parameters", None)):
@@ -199,7 +199,7 @@ def torch_pruned(bench: Bench, importance: str) -> nn.Module:
     """The baseline narrowed by Torch-Pruning to the same widths."""
     import torch_pruning
 
-    network, example = bench.baseline(), torch.zeros(1, *bench.plain.data.input_shape)
+    network, example = bench.baseline(), bench.plain.example(1)[0]
     modules = dict(network.named_modules())
     writers = {group.name: group.writers for group in bench.plain.costs.groups if group.prunable}
     full = {group.name: group.width for group in bench.plain.costs.groups}

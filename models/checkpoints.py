@@ -20,8 +20,9 @@ from .branches.folding import fold
 from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
+from .examples import placed, zeros_like
 from .networks import REFERENCE_NETWORKS
-from .networks.factories import TORCHVISION_PREFIX, build_network
+from .networks.factories import LIBRARIES, build_network
 
 FORMAT = 2
 _KEY = "branchfold"
@@ -49,7 +50,7 @@ class NetworkDescription:
     Attributes:
         factory: the name that `build_network` knows it by.
         arguments: the factory's keyword arguments.
-        input_shape: (C, H, W) of an example.
+        input_shape: (C, H, W) of an example; of other inputs than one image, `models.examples.described`.
         widths: group name → channels, for the groups that are narrower than the factory makes them.
         data: the data set's `name`, and the `mean` and `std` that its images were normalised with.
         accuracies: each with `split`, `accuracy` in [0, 1], `examples` and `seed`; and with its 95 % `interval` or,
@@ -64,7 +65,7 @@ class NetworkDescription:
 
     factory: str
     arguments: dict[str, Any]
-    input_shape: list[int]
+    input_shape: list[Any]
     widths: dict[str, int] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     accuracies: list[dict[str, Any]] = field(default_factory=list)
@@ -166,7 +167,7 @@ def load_network(path: str | Path, factory: str | Callable[..., nn.Module] | Non
     Args:
         path: a file that `save_network` wrote.
         factory: the user's own factory, as a function or as `path/to/file.py:factory`. Reference networks and
-            torchvision's are found by themselves; other code is never run because a file names it.
+            torchvision's and timm's are found by themselves; other code is never run because a file names it.
 
     Raises:
         UntrustedFactoryError: if the file names a factory of the user's own that is not given.
@@ -233,12 +234,12 @@ def _name_of(factory: str | Callable[..., nn.Module] | None, description: Networ
     return f"{given} (not {description.factory}, as when it was saved)" if given != description.factory else given
 
 
-def at_widths(network: nn.Module, input_shape: list[int], widths: Mapping[str, int]) -> nn.Module:
+def at_widths(network: nn.Module, input_shape: list[Any], widths: Mapping[str, int]) -> nn.Module:
     """A network of the same class at these widths, holding the first channels of each group.
 
     Args:
         network: the network at full width.
-        input_shape: (C, H, W) of an example.
+        input_shape: as in `NetworkDescription`.
         widths: group name → channels; groups that are not named stay whole.
 
     Raises:
@@ -246,9 +247,7 @@ def at_widths(network: nn.Module, input_shape: list[int], widths: Mapping[str, i
     """
     if not widths:
         return network
-    like = next(network.parameters())
-    example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
-    analysis = Analysis.of(network, example)
+    analysis = Analysis.of(network, placed(zeros_like(input_shape, 1), network))
     return fold(BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths)))
 
 
@@ -261,7 +260,7 @@ def trusted_factory(description: NetworkDescription, factory: str | None, path: 
     if factory is not None:
         return factory
     name = description.factory
-    if name in REFERENCE_NETWORKS or name.startswith(TORCHVISION_PREFIX):
+    if name in REFERENCE_NETWORKS or name.startswith(LIBRARIES):
         return name
     raise UntrustedFactoryError(
         f"{path} was built by {name}, which is not run unasked: give it as load_network(path, factory=…)", name

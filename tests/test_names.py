@@ -12,6 +12,8 @@ from branchfold.models.fitting.choice import CHOICES
 from branchfold.models.fitting.initialisations import INITIALISATIONS
 from branchfold.models.networks import REFERENCE_NETWORKS
 from branchfold.search.console.trial_commands import export
+from branchfold.search.data.augmentations import AUGMENTATIONS
+from branchfold.search.data.folder.pictures import RESIZES
 from branchfold.search.data.sources import SOURCES
 from branchfold.search.exports.formats import FORMATS
 from branchfold.search.run.samplers import PRUNERS, SAMPLERS
@@ -26,6 +28,7 @@ ROOT = Path(names.__file__).parent
 SETS = {key: value for key, value in vars(names).items() if key.isupper()}
 # What implements the names of a set, by name.
 REGISTRIES = {
+    "AUGMENTATIONS": AUGMENTATIONS,
     "BLENDINGS": BLENDINGS,
     "CHOICES": CHOICES,
     "DATA_SETS": SOURCES,
@@ -36,13 +39,15 @@ REGISTRIES = {
     "PRUNERS": PRUNERS,
     "RATES": RATES,
     "RECIPES": RECIPES,
+    "RESIZES": RESIZES,
     "SAMPLERS": SAMPLERS,
     "SHAPES": SHAPES,
 }
 # These name cases of one function, or fields.
-CASES = {"KEEP_PER", "OBJECTIVES", "ORDERS", "PRECISIONS", "RESTARTS", "WINDOWS"}
+CASES = {"KEEP_PER", "NORMALISATIONS", "OBJECTIVES", "ORDERS", "PRECISIONS", "RESTARTS", "WINDOWS"}
 # Where a definition has them; a list where `[name]` stands.
 KEYS = {
+    "AUGMENTATIONS": "data.augment=NAME",
     "BLENDINGS": "space.blending.mode=NAME",
     "CHOICES": "space.initialisation.channels=NAME",
     "DATA_SETS": "data.name=NAME",
@@ -50,17 +55,21 @@ KEYS = {
     "INITIALISATIONS": "space.initialisation.method=NAME",
     "KEEP_PER": "space.keep.per=NAME",
     "NETWORKS": "model.factory=NAME",
+    "NORMALISATIONS": "data.normalisation=NAME",
     "OBJECTIVES": 'study.objectives=["NAME"]',
     "ORDERS": "space.stages.order=NAME",
     "PRECISIONS": "space.training.precision=NAME",
     "PRUNERS": "search.pruner=NAME",
     "RATES": "space.training.rates=NAME",
     "RECIPES": 'search.recipes=["NAME"]',
+    "RESIZES": "data.resize=NAME",
     "RESTARTS": "space.training.restarts=NAME",
     "SAMPLERS": "search.sampler=NAME",
     "SHAPES": "space.schedule.shape=NAME",
     "WINDOWS": "space.stages.windows=NAME",
 }
+# What a key needs beside it.
+BESIDE = {"RESIZES": ["data.name=folder"]}
 PLACED = [(key, name) for key in KEYS for name in SETS[key]]
 
 
@@ -92,7 +101,7 @@ def test_each_name_has_its_place_in_the_definition(key, name):
     text = KEYS[key].replace("NAME", name)
     if key == "OBJECTIVES" and name != "accuracy":
         text = f'study.objectives=["accuracy", "{name}"]'
-    assert name in str(load_definition("digits", [text]).to_dict())
+    assert name in str(load_definition("digits", [text, *BESIDE.get(key, [])]).to_dict())
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -76,9 +76,9 @@ class ChannelGraph:
         self._first: dict[str, tuple[Layout, ...]] = {}
         self._refused: dict[str, str] = {}
         self._mixed: list[tuple[fx.Node, Layout]] = []
+        self._demands: list[Demand] = []
         self._sizes_read = _sizes_read(self.traced)
         self._told: set[Attribute] = set()
-        self._demands: list[Demand] = []
         self._explained: set[tuple[fx.Node, object]] = set()
         self.aliased_modules = {str(node.target) for node in called if self.is_aliased(node)}
 

@@ -1,4 +1,4 @@
-"""From a network's name to the network: reference networks, torchvision's, and the user's own factories."""
+"""From a network's name to the network: reference networks, torchvision's, timm's, and the user's own factories."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,8 +14,12 @@ from .imports import importable, load_file, load_module
 Factory = Callable[..., nn.Module]
 
 TORCHVISION_PREFIX = "torchvision:"
+TIMM_PREFIX = "timm:"
+# Packages whose networks a file may name: they are built, and nothing else of them is run.
+LIBRARIES = (TORCHVISION_PREFIX, TIMM_PREFIX)
 ACCEPTED_FORMS = (
-    f"a name ({', '.join(REFERENCE_NETWORKS)}), torchvision:NAME, path/to/file.py:FACTORY or package.module:FACTORY"
+    f"a name ({', '.join(REFERENCE_NETWORKS)}), torchvision:NAME, timm:NAME, path/to/file.py:FACTORY or "
+    "package.module:FACTORY"
 )
 
 
@@ -23,9 +27,9 @@ def resolve_factory(spec: str) -> Factory:
     """The function that builds the named network.
 
     Args:
-        spec: A reference network's name (``vgg16``), ``torchvision:resnet18`` (always without weights),
-            ``path/to/file.py:factory`` or ``package.module:factory``. A file finds modules beside it, a module those
-            in the working directory.
+        spec: A reference network's name (``vgg16``), ``torchvision:resnet18`` or ``timm:resnet18`` (always without
+            weights), ``path/to/file.py:factory`` or ``package.module:factory``. A file finds modules beside it, a
+            module those in the working directory.
 
     Raises:
         NetworkError: If there is no such network, or if importing it fails.
@@ -34,6 +38,8 @@ def resolve_factory(spec: str) -> Factory:
         return REFERENCE_NETWORKS[spec].factory
     if spec.startswith(TORCHVISION_PREFIX):
         return _torchvision_factory(spec.removeprefix(TORCHVISION_PREFIX))
+    if spec.startswith(TIMM_PREFIX):
+        return _timm_factory(spec.removeprefix(TIMM_PREFIX))
     source, colon, name = spec.rpartition(":")
     if not colon and spec.endswith(".py"):
         raise NetworkError(f"network {spec!r} names a file but no factory in it: write {spec}:FACTORY")
@@ -77,6 +83,8 @@ def default_input_shape(spec: str, arguments: Mapping[str, Any]) -> tuple[int, i
     if spec in REFERENCE_NETWORKS:
         channels, height, width = REFERENCE_NETWORKS[spec].input_shape
         return (arguments.get("in_channels", channels), height, width)
+    if spec.startswith(TIMM_PREFIX):
+        return _timm_input_shape(spec.removeprefix(TIMM_PREFIX), arguments)
     if not spec.startswith(TORCHVISION_PREFIX):
         return None
     from torchvision.models import get_model_weights
@@ -107,12 +115,58 @@ def _torchvision_factory(name: str) -> Factory:
     @wraps(builder)
     def build(**arguments: Any) -> nn.Module:
         if refused := sorted({"weights", "weights_backbone", "pretrained", "pretrained_backbone"} & set(arguments)):
-            raise NetworkError(f"torchvision:{name} is built without weights, but got {refused[0]}: never downloaded")
+            raise NetworkError(
+                f"torchvision:{name} is built without weights, but got {refused[0]}: "
+                f"baseline.weights is the key for them"
+            )
         return builder(**without_weights, **arguments)
 
     kept = [parameter for key, parameter in signature.parameters.items() if key not in without_weights]
     build.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     return build
+
+
+def timm_module() -> Any:
+    """The package timm.
+
+    Raises:
+        NetworkError: If it is not installed.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise NetworkError("timm:NAME needs the package timm: pip install 'branchfold[timm]'") from error
+    return timm
+
+
+def _timm_factory(name: str) -> Factory:
+    timm = timm_module()
+    # Only names of timm's own table: it would download what "hf_hub:…" names.
+    if not name.replace("_", "").replace(".", "").isalnum() or not timm.is_model(name):
+        hint = nearest(name, timm.list_models())
+        raise NetworkError(f"timm has no network {name!r}{hint} (accepted: {ACCEPTED_FORMS})")
+    refused = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+
+    def build(**arguments: Any) -> nn.Module:
+        if given := [key for key in refused if key in arguments]:
+            raise NetworkError(
+                f"timm:{name} is built without weights, but got {given[0]}: baseline.weights is the key for them"
+            )
+        network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
+        return network
+
+    return build
+
+
+def _timm_input_shape(name: str, arguments: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    config = timm_module().get_pretrained_cfg(name)
+    if config is None:
+        return None
+    channels, height, width = config.input_size
+    size = arguments.get("img_size")
+    if isinstance(size, int):
+        height, width = size, size
+    return (arguments.get("in_chans", channels), height, width)
 
 
 def _own_factory(spec: str, source: str, name: str) -> Factory:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError, VerificationError
+from .init_command import init
 from .options import (
     Detail,
     as_arguments,
@@ -145,7 +146,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (show, export, rerun, refine, evaluate, list_studies, delete):
+for command in (init, show, export, rerun, refine, evaluate, list_studies, delete):
     cli.add_command(command)
 
 

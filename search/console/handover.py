@@ -15,7 +15,7 @@ from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, trial_of
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
-from ..exports.evaluation import accuracy_on_test
+from ..exports.evaluation import Place, accuracy_on_test
 from ..exports.formats import format_of
 from ..exports.package import AS_IT_IS, Options
 from ..exports.places import check_outputs, places_for
@@ -141,7 +141,7 @@ def write_front(
 
 def write_file(
     file: Path,
-    data_root: str,
+    place: Place,
     factory: str | None,
     url: str,
     forms: Sequence[str],
@@ -154,7 +154,7 @@ def write_file(
 
     Args:
         file: that branchfold wrote.
-        data_root: folder of the data set.
+        place: of the data set.
         factory: the user's own, where the network was built by one.
         url: of the database that keeps what was exported, where the file's study is in it.
         forms: names in `names.EXPORT_FORMATS`.
@@ -170,7 +170,7 @@ def write_file(
     paths = places_for(forms, output, file.stem)
     check_outputs(paths.values(), url=url, sources=(str(file), *_source_of(factory)), force=force)
     study = _study_of(description, url)
-    delivery = export_file(file, data_root, factory, paths, options=options, study=study)
+    delivery = export_file(file, place, factory, paths, options=options, study=study)
     lines = [evaluation_lines(description.data["name"], delivery.evaluation), *file_lines(delivery)]
     if study is None and any(format_of(form).unpickles for form in forms):
         lines.append(f"no study in {url} keeps a record of it: `branchfold evaluate` will ask for --trust")
@@ -232,7 +232,7 @@ def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> 
         record = load_baseline(study, artifact_store(url), file)
         assert record is not None, "a finished study has a baseline"
         network = load_network(file, resolve_factory(definition.model.factory))
-        return accuracy_on_test(network, read_description(file), definition.data.root)
+        return accuracy_on_test(network, read_description(file), Place.of(definition))
 
 
 def _listed(delivery: Delivery) -> str:

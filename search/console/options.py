@@ -30,6 +30,9 @@ set_option = click.option(
 data_root_option = click.option(
     "--data-root", default=None, metavar="FOLDER", help="Folder of the data sets (default: the definition's, 'data')."
 )
+data_option = click.option(
+    "--data", metavar="MAKE", help="Your own path/to/file.py:MAKE, where it makes the data that FILE was trained on."
+)
 best_trial_option = click.option(
     "--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one)."
 )

@@ -17,6 +17,7 @@ from .options import (
     Detail,
     as_study_name,
     best_trial_option,
+    data_option,
     data_root_option,
     detail_option,
     force_option,
@@ -68,6 +69,7 @@ def show(study: str, storage: str, as_json: bool) -> None:
 @click.option("--fuse", is_flag=True, help="Fold BatchNorms into the layers before them (pt2, onnx).")
 @click.option("--with-normalisation", is_flag=True, help="Take images as uint8 and normalise them inside (pt2, onnx).")
 @click.option("--factory", metavar="FACTORY", help="Your own factory, where FILE's network was built by one.")
+@data_option
 @force_option
 @storage_option
 @data_root_option
@@ -80,6 +82,7 @@ def export(
     fuse: bool,
     with_normalisation: bool,
     factory: str | None,
+    data: str | None,
     force: bool,
     storage: str,
     data_root: str | None,
@@ -89,6 +92,7 @@ def export(
     Example: branchfold export digits --format safetensors --format onnx --output digits-files
     """
     from ...studies.database.storage import stored_definition
+    from ..exports.evaluation import Place
     from ..exports.formats import check_options
     from ..exports.package import Options
     from ..exports.places import sources_of
@@ -102,14 +106,21 @@ def export(
             raise StudyError(f"{source} is one network: --trial and --pareto are for studies")
         with _naming_factory(Path(source)):
             done = write_file(
-                Path(source), data_root or "data", factory, storage, forms, output, options=options, force=force
+                Path(source),
+                Place(data_root or "data", data),
+                factory,
+                storage,
+                forms,
+                output,
+                options=options,
+                force=force,
             )
         print_line(console, done)
         return
     if pareto and trial is not None:
         raise StudyError("give --trial or --pareto, and not both")
-    if factory is not None:
-        raise StudyError("--factory is for a file; a study knows its own")
+    if factory is not None or data is not None:
+        raise StudyError(f"--{'data' if factory is None else 'factory'} is for a file; a study knows its own")
     loaded = _load(source, storage)
     definition = stored_definition(loaded)
     if data_root is not None:
@@ -208,21 +219,28 @@ def refine(
 @click.argument("file", type=click.Path(path_type=Path))
 @data_root_option
 @click.option("--factory", metavar="FACTORY", help="Your own factory, where the network was built by one.")
+@data_option
 @click.option("--trust", is_flag=True, help="Load a pt2 file, which may run code, that no study here exported.")
 @storage_option
 @json_option
-def evaluate(file: Path, data_root: str | None, factory: str | None, trust: bool, storage: str, as_json: bool) -> None:
+def evaluate(
+    file: Path, data_root: str | None, factory: str | None, data: str | None, trust: bool, storage: str, as_json: bool
+) -> None:
     """Measure an exported network of any format: test accuracy, MACs, parameters, latency.
 
     Example: branchfold evaluate digits.safetensors
     """
-    from ..exports.evaluation import evaluate_file
+    from ..exports.evaluation import Place, evaluate_file
     from .handover import is_known_export
     from .outcome import evaluation_lines
 
     with _naming_factory(file):
         description, evaluation = evaluate_file(
-            file, data_root or "data", factory, known=lambda digest: is_known_export(storage, digest), trust=trust
+            file,
+            Place(data_root or "data", data),
+            factory,
+            known=lambda digest: is_known_export(storage, digest),
+            trust=trust,
         )
     if as_json:
         click.echo(json.dumps({"data": description.data["name"], **evaluation.to_dict()}, indent=2))
@@ -240,11 +258,15 @@ def _is_file(source: str) -> bool:
 
 @contextmanager
 def _naming_factory(file: Path) -> Iterator[None]:
-    """Tells with the option's name that a file's network was built by code of the user's own."""
+    """Tells with the option's name that a file's network was built, or its data made, by code of the user's own."""
     from ...models.checkpoints import UntrustedFactoryError
+    from ..data.opening import UntrustedDataError
 
     try:
         yield
+    except UntrustedDataError as error:
+        option = f"--data {shlex.quote(error.name)}"
+        raise StudyError(f"{file}: the data are made by code of your own, not run unasked: name it, {option}") from None
     except UntrustedFactoryError as error:
         option = f"--factory {shlex.quote(error.factory)}"
         raise StudyError(f"{file} was built by code of your own, which is not run unasked: name it, {option}") from None

@@ -1,19 +1,56 @@
-"""A split of a data set in memory, and normalised, augmented batches of it."""
+"""Splits of images, in memory or not, and normalised, augmented batches of them."""
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import DataError
-from .augmentation import augment
+from .augmentations import AUGMENTATIONS, names_of
+from .part import Part
+
+
+class Pictures(Part):
+    """A split of images with their labels.
+
+    Attributes:
+        labels: (N,) int64.
+        flips: Whether a mirrored image still shows its class, so that augmenting may mirror it.
+    """
+
+    labels: Tensor
+    flips: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Of an image."""
+
+    @abstractmethod
+    def read(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each batch of indices, its images (n, C, H, W) uint8 and labels (n,)."""
+
+    @abstractmethod
+    def part(self, chosen: slice) -> Self:
+        """Those of the examples."""
+
+    def first(self, count: int) -> Self:
+        return self.part(slice(0, count))
+
+    def last(self, count: int) -> Self:
+        return self.part(slice(max(0, len(self) - count), None))
 
 
 @dataclass(frozen=True, eq=False)  # tensors do not compare to one truth value
-class Split:
-    """Images with their labels.
+class Split(Pictures):
+    """Images in memory, with their labels.
 
     Attributes:
         images: (N, C, H, W) uint8.
@@ -27,12 +64,20 @@ class Split:
     name: str
     flips: bool = False
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    @property
+    def channels(self) -> int:
+        return self.images.shape[1]
+
+    def read(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        for chosen in batches:
+            yield self.images.index_select(0, chosen), self.labels[chosen]
+
+    def part(self, chosen: slice) -> Self:
+        return replace(self, images=self.images[chosen], labels=self.labels[chosen])
 
 
 class Batches:
-    """Batches of a split as normalised float32 images (N, C, H, W) with labels (N,): a data loader in one process.
+    """Batches of a split as normalised float32 images (N, C, H, W) with labels (N,).
 
     Each pass draws its order and its augmentation from the seed and the pass's number alone. ``epoch`` is the number
     of the next pass; set it to go on where an earlier run was.
@@ -43,8 +88,7 @@ class Batches:
         mean: Per channel, subtracted from images scaled to [0, 1].
         std: Per channel, by which they are then divided.
         shuffle: Whether each pass has an order of its own.
-        augment: Whether images are shifted by up to an eighth of their size (4 pixels of 32) and, where the split
-            allows it, mirrored.
+        augment: How images are augmented, by names of ``names.AUGMENTATIONS``; true is "shift-flip".
         seed: What all random numbers depend on.
         drop_last: Leave a smaller last batch out.
 
@@ -54,17 +98,17 @@ class Batches:
 
     def __init__(
         self,
-        split: Split,
+        split: Pictures,
         batch_size: int,
         *,
         mean: Sequence[float],
         std: Sequence[float],
         shuffle: bool,
-        augment: bool,
+        augment: bool | str | Sequence[str],
         seed: int,
         drop_last: bool = False,
     ) -> None:
-        channels = split.images.shape[1]
+        channels = split.channels
         if batch_size < 1:
             raise DataError(f"batch_size must be at least 1, but got batch_size={batch_size!r}")
         if len(mean) != channels or len(std) != channels:
@@ -74,7 +118,7 @@ class Batches:
         self.split = split
         self.batch_size = batch_size
         self.shuffle = shuffle
-        self.augment = augment
+        self.augment = names_of(augment)
         self.seed = seed
         self.drop_last = drop_last
         self.epoch = 0
@@ -94,9 +138,7 @@ class Batches:
         generator = torch.Generator().manual_seed(int(state[0]))
         count = len(self.split)
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
-        for chosen in order.split(self.batch_size)[: len(self)]:
-            images = self.split.images.index_select(0, chosen)
-            if self.augment:
-                max_shift = min(images.shape[2:]) // 8
-                images = augment(images, max_shift=max_shift, flips=self.split.flips, generator=generator)
-            yield images.float().mul_(self._scale).add_(self._offset), self.split.labels[chosen]
+        for images, labels in self.split.read(order.split(self.batch_size)[: len(self)]):
+            for name in self.augment:
+                images = AUGMENTATIONS[name](images, self.split.flips, generator)
+            yield images.float().mul_(self._scale).add_(self._offset), labels

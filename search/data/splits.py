@@ -1,6 +1,5 @@
 """The images of a study, in memory: its train and validation splits, and by itself the test split."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,9 @@ import torch
 from torch import Tensor
 
 from ...errors import DataError, nearest
-from .batches import Batches, Split
+from .batches import Batches, Pictures, Split
+from .data import Augment, Data
+from .normalisation import Normalisation, pixel_statistics
 from .source import Source
 from .sources import SOURCES
 from .stratification import stratified_order
@@ -20,34 +21,64 @@ LEAST_VALIDATION = 500
 
 
 @dataclass(frozen=True, eq=False)
-class ImageData:
-    """What a search sees of a data set: never its test split.
+class ImageData(Data):
+    """What a search sees of a data set of images: never its test split.
 
     Attributes:
         name: The data set's name.
         num_classes: Number of different labels.
-        mean: Per channel, of the train split's pixels scaled to [0, 1].
-        std: Likewise their standard deviation.
+        input_shape: (C, H, W) of an image.
+        mean: Per channel, subtracted from pixels scaled to [0, 1].
+        std: Per channel, by which they are then divided.
         train: The split to train on.
         validation: The split that trials are compared on.
+        classes: Names of the labels, where they are known.
     """
 
     name: str
     num_classes: int
+    input_shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    train: Split
-    validation: Split
+    train: Pictures
+    validation: Pictures
+    classes: tuple[str, ...] = ()
 
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
-        _, channels, height, width = self.train.images.shape
-        return (channels, height, width)
+    def example(self, count: int) -> Tensor:
+        """Inputs of the shape and type that the batches have: (count, C, H, W)."""
+        return torch.zeros(count, *self.input_shape)
+
+    def batches(
+        self,
+        part: Pictures,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        augment: Augment = False,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> Batches:
+        """Batches of one of the splits, or of a part of it, normalised; arguments as for ``Batches``."""
+        return Batches(
+            part,
+            batch_size,
+            mean=self.mean,
+            std=self.std,
+            shuffle=shuffle,
+            augment=augment,
+            seed=seed,
+            drop_last=drop_last,
+        )
 
 
 def load_data(
-    name: str, root: str | Path = "data", *, validation: float = 0.1, seed: int = 0, limit: int | None = None
+    name: str,
+    root: str | Path = "data",
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    limit: int | None = None,
+    normalisation: Normalisation | None = None,
 ) -> ImageData:
     """The train and validation splits of a data set.
 
@@ -60,6 +91,7 @@ def load_data(
         seed: What the split depends on.
         limit: Number of training examples, for short runs. Validation then has at most half as many, but 500 where
             the split is that large. A smaller limit takes a part of what a larger one takes.
+        normalisation: Of the images; by default that of the train split's pixels.
 
     Raises:
         DataError: If the data set is unknown or cannot be had, or cannot be split as asked.
@@ -68,22 +100,54 @@ def load_data(
     if not 0 < validation < 1:
         raise DataError(f"validation must be between 0 and 1, but got validation={validation!r}")
     images, labels = source.read(Path(root), "train")
+    chosen = divided(
+        labels, validation=validation, seed=seed, limit=limit, name=source.name, num_classes=source.num_classes
+    )
+    train, held_out = (
+        Split(images[chosen[part]], labels[chosen[part]], part, source.flips) for part in ("train", "validation")
+    )
+    found = normalisation or pixel_statistics(train.images)
+    return ImageData(name, source.num_classes, source.shape, found.mean, found.std, train, held_out)
+
+
+def divided(
+    labels: Tensor, *, validation: float, seed: int, limit: int | None, name: str, num_classes: int
+) -> dict[str, Tensor]:
+    """Indices of the train and of the validation split, each stratified and in an order any beginning of which is.
+
+    Args:
+        labels: (N,) class of each example.
+        validation: As in ``load_data``.
+        seed: Likewise.
+        limit: Likewise.
+        name: Of the data set.
+        num_classes: Of its labels.
+
+    Raises:
+        DataError: If one of them would have fewer examples than there are classes, or the limit is out of range.
+    """
     order = stratified_order(labels, seed=seed)
     held_out = round(len(order) * validation)
     chosen = {"validation": order[:held_out], "train": order[held_out:]}
     for split, indices in chosen.items():
-        if len(indices) < source.num_classes:
+        if len(indices) < num_classes:
             raise DataError(
                 f"validation={validation} leaves {len(indices)} examples in {name}'s {split} split, "
-                f"fewer than its {source.num_classes} classes"
+                f"fewer than its {num_classes} classes"
             )
-    if limit is not None:
-        _check_limit(source, limit, available=len(chosen["train"]))
-        chosen["train"] = chosen["train"][:limit]
-        chosen["validation"] = chosen["validation"][: max(limit // 2, LEAST_VALIDATION)]
-    splits = {split: Split(images[indices], labels[indices], split, source.flips) for split, indices in chosen.items()}
-    mean, std = _pixel_statistics(splits["train"].images)
-    return ImageData(name, source.num_classes, mean, std, **splits)
+    return limited(chosen, limit, name, num_classes)
+
+
+def limited(chosen: dict[str, Tensor], limit: int | None, name: str, num_classes: int) -> dict[str, Tensor]:
+    """The beginnings of both splits that a limit leaves; as in ``divided``."""
+    if limit is None:
+        return chosen
+    available = len(chosen["train"])
+    if limit < num_classes:
+        raise DataError(f"limit={limit} is too small: {name} has {num_classes} classes")
+    if limit > available:
+        raise DataError(f"limit={limit} is too large: {name}'s train split has {available} examples")
+    return {"train": chosen["train"][:limit], "validation": chosen["validation"][: max(limit // 2, LEAST_VALIDATION)]}
 
 
 def first_images(name: str, root: str | Path, count: int) -> Tensor:
@@ -98,8 +162,7 @@ def first_images(name: str, root: str | Path, count: int) -> Tensor:
         DataError: As in ``load_data``.
     """
     data = load_data(name, root)
-    batches = Batches(data.train, count, mean=data.mean, std=data.std, shuffle=False, augment=False, seed=0)
-    return next(iter(batches))[0]
+    return next(iter(data.batches(data.train, count)))[0]
 
 
 def load_test(name: str, root: str | Path = "data") -> Split:
@@ -129,23 +192,3 @@ def source_of(name: str) -> Source:
     if name not in SOURCES:
         raise DataError(f"unknown data set {name!r}{nearest(str(name), SOURCES)} (known: {', '.join(SOURCES)})")
     return SOURCES[name]
-
-
-def _check_limit(source: Source, limit: int, *, available: int) -> None:
-    if limit < source.num_classes:
-        raise DataError(f"limit={limit} is too small: {source.name} has {source.num_classes} classes")
-    if limit > available:
-        raise DataError(f"limit={limit} is too large: {source.name}'s train split has {available} examples")
-
-
-def _pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Each channel's mean and standard deviation, of pixels scaled to [0, 1], from its histogram."""
-    value = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for channel in range(images.shape[1]):
-        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()
-        share /= share.sum()
-        mean = float((share * value).sum())
-        means.append(mean)
-        deviations.append(math.sqrt(float((share * (value - mean) ** 2).sum())))
-    return tuple(means), tuple(deviations)

@@ -22,13 +22,23 @@ from ...models.checkpoints import (
     read_description,
     trusted_factory,
 )
+from ...models.examples import first_of
 from ...models.networks.factories import Factory, resolve_factory
 from ...studies.database.artifacts import BASELINE, artifact_store, fetch_network, record_export
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials
 from ...studies.definition.reading import Definition
 from ..space.recipe import Recipe
 from .card import ExportedFile, card_of, model_card, recipe_words
-from .evaluation import LATENCY_SECONDS, Evaluation, HeldOut, accuracy_on_test, digest_of_file, evaluate, write_full
+from .evaluation import (
+    LATENCY_SECONDS,
+    Evaluation,
+    HeldOut,
+    Place,
+    accuracy_on_test,
+    digest_of_file,
+    evaluate,
+    write_full,
+)
 from .formats import format_of
 from .package import AS_IT_IS, Content, Options, Package, runs
 from .verification import Draft, verify
@@ -95,12 +105,12 @@ def export_trial(
     ]
     origin = {**source.description.origin, **_told_of(study, trial)}
     source = replace(source, description=replace(source.description, accuracies=accuracies, origin=origin))
-    return _deliver(source, definition.data.root, paths, options, study)
+    return _deliver(source, Place.of(definition), paths, options, study)
 
 
 def export_file(
     path: Path,
-    data_root: str,
+    place: Place,
     factory: str | None,
     paths: Mapping[str, Path],
     *,
@@ -111,7 +121,7 @@ def export_file(
 
     Args:
         path: of the file.
-        data_root: folder of the data set.
+        place: of the data set.
         factory: the user's own factory, where the network is neither a reference network nor torchvision's.
         paths: format → where to.
         options: how graph formats hold the network.
@@ -120,14 +130,14 @@ def export_file(
     description = read_description(path)
     name = trusted_factory(description, factory, path)
     return _deliver(
-        _Source(load_network(path, name), description, resolve_factory(name), name), data_root, paths, options, study
+        _Source(load_network(path, name), description, resolve_factory(name), name), place, paths, options, study
     )
 
 
 def trial_on_test(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> float:
     """The accuracy of a trial's network on the test split; arguments and errors as for `export_trial`."""
     source = _fetched(study, definition, url, trial)
-    return accuracy_on_test(source.network, source.description, definition.data.root)
+    return accuracy_on_test(source.network, source.description, Place.of(definition))
 
 
 def _fetched(study: optuna.Study, definition: Definition, url: str, trial: FrozenTrial) -> _Source:
@@ -153,21 +163,22 @@ def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def _deliver(
-    source: _Source, data_root: str, paths: Mapping[str, Path], options: Options, study: optuna.Study | None
+    source: _Source, place: Place, paths: Mapping[str, Path], options: Options, study: optuna.Study | None
 ) -> Delivery:
     """All of an export: measured, written under temporary names, verified, recorded, and then put in place."""
     for form in paths:
         format_of(form).check()
     network, description = source.network, source.description
-    held = HeldOut.of(description, data_root)
+    held = HeldOut.of(description, place, network)
     evaluation = evaluate(runs(network), Content(description, AS_IT_IS), "safetensors", source.build, held)
-    tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
-    tested |= {"interval": list(evaluation.interval), "seed": evaluation.seed}
-    accuracies = [entry for entry in description.accuracies if entry.get("split") != "test"]
-    description = replace(description, accuracies=[*accuracies, tested])
+    if evaluation.split == "test":  # else there is none, and validation is told already
+        tested = {"split": "test", "accuracy": evaluation.accuracy, "examples": evaluation.examples}
+        tested |= {"interval": list(evaluation.interval), "seed": evaluation.seed}
+        accuracies = [entry for entry in description.accuracies if entry.get("split") != "test"]
+        description = replace(description, accuracies=[*accuracies, tested])
     description = replace(description, digest=digest_of(network, description))
     whole = source.build(**description.arguments).to(held.dtype).eval()
-    full_widths = {group.name: group.width for group in Analysis.of(whole, held.examples()[1][:1]).groups}
+    full_widths = {group.name: group.width for group in Analysis.of(whole, first_of(held.examples()[1], 1)).groups}
     tensors = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     card = model_card(description, evaluation, full_widths, tensors)
     package = Package(network, description, *held.examples(), options, card)

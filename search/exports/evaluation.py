@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +13,15 @@ from torch import Tensor, nn
 from ...errors import DataError, StudyError
 from ...models.checkpoints import NetworkDescription, trusted_factory
 from ...models.cost import CostModel
+from ...models.examples import arguments, first_of, placed, zeros_like
 from ...models.networks.factories import resolve_factory
+from ...models.tracing.inputs import with_tensors
+from ...studies.definition.reading import Definition
 from ...studies.statistics import Interval, wilson
-from ..data.batches import Batches, Split
-from ..data.splits import load_test
+from ..data.batches import Pictures
+from ..data.normalisation import Normalisation
+from ..data.opening import Opened, Wanted, reopened
+from ..data.part import Part
 from ..trial.latency import Latency, compare_passes
 from ..trial.measurement import accuracy_of
 from .formats import Format, format_of, name_by_suffix
@@ -58,7 +63,7 @@ class Evaluation:
 
     @property
     def interval(self) -> Interval:
-        """The accuracy's 95 % confidence interval: nothing was chosen by the test split."""
+        """The accuracy's 95 % confidence interval; of the test split, by which nothing was chosen."""
         return wilson(self.accuracy, self.examples)
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,17 +73,48 @@ class Evaluation:
         return {**asdict(self), "interval": list(self.interval), "milliseconds": milliseconds, "latency": latency}
 
 
-class HeldOut(NamedTuple):
-    """The test split of the data that a network was trained on, and how its images are normalised."""
+class Place(NamedTuple):
+    """Where the data of a network are.
 
-    split: Split
-    mean: Sequence[float]
-    std: Sequence[float]
-    dtype: torch.dtype
+    Attributes:
+        root: folder of the data set.
+        own: what makes data of the user's own, where it may run: no file makes it run.
+    """
+
+    root: str
+    own: str | None = None
 
     @staticmethod
-    def of(description: NetworkDescription, data_root: str) -> "HeldOut":
+    def of(definition: Definition) -> "Place":
+        """Where a study's are."""
+        return Place(definition.data.root, definition.data.name if definition.data.is_own else None)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The test split of the data that a network was trained on, validation where there is none; and its inputs' form.
+
+    Attributes:
+        opened: the data.
+        split: that the network is judged on.
+        found: mean and standard deviation by which images are normalised.
+        dtype: of the network.
+    """
+
+    opened: Opened
+    split: Part
+    found: Normalisation
+    dtype: torch.dtype
+    network: nn.Module
+
+    @staticmethod
+    def of(description: NetworkDescription, place: Place, network: nn.Module) -> "HeldOut":
         """What a description tells.
+
+        Args:
+            description: of the network.
+            place: of its data.
+            network: of the same class, for the order of its arguments.
 
         Raises:
             DataError: if it tells nothing, or the split cannot be had.
@@ -87,29 +123,50 @@ class HeldOut(NamedTuple):
         accuracies = description.accuracies
         if not isinstance(accuracies, list) or not all(isinstance(x, dict) for x in accuracies):
             raise DataError(f"the checkpoint's accuracies are damaged: {accuracies!r:.40}")
-        split = load_test(str(description.data["name"]), data_root)
-        return HeldOut(split, mean, std, getattr(torch, description.dtype))
+        opened = reopened(description.data, place.root, own=place.own)
+        split = opened.judged(_silent)
+        found = Normalisation(tuple(mean), tuple(std))
+        return HeldOut(opened, split, found, getattr(torch, description.dtype), network)
 
-    def batches(self, size: int = _BATCH) -> Iterable[tuple[Tensor, Tensor]]:
-        """The split as a network takes it, with labels (N,)."""
-        batches = Batches(self.split, size, mean=self.mean, std=self.std, shuffle=False, augment=False, seed=0)
-        return ((images.to(self.dtype), labels) for images, labels in batches)
+    def batches(self, size: int = _BATCH, split: Part | None = None) -> Iterable[tuple[Any, Tensor]]:
+        """The split, or a part of it, as a network takes it, with labels (N,)."""
+        wanted = Wanted(_silent, arrange=lambda inputs: arguments(inputs, self.network))
+        batches = self.opened.batches(split or self.split, size, self.found, wanted)
+        return ((with_tensors(inputs, self._typed), labels) for inputs, labels in batches)
 
-    def raw_batches(self) -> Iterable[tuple[Tensor, Tensor]]:
-        """The split's images as they are, uint8, with labels (N,)."""
-        return zip(self.split.images.split(_BATCH), self.split.labels.split(_BATCH), strict=True)
+    def raw_batches(self, size: int = _BATCH, split: Part | None = None) -> Iterable[tuple[Tensor, Tensor]]:
+        """The split's images, or those of a part of it, as they are, uint8, with labels (N,).
 
-    def examples(self) -> tuple[Tensor, Tensor]:
-        """The first few images, as they are and as a network takes them; one of fewer comes again."""
+        Raises:
+            DataError: if they are none.
+        """
+        part = split or self.split
+        if not isinstance(part, Pictures):
+            raise DataError(
+                "images of your own are not known as they are: evaluate a file that does not normalise them"
+            )
+        return part.read(torch.arange(len(part)).split(size))
+
+    def examples(self) -> tuple[Any, Any]:
+        """The first few examples' inputs, as they are and as a network takes them; one of fewer comes again."""
         count = max(BATCHES)
-        chosen = torch.arange(count) % len(self.split)
-        few = Split(self.split.images[chosen], self.split.labels[chosen], self.split.name)
-        return few.images, next(iter(self._replace(split=few).batches(count)))[0]
+        first = self.split.first(count)
+        (inputs, _), *_ = self.batches(count, first)
+        raw = next(iter(self.raw_batches(count, first)))[0] if isinstance(first, Pictures) else inputs
+        chosen = torch.arange(count) % len(first)
+        return with_tensors(raw, lambda x: x[chosen]), with_tensors(inputs, lambda x: x[chosen])
+
+    def _typed(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype) if x.is_floating_point() else x
+
+
+def _silent(line: str) -> None:
+    """No word."""
 
 
 def evaluate_file(
     path: Path,
-    data_root: str,
+    place: Place,
     factory: str | None,
     *,
     known: Callable[[str], bool] = lambda digest: False,
@@ -119,7 +176,7 @@ def evaluate_file(
 
     Args:
         path: a file that branchfold wrote.
-        data_root: folder of the data set.
+        place: of the data set.
         factory: the user's own factory, where the network is neither a reference network nor torchvision's.
         known: whether a file of this SHA-256 was exported here.
         trust: whether a file that may run code while it is loaded is loaded unknown.
@@ -138,7 +195,7 @@ def evaluate_file(
         )
     description = content.description
     build = resolve_factory(trusted_factory(description, factory, path))
-    data = HeldOut.of(description, data_root)
+    data = HeldOut.of(description, place, build(**description.arguments))
     return description, evaluate(form.read(path, content, factory), content, name, build, data)
 
 
@@ -173,7 +230,7 @@ def evaluate(run: Run, content: Content, form: str, build: Callable[..., nn.Modu
     """
     description, options = content
     whole = build(**description.arguments).eval()
-    costs = CostModel(whole, torch.zeros(1, *description.input_shape))
+    costs = CostModel(whole, placed(zeros_like(description.input_shape, 1), whole))
     cost = costs.cost(description.widths)
     batches = data.raw_batches() if options.with_normalisation else data.batches()
     return Evaluation(
@@ -204,25 +261,25 @@ def write_full(
 
 def _latency(run: Run, whole: nn.Module, content: Content, form: Format, data: HeldOut) -> Latency:
     raw, inputs = data.examples()
-    example = (raw if content.options.with_normalisation else inputs)[:1]
+    example = first_of(raw if content.options.with_normalisation else inputs, 1)
     if not form.graph:
-        return compare_passes(run, runs(whole), (example,), seconds=LATENCY_SECONDS)
+        return compare_passes(run, runs(whole), example, seconds=LATENCY_SECONDS)
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / f"full.{form.suffix}"
         write_full(whole, content.description, content.options, form, data, file)
         full = form.read(file, content, None)
-        return compare_passes(run, full, (example,), seconds=LATENCY_SECONDS)
+        return compare_passes(run, full, example, seconds=LATENCY_SECONDS)
 
 
-def _accuracy(run: Run, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
-    right = torch.cat([run(images)[0].argmax(1) == labels for images, labels in batches])
+def _accuracy(run: Run, batches: Iterable[tuple[Any, Tensor]]) -> float:
+    right = torch.cat([run(*arguments(inputs))[0].argmax(1) == labels for inputs, labels in batches])
     return int(right.sum()) / len(right)
 
 
-def accuracy_on_test(network: nn.Module, description: NetworkDescription, data_root: str) -> float:
+def accuracy_on_test(network: nn.Module, description: NetworkDescription, place: Place) -> float:
     """A network's accuracy on the test split of the data that it was trained on.
 
     Raises:
         DataError: if the split cannot be had.
     """
-    return accuracy_of(network, HeldOut.of(description, data_root).batches())
+    return accuracy_of(network, HeldOut.of(description, place, network).batches())

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ...errors import NetworkError, StudyError, typed_line
+from ...models.examples import first_of
+from ...models.tracing.inputs import tensors_of, with_tensors
 from .package import KEY, Content, Package, Run, parse_content, runs
 from .pt2_file import quiet_torch
 
@@ -34,13 +36,14 @@ def check_onnx() -> None:
 def write_onnx(package: Package, path: Path) -> None:
     """Writes the graph with the input `input`, the output `output` and a batch of any size, all in one file.
 
-    Several outputs are called output_0, output_1 and so on.
+    Several inputs are called input_0, input_1 and so on, several outputs likewise.
 
     Raises:
         NetworkError: if torch cannot write the network as ONNX.
     """
-    example = package.program_inputs[:2]
-    count = len(runs(package.program)(example))
+    example = first_of(package.program_inputs, 2)
+    count, given = len(runs(package.program)(*example)), len(list(tensors_of(example)))
+    inputs = [INPUT] if given == 1 else [f"{INPUT}_{index}" for index in range(given)]
     outputs = [OUTPUT] if count == 1 else [f"{OUTPUT}_{index}" for index in range(count)]
     try:
         # The exporter tells users of its own deprecations, and prints its progress.
@@ -48,12 +51,12 @@ def write_onnx(package: Package, path: Path) -> None:
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 package.program,
-                (example,),
+                example,
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[INPUT],
+                input_names=inputs,
                 output_names=outputs,
-                dynamic_shapes=({0: BATCH},),
+                dynamic_shapes=with_tensors(example, lambda x: {0: BATCH}),  # type: ignore[arg-type, return-value]
                 external_data=False,
                 verbose=False,
             )
@@ -87,7 +90,7 @@ def read_onnx(path: Path, content: Content, factory: str | None) -> Run:
     names = [given.name for given in session.get_inputs()]
 
     def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-        given = {name: np.ascontiguousarray(x.numpy()) for name, x in zip(names, inputs, strict=True)}
+        given = {name: np.ascontiguousarray(x.numpy()) for name, x in zip(names, tensors_of(inputs), strict=True)}
         return tuple(torch.from_numpy(x) for x in session.run(None, given))
 
     return run

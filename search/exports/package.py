@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import DataError, NetworkError
 from ...models.checkpoints import NetworkDescription, parse_description
+from ...models.examples import arguments, first_of
 from ...models.fusing import fused
 from ...models.tracing.inputs import tensors_of
 
@@ -44,7 +45,7 @@ class Package:
     Attributes:
         network: folded, in evaluation mode on the CPU.
         description: of it.
-        raw: real examples (N, C, H, W) as the data set has them, uint8.
+        raw: real examples (N, C, H, W) as the data set has them, uint8; of other data what the network takes.
         inputs: the same examples as the network takes them.
         options: for graph formats.
         card: the model card, in Markdown.
@@ -52,8 +53,8 @@ class Package:
 
     network: nn.Module
     description: NetworkDescription
-    raw: Tensor
-    inputs: Tensor
+    raw: Any
+    inputs: Any
     options: Options = AS_IT_IS
     card: str = ""
 
@@ -65,16 +66,18 @@ class Package:
             DataError: if it is to normalise and its description does not tell how.
             NetworkError: if it cannot be fused.
         """
-        network = fused(self.network, self.inputs[:2]) if self.options.fuse else self.network
+        network = fused(self.network, first_of(self.inputs, 2)) if self.options.fuse else self.network
         if not self.options.with_normalisation:
             return network
-        dtype = next(self.network.parameters()).dtype
-        return Normalised(network, *normalisation(self.description), dtype).eval()
+        mean, std = normalisation(self.description)
+        if not mean:
+            raise DataError("the network takes its inputs as its data set gives them: there is nothing to normalise")
+        return Normalised(network, mean, std, next(self.network.parameters()).dtype).eval()
 
     @property
-    def program_inputs(self) -> Tensor:
-        """The examples as the program takes them."""
-        return self.raw if self.options.with_normalisation else self.inputs
+    def program_inputs(self) -> tuple[Any, ...]:
+        """The examples as the program takes them: its arguments."""
+        return arguments(self.raw if self.options.with_normalisation else self.inputs)
 
 
 class Normalised(nn.Module):

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from ...errors import NetworkError, typed_line
+from ...models.examples import first_of
+from ...models.tracing.inputs import with_tensors
 from .package import RECORD, Content, Package, Run, find_record, parse_content, runs
 
 
@@ -18,12 +20,13 @@ def write_pt2(package: Package, path: Path) -> None:
     Raises:
         NetworkError: if torch cannot export the network.
     """
-    example = package.program_inputs[:2]
+    example = first_of(package.program_inputs, 2)
     text = Content(package.description, package.options).to_json()
     try:
         with quiet_torch(), torch.no_grad():
-            batch = ({0: torch.export.Dim("batch", min=1)},)
-            program = torch.export.export(package.program, (example,), dynamic_shapes=batch)
+            batch = torch.export.Dim("batch", min=1)
+            shapes = with_tensors(example, lambda x: {0: batch})  # type: ignore[arg-type, return-value]
+            program = torch.export.export(package.program, example, dynamic_shapes=shapes)
             with path.open("wb") as file:
                 torch.export.save(program, file, extra_files={RECORD: text})
     except OSError:

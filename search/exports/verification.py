@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import BranchfoldError, NetworkError, VerificationError, typed_line
+from ...models.examples import arguments, first_of
 from ..trial.latency import Latency, compare_passes, one_thread
 from .formats import format_of
 from .package import Package, Run, runs
@@ -74,8 +75,10 @@ def verify(drafts: Sequence[Draft], package: Package, factory: str | None, *, se
     with tempfile.TemporaryDirectory(prefix="branchfold-") as name:
         folder = Path(name)
         with one_thread():
-            wanted = [runs(package.network)(package.inputs[:batch]) for batch in BATCHES]
-        torch.save({"inputs": package.inputs, "raw": package.program_inputs, "wanted": wanted}, folder / _TENSORS)
+            wanted = [runs(package.network)(*first_of(package.inputs, batch)) for batch in BATCHES]
+        torch.save(
+            {"inputs": arguments(package.inputs), "raw": package.program_inputs, "wanted": wanted}, folder / _TENSORS
+        )
         files = [{"form": d.form, "draft": str(d.draft), "full": d.full and str(d.full)} for d in drafts]
         (folder / _JOB).write_text(json.dumps({"files": files, "factory": factory, "seconds": seconds}))
         _in_fresh_process(folder)
@@ -117,12 +120,14 @@ def _checked(file: dict[str, Any], job: dict[str, Any], tensors: dict[str, Any])
     inputs = tensors["raw" if form.graph else "inputs"]
     try:
         run = _loaded(file["form"], file["draft"], job["factory"])
-        pairs = [(run(inputs[:batch]), wanted) for batch, wanted in zip(BATCHES, tensors["wanted"], strict=True)]
+        pairs = [
+            (run(*first_of(inputs, batch)), wanted) for batch, wanted in zip(BATCHES, tensors["wanted"], strict=True)
+        ]
         difference = _largest([difference_of(own, wanted) for own, wanted in pairs])
         latency = None
         if file["full"] is not None:
             full = _loaded(file["form"], file["full"], job["factory"])
-            latency = compare_passes(run, full, (inputs[:1],), seconds=job["seconds"])._asdict()
+            latency = compare_passes(run, full, first_of(inputs, 1), seconds=job["seconds"])._asdict()
     except BranchfoldError as error:
         return {"error": str(error)}
     except Exception as error:  # whatever a runtime raises

@@ -2,9 +2,7 @@
 
 import ctypes
 import gc
-import os
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from ...errors import StudyError
+from ...models.examples import placed
+from ..process.machine import available_memory, sizes_in
 from ..space import Recipe
 from ..space.recipe import Training
 from ..training.classifier import sgd
@@ -23,8 +23,6 @@ from ..trial.trial import delivered, initialised
 _GIB = 2**30
 # What Lightning, the sampler and a longer training add: whole trials took 8 to 15 % more than their rehearsals.
 _MARGIN = 1.2
-# A limit of control groups from which on there is none: v1 writes "none" as the largest whole number of pages.
-_UNLIMITED = 2**60
 
 
 def check_memory(task: Task, workers: int) -> None:
@@ -54,24 +52,8 @@ def need_of_worker(task: Task) -> int | None:
         return None
     _forget_peak()
     _rehearse(task)
-    values = _fields(Path("/proc/self/status"))
+    values = sizes_in(Path("/proc/self/status"))
     return round(_MARGIN * (values["VmHWM"] - values["RssFile"]))
-
-
-def available_memory(root: Path = Path("/")) -> int | None:
-    """Bytes that new processes may take: what the system has, or what is left of this process's control groups' limits.
-
-    Args:
-        root: of the file system.
-    """
-    try:
-        free = [_fields(root / "proc/meminfo")["MemAvailable"]]
-    except (OSError, KeyError):
-        return None
-    for folder in _control_groups(root):
-        free += _left(folder, "memory.max", "memory.current", "inactive_file")
-        free += _left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    return max(0, min(free))
 
 
 def _rehearse(task: Task) -> None:
@@ -83,11 +65,10 @@ def _rehearse(task: Task) -> None:
     teacher = new_network(task.definition).eval()
     network = initialised(recipe, teacher, task).train().to(device)
     optimizer = sgd(network, lr=1e-6, weight_decay=0.0)
-    images, labels = next(iter(task.training_batches(task.definition.trial.batch_size, seed=0)))
-    images, labels = images.to(device), labels.to(device)
+    inputs, labels = next(iter(task.training_batches(task.definition.trial.batch_size, seed=0)))
     with torch.no_grad():
-        teacher.to(device)(images)
-    F.cross_entropy(network(images), labels).backward()
+        teacher.to(device)(*placed(inputs, teacher))
+    F.cross_entropy(network(*placed(inputs, network)), labels.to(device)).backward()
     optimizer.step()
     accuracy_of(network, [next(iter(task.validation_batches()))])
     delivered(network, task)
@@ -105,48 +86,5 @@ def _forget_peak() -> None:
         return
 
 
-def _control_groups(root: Path) -> Iterator[Path]:
-    """The folders of this process's memory control groups, with those above them, of both versions."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
-        group = top / path.lstrip("/")
-        # In a container the path is often the host's, and its own limits lie at the top.
-        while group != top and top in group.parents:
-            yield group
-            group = group.parent
-        yield top
-
-
-def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> list[int]:
-    """What a control group may still take, caches that the kernel would give up counted as free; none if unlimited."""
-    try:
-        bound = (folder / limit).read_text().strip()
-        used = int((folder / usage).read_text())
-        caches = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except OSError:
-        return []
-    if bound == "max" or int(bound) >= _UNLIMITED:
-        return []
-    return [int(bound) - used + int(caches.get(reclaimable, 0))]
-
-
-def _fields(path: Path) -> dict[str, int]:
-    """The sizes in a file of /proc, in bytes."""
-    lines = (line.split() for line in path.read_text().splitlines())
-    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines if words[-1:] == ["kB"]}
-
-
 def _size(count: int) -> str:
     return f"{count / _GIB:.1f} GiB"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

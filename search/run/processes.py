@@ -11,15 +11,16 @@ from ...studies.database.storage import GRACE_PERIOD, has_study, open_storage, o
 from ...studies.database.trials import end_abandoned, finished_trials
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
+from ..process.machine import cores
 from ..process.quiet import quiet_optuna
 from ..process.signals import stopping_on_signals
 from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
-from ..trial.baseline import from_checkpoint
+from ..trial.baseline import first_network
 from ..trial.task import Task
 from .crew import run_crew
 from .finalists import train_finalists
-from .memory import check_memory, cores
+from .memory import check_memory
 from .samplers import check_search
 from .worker import Worker, is_exhausted, trials_left
 
@@ -49,10 +50,10 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
             if finished >= target:
                 train_finalists(study, storage, definition, notify)
                 return study
-            task, left = Task.of(definition), max(1, trials_left(study, target))
+            task, left = Task.of(definition, notify), max(1, trials_left(study, target))
             workers = _bearable(workers, left, task, notify)
         else:
-            task = _checked(definition, url)
+            task = _checked(definition, url, notify)
             workers = _bearable(workers, target, task, notify)
             storage = open_storage(url, create=True)
         notify(Notice(device_line(workers, None if workers == 1 else _threads(workers))))
@@ -94,18 +95,18 @@ def _threads(workers: int) -> int:
     return max(1, cores() // workers)
 
 
-def _checked(definition: Definition, url: str) -> Task:
+def _checked(definition: Definition, url: str, notify: Listener) -> Task:
     """The task of a study that is yet to be made: every mistake that can be found by now leaves no study or database.
 
     Raises:
         BranchfoldError: if the data, the network, a checkpoint, the search or the place for the networks will not do.
     """
-    task = Task.of(definition)
+    task = Task.of(definition, notify)
     space = SearchSpace(definition, task.costs, errors=dict)
     check_search(definition, space)
     check_budgeted(space)
-    if definition.baseline.checkpoint is not None:
-        from_checkpoint(definition, definition.baseline.checkpoint)
+    if definition.baseline.checkpoint is not None or definition.baseline.weights is not None:
+        first_network(definition)
     check_artifact_folder(url)
     return task
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-import torch
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
@@ -17,6 +16,7 @@ from torch import nn
 
 from ...errors import BranchfoldError, StudyError
 from ...models.checkpoints import load_network
+from ...models.examples import arguments
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
@@ -194,8 +194,8 @@ class Worker:
 
     def _errors_of(self, baseline: nn.Module) -> Mapping[str, Sequence[float]]:
         if not self._errors:
-            example = torch.zeros(2, *self.task.data.input_shape)
-            found = sensitivity(baseline, example, self.task.calibration_batches)
+            batches = [arguments(inputs) for inputs, _ in self.task.calibration_batches]
+            found = sensitivity(baseline, self.task.inputs, batches)
             self._errors.update({name: curve.tolist() for name, curve in found.items()})
         return self._errors
 

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...models.examples import arguments
+
 MOMENTUM = 0.9
 _WARM_UP = 0.3  # share of the steps until the peak learning rate: torch's default for OneCycleLR
 
@@ -19,7 +21,7 @@ class Classifier(pl.LightningModule):
     """Trains `network` with SGD under one cycle of the learning rate.
 
     Args:
-        network: from images (N, C, H, W) to logits (N, classes).
+        network: from inputs to logits (N, classes).
         lr: peak learning rate.
         weight_decay: of the optimizer.
         total_steps: length of the cycle.
@@ -31,9 +33,9 @@ class Classifier(pl.LightningModule):
         self.lr, self.weight_decay, self.total_steps = lr, weight_decay, total_steps
         self._losses: list[Tensor] = []
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
-        loss = F.cross_entropy(self.network(images), labels)
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
+        inputs, labels = batch
+        loss = F.cross_entropy(self.network(*arguments(inputs)), labels)
         self._losses.append(loss.detach())
         return loss
 

@@ -5,11 +5,12 @@ activations and of the weights). Fitting branches, folding and validation are no
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...models.cost import count_macs
+from ...models.examples import placed
 
 FORWARD_PASSES = 3
 
@@ -20,24 +21,22 @@ class Meter:
 
     Attributes:
         unit: MACs of one epoch of the baseline's training.
-        input_shape: (C, H, W) of an example.
+        inputs: of the forward, of two examples.
         spent: so far.
     """
 
     unit: float
-    input_shape: tuple[int, ...]
+    inputs: tuple[Any, ...]
     spent: float = 0.0
 
     @staticmethod
-    def of(examples: int, macs: int, input_shape: tuple[int, ...]) -> "Meter":
+    def of(examples: int, macs: int, inputs: tuple[Any, ...]) -> "Meter":
         """A meter of a study with so many training examples and a baseline of so many MACs."""
-        return Meter(float(FORWARD_PASSES) * examples * macs, input_shape)
+        return Meter(float(FORWARD_PASSES) * examples * macs, inputs)
 
     def macs(self, network: nn.Module) -> int:
         """MACs of one example's forward pass."""
-        like = next(network.parameters())
-        example: Tensor = torch.zeros(2, *self.input_shape, dtype=like.dtype, device=like.device)
-        return count_macs(network, (example,))
+        return count_macs(network, placed(self.inputs, network))
 
     def spend(self, macs: float, examples: int) -> None:
         """Adds one step.

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ...models.branches.network import BranchedNetwork
 from ...models.branches.optimizers import carry_optimizer_state
+from ...models.cost import batch_size
+from ...models.examples import arguments
 from ...models.layers.copying import deep_copy
 from ..schedules import Schedule
 from ..space.recipe import Recipe
@@ -98,23 +100,23 @@ class BranchTraining(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._advance()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """The loss of the blend and, by the recipe's weight, that at α = 0."""
-        images, labels = batch
+        inputs, labels = arguments(batch[0]), batch[1]
         target = None
         for teacher in self._teacher:
             with torch.no_grad():
-                target = teacher(images)
-        loss = classification_loss(self.network(images), labels, target, self.recipe.training)
+                target = teacher(*inputs)
+        loss = classification_loss(self.network(*inputs), labels, target, self.recipe.training)
         if self._hears_zero():
-            loss = torch.lerp(loss, self._loss_at_zero(images, labels, target), self.recipe.zero_loss)
+            loss = torch.lerp(loss, self._loss_at_zero(inputs, labels, target), self.recipe.zero_loss)
         self._losses.append(loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         passes = 2 if self._hears_zero() else 1
         macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
-        self.length.step(macs, len(batch[0]))
+        self.length.step(macs, batch_size(arguments(batch[0])))
         if self.progress >= 1:
             self._finish()
             self.trainer.should_stop = True
@@ -181,11 +183,11 @@ class BranchTraining(pl.LightningModule):
             and any(alpha > 0 for alpha in self.network.alpha.values())
         )
 
-    def _loss_at_zero(self, images: Tensor, labels: Tensor, target: Tensor | None) -> Tensor:
+    def _loss_at_zero(self, inputs: tuple[Any, ...], labels: Tensor, target: Tensor | None) -> Tensor:
         assert isinstance(self.network, BranchedNetwork)
         alphas = self.network.alpha
         self.network.set_alpha(0.0)
-        loss = classification_loss(self.network(images), labels, target, self.recipe.training)
+        loss = classification_loss(self.network(*inputs), labels, target, self.recipe.training)
         self.network.set_alpha(alphas)
         return loss
 

@@ -4,11 +4,13 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ...models.cost import batch_size
+from ...models.examples import arguments
 from ...models.layers.modes import evaluating
 
 # Passes are timed in blocks of at least this many seconds, beside which the clock costs nothing.
@@ -56,28 +58,33 @@ class Latency(NamedTuple):
 
 
 def compare_latency(
-    network: nn.Module, baseline: nn.Module, images: Tensor, *, limit: float | None = None, seconds: float = 0.2
+    network: nn.Module,
+    baseline: nn.Module,
+    images: Tensor | tuple[Any, ...],
+    *,
+    limit: float | None = None,
+    seconds: float = 0.2,
 ) -> Latency:
     """Times both networks in turn on one thread, at most five times over.
 
     Args:
         network: to be timed.
         baseline: that it is compared with.
-        images: (N, C, H, W) of a pass.
+        images: (N, C, H, W) of a pass, or the forward's arguments.
         limit: the share that it may have; without one it is to be told apart from the baseline, a share of 1.
         seconds: of one measurement, in which there are nine pairs at least.
     """
     with evaluating(network), evaluating(baseline):
-        return compare_passes(network, baseline, (images,), limit=limit, seconds=seconds)
+        return compare_passes(network, baseline, arguments(images), limit=limit, seconds=seconds)
 
 
 def compare_passes(
-    own: Pass, other: Pass, inputs: tuple[Tensor, ...], *, limit: float | None = None, seconds: float = 0.2
+    own: Pass, other: Pass, inputs: tuple[Any, ...], *, limit: float | None = None, seconds: float = 0.2
 ) -> Latency:
     """Times two forward passes in turn with torch on one thread, whatever runs them; arguments as `compare_latency`."""
     with one_thread():
         return settled(
-            lambda: _pairs(own, other, inputs, seconds), 1.0 if limit is None else limit, batch=len(inputs[0])
+            lambda: _pairs(own, other, inputs, seconds), 1.0 if limit is None else limit, batch=batch_size(inputs)
         )
 
 
@@ -120,7 +127,7 @@ def _summary(pairs: list[Pair], against: float, rounds: int, batch: int) -> Late
     return Latency(median, (first, third), share, (low, high), unsure, rounds, THREADS, batch, full)
 
 
-def _pairs(own: Pass, other: Pass, inputs: tuple[Tensor, ...], seconds: float) -> list[Pair]:
+def _pairs(own: Pass, other: Pass, inputs: tuple[Any, ...], seconds: float) -> list[Pair]:
     blocks = [(each, _block(each, inputs)) for each in (own, other)]
     end = time.perf_counter() + seconds
     pairs: list[Pair] = []
@@ -130,13 +137,13 @@ def _pairs(own: Pass, other: Pass, inputs: tuple[Tensor, ...], seconds: float) -
     return pairs
 
 
-def _block(call: Pass, inputs: tuple[Tensor, ...]) -> int:
+def _block(call: Pass, inputs: tuple[Any, ...]) -> int:
     """Passes that take `_BLOCK` seconds; the first pass, which is slower than all others, warms up."""
     _seconds(call, inputs, 1)
     return max(1, round(_BLOCK / _seconds(call, inputs, 2)))
 
 
-def _seconds(call: Pass, inputs: tuple[Tensor, ...], passes: int) -> float:
+def _seconds(call: Pass, inputs: tuple[Any, ...], passes: int) -> float:
     start = time.perf_counter()
     for _ in range(passes):
         call(*inputs)

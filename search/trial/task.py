@@ -1,28 +1,40 @@
 """What all trials of a study share: its data, the network to prune, and what that network costs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import StudyError
 from ...models.cost import CostModel
+from ...models.examples import arguments
 from ...models.layers.modes import evaluating
-from ...models.networks.factories import build_network
+from ...models.networks.factories import build_network, default_input_shape
+from ...models.networks.pretrained import stated_normalisation
 from ...studies.definition.reading import Definition
-from ..data.batches import Batches, Split
-from ..data.splits import ImageData, load_data, source_of
+from ..data.data import Augment, BatchSource, Data
+from ..data.normalisation import Normalisation
+from ..data.opening import ELSEWHERE, Opened, Wanted, open_data
+from ..data.own.checks import class_numbers
+from ..data.splits import ImageData
+from ..events import Listener, Notice
 from ..space import SearchSpace, check_space
 from ..training.compute import Meter
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
+_LEAK = (
+    "{root} is split here, {share:.0f} % for testing: a network that was trained on images among these has seen "
+    "what it is tested on; with folders train, validation and test in it all know what is held out"
+)
 
 
 @dataclass(frozen=True)
 class Task:
-    """A study's definition with its data in memory.
+    """A study's definition with its data.
 
     Attributes:
         definition: the study.
@@ -31,12 +43,16 @@ class Task:
     """
 
     definition: Definition
-    data: ImageData
+    data: Data
     costs: CostModel
 
     @staticmethod
-    def of(definition: Definition) -> "Task":
-        """Loads the data, once the network is known to fit it and to be one that can be narrowed as asked.
+    def of(definition: Definition, notify: Listener = lambda event: None) -> "Task":
+        """Reads the data, once the network is known to fit it and to be one that can be narrowed as asked.
+
+        Args:
+            definition: the study.
+            notify: receives what is told of the data.
 
         Raises:
             StudyError: if the network does not fit the data, or the space the network.
@@ -44,85 +60,127 @@ class Task:
             NetworkError: if the network cannot be built or traced.
         """
         network = new_network(definition)
-        table = definition.data
-        source = source_of(table.name)
-        example = torch.zeros(2, *source.shape)
-        costs = CostModel(network, example)
+        opened = opened_data(definition)
+        inputs = arguments(opened.example(2), network)
+        costs = CostModel(network, inputs)
         with evaluating(network):
-            logits = network(example)
-        if not isinstance(logits, Tensor) or logits.shape != (2, source.num_classes):
-            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise StudyError(
-                f"model.factory = {definition.model.factory!r} gives {shape} for two images of {table.name}, "
-                f"which has {source.num_classes} classes: set model.num_classes = {source.num_classes}"
-            )
+            logits = network(*inputs)
+        classes = _classes(logits, opened, definition)
+        if definition.baseline.checkpoint is not None and opened.holds_out:
+            notify(Notice(_LEAK.format(root=definition.data.root, share=100 * definition.data.test)))
         check_space(SearchSpace(definition, costs, errors=dict))
-        data = load_data(
-            table.name, table.root, validation=table.validation, seed=definition.study.seed, limit=table.limit
+        wanted = Wanted(
+            lambda line: notify(Notice(line)), _stated(definition), class_numbers(classes), arranged_for(network)
         )
-        return Task(definition, data, costs)
+        return Task(definition, opened.read(wanted), costs)
 
-    def training_batches(self, batch_size: int, *, seed: int, augment: bool = True) -> Batches:
-        """Shuffled batches of the train split, augmented unless the study never does or this is not asked for.
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The forward's arguments for two examples."""
+        return self.example(2)
+
+    def example(self, count: int) -> tuple[Any, ...]:
+        """The forward's arguments for so many examples."""
+        return arguments(self.data.example(count))
+
+    def described_data(self) -> dict[str, Any]:
+        """What a file says of the data: their name, mean and std of their images, and what finds their splits again."""
+        table, data = self.definition.data, self.data
+        told = {"name": data.name, "mean": list(data.mean), "std": list(data.std)}
+        if not table.is_own and not table.is_folder:
+            return told
+        keys = table.model_dump(mode="json", exclude=set(ELSEWHERE), exclude_none=True)
+        if isinstance(data, ImageData):
+            keys["size"] = list(data.input_shape[1:])
+            told["classes"] = list(data.classes)
+        return {**told, "keys": keys, "seed": self.definition.study.seed}
+
+    def training_batches(self, batch_size: int, *, seed: int, augment: bool | str = True) -> BatchSource:
+        """Shuffled batches of the train split.
 
         Whole batches, because BatchNorm needs its two examples.
+
+        Args:
+            batch_size: examples in a batch.
+            seed: what order and augmentation depend on.
+            augment: names of augmentations; true for those of the study's `[data]`, false for none.
         """
         whole = len(self.data.train) >= batch_size
-        augment = augment and self.definition.data.augment
-        return self._batches(self.data.train, batch_size, seed=seed, shuffle=True, augment=augment, drop_last=whole)
+        chosen: Augment = self.definition.data.augment if augment is True else augment
+        return self.data.batches(self.data.train, batch_size, seed=seed, shuffle=True, augment=chosen, drop_last=whole)
 
-    def validation_batches(self) -> Batches:
+    def validation_batches(self) -> BatchSource:
         """The validation split."""
-        return self._batches(self.data.validation, _EVALUATION_BATCH)
+        return self.data.batches(self.data.validation, _EVALUATION_BATCH)
 
     def meter(self) -> Meter:
         """A new meter of compute, in epochs of the baseline's training."""
-        return Meter.of(len(self.data.train), self.costs.full.macs, self.data.input_shape)
+        return Meter.of(len(self.data.train), self.costs.full.macs, self.inputs)
 
     @cached_property
-    def glance(self) -> list[tuple[Tensor, Tensor]]:
+    def glance(self) -> list[tuple[Any, Any]]:
         """The validation split's first examples, enough to see whether its loss improves."""
-        validation = self.data.validation
-        first = Split(validation.images[:_GLANCE], validation.labels[:_GLANCE], validation.name)
-        return list(self._batches(first, _EVALUATION_BATCH))
+        return list(self.data.batches(self.data.validation.first(_GLANCE), _EVALUATION_BATCH))
 
     @cached_property
-    def calibration_batches(self) -> list[tuple[Tensor, Tensor]]:
+    def calibration_batches(self) -> list[tuple[Any, Any]]:
         """Unaugmented training examples that branches are initialised from."""
-        count = self.definition.trial.calibration_examples
-        train = self.data.train
-        first = Split(train.images[:count], train.labels[:count], train.name)
-        return list(self._batches(first, self.definition.trial.batch_size))
+        first = self.data.train.first(self.definition.trial.calibration_examples)
+        return list(self.data.batches(first, self.definition.trial.batch_size))
 
     @cached_property
-    def recalibration_batches(self) -> list[tuple[Tensor, Tensor]]:
+    def recalibration_batches(self) -> list[tuple[Any, Any]]:
         """Unaugmented training batches that BatchNorm statistics are recomputed on."""
-        train, trial = self.data.train, self.definition.trial
-        count = trial.recalibration_batches * trial.batch_size
-        last = Split(train.images[-count:], train.labels[-count:], train.name)
-        return list(self._batches(last, trial.batch_size, drop_last=len(last) >= trial.batch_size))
+        trial = self.definition.trial
+        last = self.data.train.last(trial.recalibration_batches * trial.batch_size)
+        return list(self.data.batches(last, trial.batch_size, drop_last=len(last) >= trial.batch_size))
 
-    def _batches(
-        self,
-        split: Split,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        shuffle: bool = False,
-        augment: bool = False,
-        drop_last: bool = False,
-    ) -> Batches:
-        mean, std = self.data.mean, self.data.std
-        return Batches(
-            split,
-            batch_size,
-            mean=mean,
-            std=std,
-            shuffle=shuffle,
-            augment=augment,
-            seed=seed,
-            drop_last=drop_last,
+
+def opened_data(definition: Definition) -> Opened:
+    """A study's data, of which no example is in memory yet.
+
+    Raises:
+        DataError: if they are not there, or are none.
+    """
+    shape = default_input_shape(definition.model.factory, definition.model.arguments)
+    size = None if shape is None else (shape[1], shape[2])
+    return open_data(definition.data, seed=definition.study.seed, size=size)
+
+
+def arranged_for(network: nn.Module) -> Callable[[Any], Any]:
+    """Makes inputs by name the arguments of the network's forward in order; others stay."""
+    return lambda inputs: arguments(inputs, network) if isinstance(inputs, dict) else inputs
+
+
+def _stated(definition: Definition) -> Normalisation | None:
+    """What torchvision or timm state for the weights that the study begins with, or is said to normalise by."""
+    weights = definition.baseline.weights
+    if weights is None and definition.data.normalisation != "weights":
+        return None
+    found = stated_normalisation(definition.model.factory, weights or "DEFAULT")
+    return None if found is None else Normalisation(*found)
+
+
+def _classes(logits: Any, opened: Opened, definition: Definition) -> int:
+    """How many classes network and data have.
+
+    Raises:
+        StudyError: if the network has no output for each.
+    """
+    name, expected = definition.data.name, opened.num_classes
+    known = isinstance(logits, Tensor) and logits.dim() == 2 and len(logits) == 2
+    if known and expected in (None, logits.shape[1]):
+        return int(logits.shape[1])
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if expected is None:
+        raise StudyError(
+            f"model.factory = {definition.model.factory!r} gives {shape} for two examples of {name}: classification "
+            f"needs one number for each class"
         )
+    raise StudyError(
+        f"model.factory = {definition.model.factory!r} gives {shape} for two images of {name}, "
+        f"which has {expected} classes: set model.num_classes = {expected}"
+    )
 
 
 def new_network(definition: Definition) -> nn.Module:

@@ -15,9 +15,11 @@ from ...models.branches.folding import fold
 from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
+from ...models.examples import arguments, placed
 from ...models.layers.copying import deep_copy
 from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
+from ...models.tracing.inputs import copied, tensors_of, with_tensors
 from ...studies.database.trials import Measurement
 from ..space import Recipe
 from ..training.classifier import fit
@@ -106,7 +108,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, task: Task, *, seed: int, on_
     start = initialised(recipe, baseline, task)
     batches = task.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
     meter = task.meter()
-    check = _FoldCheck(task.calibration_batches[0][0][:_COMPARED])
+    check = _FoldCheck(with_tensors(arguments(task.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
     milestones = _Milestones(task, meter, on_report)
     milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
     module = BranchTraining(
@@ -136,11 +138,11 @@ def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
     """The network at the trial's start; without a branch if the recipe narrows nothing."""
     branched = branched_at(
         baseline,
-        torch.zeros(2, *task.data.input_shape),
+        task.inputs,
         widths=recipe.widths,
         init=recipe.method,
         channels=recipe.channels,
-        data=task.calibration_batches,
+        data=[arguments(inputs) for inputs, _ in task.calibration_batches],
     )
     return branched if branched.plan.widths else fold(branched)
 
@@ -148,8 +150,7 @@ def initialised(recipe: Recipe, baseline: nn.Module, task: Task) -> nn.Module:
 def delivered(network: nn.Module, task: Task) -> nn.Module:
     """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
     folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
-    device = next(folded.parameters()).device
-    recompute_batch_norm(folded, [images.to(device) for images, _ in task.recalibration_batches])
+    recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in task.recalibration_batches))
     return folded.eval()
 
 
@@ -164,8 +165,7 @@ def measure(network: nn.Module, right: Tensor, widths: dict[str, int], baseline:
         task: the study's data and costs.
     """
     cost, full = task.costs.cost(widths), task.costs.full
-    example = torch.zeros(1, *task.data.input_shape)
-    latency = compare_latency(network, baseline, example, limit=task.definition.study.budget.latency)
+    latency = compare_latency(network, baseline, task.example(1), limit=task.definition.study.budget.latency)
     return Measurement(
         accuracy=int(right.sum()) / len(right),
         macs=cost.macs,
@@ -189,20 +189,30 @@ def save_result(result: TrialResult, recipe: Recipe, task: Task, number: int, fo
     return path
 
 
-class _FoldCheck:
-    """Folds groups, and compares with the branched network at their α = 0 on real images, in float64."""
+class _Spread(nn.Module):
+    """A network that takes its arguments as one tuple, as torch's `update_bn` gives them."""
 
-    def __init__(self, images: Tensor) -> None:
-        self.images, self.error = images, 0.0
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, inputs: tuple[Any, ...]) -> Any:
+        return self.network(*inputs)
+
+
+class _FoldCheck:
+    """Folds groups, and compares with the branched network at their α = 0 on real inputs, in float64."""
+
+    def __init__(self, inputs: tuple[Any, ...]) -> None:
+        self.inputs, self.error = inputs, 0.0
 
     def __call__(self, branched: BranchedNetwork, groups: Collection[str]) -> nn.Module:
         branched.set_alpha(dict.fromkeys(groups, 0.0))
-        device = next(branched.parameters()).device
         exact = copy.deepcopy(branched).double()
-        images = self.images.to(device).double()
+        inputs = placed(self.inputs, exact)
         with evaluating(exact):
-            expected, actual = exact(images), fold(exact, groups).eval()(images)
-        error = float((expected - actual).abs().max() / expected.abs().max())
+            expected, actual = exact(*copied(inputs)), fold(exact, groups).eval()(*copied(inputs))
+        error = _difference(actual, expected)
         if math.isfinite(error):  # a diverged network is ended by the next report
             if error > FOLDING_TOLERANCE:
                 raise NetworkError(
@@ -211,6 +221,13 @@ class _FoldCheck:
                 )
             self.error = max(self.error, error)
         return fold(branched, groups)
+
+
+def _difference(actual: Any, expected: Any) -> float:
+    """The largest difference of an output, relative to that output's largest value."""
+    pairs = zip(tensors_of(actual), tensors_of(expected), strict=True)
+    errors = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b.is_floating_point()]
+    return math.nan if any(math.isnan(error) for error in errors) else max(errors, default=0.0)
 
 
 class _Milestones:

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ...names import DATA_SETS, NETWORKS, OBJECTIVES, PRUNERS, RECIPES, SAMPLERS
+from ...names import NETWORKS, OBJECTIVES, PRUNERS, RECIPES, SAMPLERS
 from .dimensions import UnknownNameError, named
-from .places import DATA_ROOT
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -72,7 +71,7 @@ class StudyTable(Table):
 def _factory(factory: str) -> str:
     if ":" not in factory and factory not in NETWORKS:
         names = ", ".join(NETWORKS)
-        forms = "torchvision:NAME, path/to/file.py:FACTORY or package.module:FACTORY"
+        forms = "torchvision:NAME, timm:NAME, path/to/file.py:FACTORY or package.module:FACTORY"
         raise UnknownNameError(f"must be a network's name ({names}), {forms}", factory, NETWORKS)
     return factory
 
@@ -90,24 +89,16 @@ class ModelTable(Table):
         return dict(self.model_extra or {})
 
 
-class DataTable(Table):
-    """`[data]`: the examples; `limit` counts training examples, `validation` is the share held out of them."""
-
-    name: Annotated[str, AfterValidator(named(DATA_SETS))]
-    root: Annotated[str, Field(min_length=1)] = DATA_ROOT
-    limit: Annotated[int, Field(ge=2)] | None = None
-    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    augment: bool = True
-
-
 class BaselineTable(Table):
     """`[baseline]`: how the network to prune is trained, or the checkpoint it is read from.
 
-    Without either it is trained for 30 epochs.
+    `weights` names published ones of a torchvision or timm network, "DEFAULT" its best ones: with `epochs` the training
+    begins at them, without they are the baseline. Without any of the three it is trained for 30 epochs.
     """
 
     epochs: Count | None = None
     checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    weights: Annotated[str, Field(min_length=1)] | None = None
     batch_size: BatchSize = 128
     lr: Rate = 0.1
     weight_decay: Decay = 5e-4
@@ -115,7 +106,7 @@ class BaselineTable(Table):
     @model_validator(mode="before")
     @classmethod
     def _train_by_default(cls, table: Any) -> Any:
-        if isinstance(table, dict) and table.get("epochs") is None and table.get("checkpoint") is None:
+        if isinstance(table, dict) and not any(table.get(key) for key in ("epochs", "checkpoint", "weights")):
             return {**table, "epochs": 30}
         return table
 
@@ -123,6 +114,8 @@ class BaselineTable(Table):
     def _one_source(self) -> Self:
         if self.epochs is not None and self.checkpoint is not None:
             raise ValueError("must have either epochs or checkpoint")
+        if self.weights is not None and self.checkpoint is not None:
+            raise ValueError("must have either weights or checkpoint")
         return self
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 DATA_ROOT = "data"
-# The keys that hold paths; a factory only where it lies in a file.
-_FACTORY = ("model", "factory")
-_PLACES = (_FACTORY, ("baseline", "checkpoint"), ("data", "root"))
+# The keys that hold paths; a factory, or what makes the data, only where it lies in a file.
+_FACTORIES = (("model", "factory"), ("data", "name"))
+_PLACES = (*_FACTORIES, ("baseline", "checkpoint"), ("data", "root"))
 
 
 def placed(key: tuple[str, ...], value: Any, folder: Path) -> Any:
@@ -26,7 +26,7 @@ def placed(key: tuple[str, ...], value: Any, folder: Path) -> Any:
     """
     if key not in _PLACES or not isinstance(value, str) or not value:
         return value
-    return placed_factory(value, folder) if key == _FACTORY else _absolute(value, folder)
+    return placed_factory(value, folder) if key in _FACTORIES else _absolute(value, folder)
 
 
 def placed_factory(spec: str, folder: Path) -> str:

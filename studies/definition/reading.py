@@ -13,11 +13,11 @@ from typing import Any, Self
 from pydantic import PrivateAttr, ValidationError, model_validator
 
 from ...errors import StudyError, nearest
+from .data_keys import DataTable
 from .earlier import completed
 from .keys import (
     COMPANIONS,
     BaselineTable,
-    DataTable,
     ModelTable,
     ScreeningTable,
     SearchTable,
@@ -32,7 +32,7 @@ from .spaces import Space
 # The package of the built-in definitions.
 _BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
 # What may change between two runs of one study: none alters what a trial is.
-FREE_KEYS = (("study", "trials"), ("data", "root"), ("search", "finalists"))
+FREE_KEYS = (("study", "trials"), ("data", "root"), ("data", "workers"), ("search", "finalists"))
 # A baseline is trained or read, a trial's length is in epochs or in compute.
 ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
 

@@ -114,7 +114,9 @@ def _trained(
         _branched_network(groups) if branched is None else branched,
         _recipe(groups=groups, **rest),
         fold=fold_with,
-        length=Length(Meter.of(24, FULL_MACS, INPUT), 0 if compute else epochs * BATCHES_AN_EPOCH, compute),
+        length=Length(
+            Meter.of(24, FULL_MACS, (torch.zeros(2, *INPUT),)), 0 if compute else epochs * BATCHES_AN_EPOCH, compute
+        ),
         **(options or {}),
     )
     fit(module, Batches(), epochs=-1 if compute else epochs, callbacks=[], clip=clip, precision=precision)

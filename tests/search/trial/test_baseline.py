@@ -71,7 +71,7 @@ def test_checkpoints_in_every_form(task, with_checkpoint, tmp_path, form):
         torch.save({"state_dict": network.state_dict()} if form == "wrapped.pt" else network.state_dict(), path)
     events = []
     record = make_baseline(with_checkpoint(path), tmp_path / "b.safetensors", events.append)
-    assert events == []
+    assert [event.text.partition(":")[0] for event in events] == ["the baseline is at chance"]
     assert record["source"] == str(path)
     kept = load_network(tmp_path / "b.safetensors")
     assert all(torch.equal(value, kept.state_dict()[name]) for name, value in network.state_dict().items())
@@ -101,9 +101,7 @@ class TestRefusals:
 
     def test_whole_module_is_never_unpickled(self, with_checkpoint, tmp_path):
         torch.save(other_network(), tmp_path / "net.pt")
-        assert "neither a safetensors file nor a plain state dict" in self.refused(
-            with_checkpoint(tmp_path / "net.pt"), tmp_path
-        )
+        assert "holds no state dict" in self.refused(with_checkpoint(tmp_path / "net.pt"), tmp_path)
 
     def test_something_else_than_tensors(self, with_checkpoint, tmp_path):
         torch.save({"epoch": 3}, tmp_path / "net.pt")

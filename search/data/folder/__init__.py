@@ -1,0 +1,1 @@
+"""Folders of images: found, split, decoded, held in memory or streamed."""
