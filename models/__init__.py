@@ -6,6 +6,7 @@ from .branching import add_branches, narrow
 from .channels.groups import channel_groups
 from .checkpoints import NetworkDescription, load_network, save_network
 from .fitting.activations import sensitivity
+from .layers.equivalences import treat_as
 from .layers.statistics import recompute_batch_norm
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "recompute_batch_norm",
     "save_network",
     "sensitivity",
+    "treat_as",
 ]

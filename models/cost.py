@@ -19,7 +19,7 @@ from .channels.parameters import held_tensor
 from .layers.kinds import CONVOLUTIONS, channel_tensors, has_values_along, kernel_size, kind_of
 from .layers.modes import evaluating
 from .tracing.graph import shape_of
-from .tracing.inputs import ExampleInputs, copied, first_tensor
+from .tracing.inputs import ExampleInputs, call, copied, first_tensor
 
 
 class Cost(NamedTuple):
@@ -154,7 +154,7 @@ _ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _atten
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
     with evaluating(model), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
-        model(*copied(inputs))
+        call(model, copied(inputs))
     return round(counter.get_total_flops() / 2 / batch_size(inputs))
 
 

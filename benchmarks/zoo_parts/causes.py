@@ -60,10 +60,12 @@ def fixed_groups(
         row["macs"] += share
 
     for side in ("writers", "readers"):
-        count = Counter(names[path] for group in groups for path in getattr(group, side))
+        count = Counter(names[path] for group in groups for path in getattr(group, side) if path in names)
         for group in groups:
             if group.reason:
-                held = sum(shares[names[path]] / 2 / count[names[path]] for path in getattr(group, side))
+                # What is written out as functions stands under the names of its weights, where no module is.
+                layers = [names[path] for path in getattr(group, side) if path in names]
+                held = sum(shares[layer] / 2 / count[layer] for layer in layers)
                 number = int(side == "writers")
                 add(generalised(group.reason, names), number, held, f"{group.name}: {group.reason}")
         for path, module in network.named_modules():
@@ -103,6 +105,7 @@ def first_layers(network: nn.Module, inputs: Any) -> set[nn.Module]:
 
 def generalised(reason: str, paths: Iterable[str]) -> str:
     """A reason without the names and numbers of its network, so that reasons of several can be added up."""
+    reason = re.sub(r" at \S+:\d+", "", reason.partition("; ")[0])
     for path in sorted(paths, key=len, reverse=True):
         if path in reason:
             reason = re.sub(rf"(?<![\w.]){re.escape(path)}(?![\w.])", "LAYER", reason)

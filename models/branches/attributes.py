@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import NetworkError
-from ..tracing.inputs import copied, tensors_of
+from ..tracing.inputs import call, copied, tensors_of
 from ..tracing.preserving import preserving_state
 from ..tracing.recording.attributes import write
 from .network import BranchedNetwork
@@ -49,7 +49,7 @@ def _results(network: nn.Module, branched: BranchedNetwork) -> list[Tensor]:
     network.eval()
     with torch.no_grad(), preserving_state(network):
         torch.manual_seed(0)  # of what draws in evaluation, too
-        return list(tensors_of(network(*copied(branched.example))))
+        return list(tensors_of(call(network, copied(branched.example))))
 
 
 def _alike(expected: Tensor, found: Tensor) -> bool:

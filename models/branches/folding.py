@@ -20,7 +20,8 @@ from ..layers.copying import deep_copy
 from ..layers.kinds import by_output
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
-from ..tracing.recording.plain_classes import restore_classes
+from ..tracing.plain.classes import restore_classes
+from ..tracing.plain.equivalents import restore_layers
 from .attributes import require_alike, rewrite_attributes
 from .blocks import dense, diagonal, fold_expand_in_groups
 from .modules import Blend, CompressParts, compress_of
@@ -174,6 +175,7 @@ def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
             put_tensor(network, path, _folded_values(branched, path, parts, chosen))
     rewrite_attributes(branched, network, chosen)
     restore_classes(network)
+    restore_layers(network)
     return network
 
 

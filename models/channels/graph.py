@@ -1,5 +1,6 @@
 """Follows channels through a traced network: which layers write them, which carry them on, which read them."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,11 @@ from typing import Literal
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
+from ..layers.equivalences import function_of
 from ..layers.kinds import behaves_as, has_channel_parameters, has_values_along
-from ..layers.narrowing import has_hooks
 from ..tracing.graph import TracedNetwork, shape_of
+from ..tracing.plain.classes import read_as
 from ..tracing.recording.attributes import Attribute, AttributeNumber, Use
-from ..tracing.recording.plain_classes import read_as
 from .blocks import Demand, blocks_of, settle
 from .in_place import is_in_place, reading_results
 from .layer_sizes import size_of
@@ -21,6 +22,8 @@ from .layouts import Channels, Layout, Segment
 from .numbers import Form, is_decided, make_equal
 
 Role = Literal["write", "carry"]
+_PLACED = re.compile(r" at \S+:\d+")
+_INSTEAD = "computed from `x.shape` it would be free"
 
 
 @dataclass
@@ -166,10 +169,12 @@ class ChannelGraph:
                 self._unite_calls(node, layout)
             if has_values_along(module, layout.dim, len(shape)):
                 self._tell_sizes(node, layout, None)
-            if next(module.parameters(), None) is not None or has_channel_parameters(module) or has_hooks(module):
+            hooked = str(node.target) in self.traced.hooked
+            if next(module.parameters(), None) is not None or has_channel_parameters(module) or hooked:
                 reason = self._unusual(node)
         if self.is_aliased(node) or (node.op == "call_module" and str(node.target) in self.aliased_modules):
-            reason = f"{label(node)} changes it in place while it is still in use"
+            told = f"{label(node)} changes it in place while it is still in use; `inplace=False` would free it"
+            reason = located(told, node)
         if reason:
             layout.fix(reason)
         self.layouts[node] = layout
@@ -246,7 +251,11 @@ class ChannelGraph:
                 layout.fix(reason)
 
     def fix(self, node: fx.Node, reason: str) -> None:
-        """Fixes all channels that `node` touches; what it yields starts anew, fixed as well."""
+        """Fixes all channels that `node` touches; what it yields starts anew, fixed as well.
+
+        The reason is told with the place in the user's code; behind a ";" it may say what would free them.
+        """
+        reason = located(reason, node)
         sources = node.all_input_nodes
         if any(source in self.layouts or source in self.lost for source in sources):
             self.lost[node] = next((self.lost[source] for source in sources if source in self.lost), reason)
@@ -325,7 +334,8 @@ class ChannelGraph:
         """Fixes the channels that numbers follow from which `node` uses, but its rule does not understand."""
         for source in node.all_input_nodes:
             if (source in self.numbers or source in self.sizes) and (node, source) not in self._explained:
-                self.fix_numbers(source, "the code reads its number of channels")
+                told = "the code reads its number of channels; computed from `x.shape` where it is a size, it would not"
+                self.fix_numbers(source, located(told, node))
 
     def fix_constants(self) -> None:
         """Fixes what depends on attributes that the code uses for something else, too."""
@@ -334,7 +344,9 @@ class ChannelGraph:
                 for attribute in number.terms:
                     if attribute in self.attributes and (node, id(number)) not in self._explained:
                         for channels in self.attributes[attribute].resolved(self.attributes).channels():
-                            channels.fix(f"{node.name} uses {attribute}, its number of channels")
+                            channels.fix(
+                                located(f"{node.name} uses {attribute}, its number of channels; {_INSTEAD}", node)
+                            )
 
         for attribute, form in self.attributes.items():
             if attribute.of_layer and attribute not in self._told:
@@ -352,7 +364,7 @@ class ChannelGraph:
             return
         what = "decides by" if use.compares else "computes with"
         for channels in form.channels():
-            channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}")
+            channels.fix(f"the code {what} {names}, which holds its number of channels, at {use.place}; {_INSTEAD}")
 
     def _tell_sizes(self, node: fx.Node, written: Layout, read: Layout | None) -> None:
         """What the code reads of a layer's sizes follows from its channels."""
@@ -425,28 +437,30 @@ class ChannelGraph:
         """The name of what a node calls: the type that a module behaves as, a function's or method's name."""
         if node.op == "call_module":
             return behaves_as(self.traced.module(node)).__name__
-        return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        return node.target if isinstance(node.target, str) else getattr(function_of(node.target), "__name__", "")
 
     def _unusual(self, node: fx.Node) -> str:
         """Why a layer with weights cannot be narrowed whatever its kind; empty if it can."""
         if node.op != "call_module":
             return ""
         name, module = str(node.target), self.traced.module(node)
-        if has_hooks(module):
-            return f"{name} has forward hooks"
+        if name in self.traced.hooked:
+            told = f"{name} has a forward hook that changes what it is given or yields"
+            return f"{told}; without it while branches are there, it is free"
         if name in self._refused:
             return self._refused[name]
         if name in self._read:
-            return f"the code reads {name}'s tensors"
+            return f"the code reads {name}'s tensors; calling the layer alone would free it"
         if parametrize.is_parametrized(module):
             return f"{name} is parametrized"
         for parameter in module._parameters.values():
             owners = {path.rpartition(".")[0] for path in self.paths_of(parameter)}
             others = {owner for owner in owners if self.traced.modules.get(owner) is not module}
             if others:
-                return f"{name} shares weights with {min(others) or 'the network itself'}"
+                other = min(others) or "the network itself"
+                return f"{name} shares weights with {other}; called as one layer, they would be free"
         if len(node.args) != 1 or node.kwargs:
-            return f"{name} is called in an unusual way"
+            return located(f"{name} is called in an unusual way; with one tensor alone it would not be", node)
         return ""
 
 
@@ -480,6 +494,15 @@ def place(node: fx.Node) -> str:
     """Where the user's code calls what a node does, as messages tell it."""
     known = node.meta.get("place", "")
     return f" at {known}" if known else ""
+
+
+def located(reason: str, node: fx.Node) -> str:
+    """A reason with the place in the user's code, before what would free the channels."""
+    known = node.meta.get("place", "")
+    if not known or _PLACED.search(reason):
+        return reason
+    told, free, rest = reason.partition("; ")
+    return f"{told} at {known}{free}{rest}"
 
 
 def label(node: fx.Node) -> str:

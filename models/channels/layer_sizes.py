@@ -3,8 +3,8 @@
 from torch import nn
 
 from ..layers.kinds import channel_tensors, kind_of
+from ..tracing.plain.classes import names_of
 from ..tracing.recording.attributes import Attribute
-from ..tracing.recording.plain_classes import names_of
 from .layouts import Layout
 from .numbers import Form
 
@@ -36,4 +36,6 @@ def size_of(attribute: Attribute, layer: nn.Module, written: Layout, read: Layou
             return Form.of_layout(written) if holds else None
     if axis is None or axis not in (kind.outputs, kind.inputs):
         return None
-    return Form.of_layout(written if axis == kind.outputs else read)
+    form = Form.of_layout(written if axis == kind.outputs else read)
+    groups, rest = divmod(form.value(), attribute.value)  # a weight has an axis for the channels of one group
+    return None if rest else form.over(groups)

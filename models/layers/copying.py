@@ -51,7 +51,7 @@ def _is_plain(kind: type[nn.Module]) -> bool:
 
 def _copy_plain(module: nn.Module, memo: dict[int, Any]) -> None:
     twin = memo[id(module)] = object.__new__(type(module))
-    for name, value in module.__dict__.items():
+    for name, value in module.__getstate__().items():  # without what `module.compile()` made of the original
         if type(value) in _ATOMS or (type(value) is tuple and all(type(item) in _ATOMS for item in value)):
             twin.__dict__[name] = value
         elif isinstance(value, dict | set) and not value:

@@ -99,7 +99,11 @@ _HARMLESS |= {"__parameters__", "__orig_bases__", "__firstlineno__", "__static_a
 
 def kind_of(module: nn.Module) -> LayerKind | None:
     """The kind of a layer, None if nothing is known of it; a subclass that keeps torch's forward is of its parent's."""
-    cls = behaves_as(module)
+    return kind_of_class(behaves_as(module))
+
+
+def kind_of_class(cls: type[nn.Module]) -> LayerKind | None:
+    """The kind of one of these classes, None if nothing is known of it."""
     return _BY_CLASS.get(cls) or _BY_NAME.get(qualified_name(cls))
 
 

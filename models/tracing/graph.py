@@ -11,16 +11,19 @@ from torch import Tensor, fx, nn
 
 from ...errors import NetworkError, one_line
 from ..layers.copying import deep_copy
+from ..layers.equivalences import equivalence_of
 from ..layers.modes import preserving_modes
 from ..layers.reparametrised import with_plain_weights
-from .inputs import ExampleInputs, as_inputs, copied
+from .inputs import ExampleInputs, as_inputs, call, copied, enlarged
 from .mode_graphs import ModeGraph, merge_modes
+from .plain.classes import make_plain
+from .plain.equivalents import stand_in
+from .plain.finding import call_plain_layers
 from .preserving import preserving_state
 from .propagation import alike, run_both
 from .recording.attributes import Use
-from .recording.plain_classes import make_plain
-from .recording.plain_layers import call_plain_layers
-from .recording.recorder import LIBRARIES, held_tensors
+from .recording.flow import held_tensors
+from .recording.places import LIBRARIES
 from .recording.session import Recording, record
 from .recording.sizes import TRACING
 from .recording.values import UntraceableError
@@ -35,6 +38,10 @@ IN_PLACE_FUNCTIONS = {
 }
 
 
+# Times as high and wide.
+_LARGER = (1, 2, 4)
+
+
 @dataclass(frozen=True)
 class TracedNetwork:
     """A network's graph.
@@ -45,7 +52,7 @@ class TracedNetwork:
     Where training computes something else than evaluation, the graph holds what either does, and yields what training
     does; `evaluation` and `training` say what each runs and yields, None where both run the whole graph. `uses` tells
     what the code does by numbers that its modules hold, beside what the graph shows; of `sized` modules it reads how
-    large they are.
+    large they are; hooks of `hooked` layers change what these are given or yield.
     """
 
     network: nn.Module
@@ -56,6 +63,7 @@ class TracedNetwork:
     training: ModeGraph | None = None
     uses: tuple[Use, ...] = ()
     sized: frozenset[str] = frozenset()
+    hooked: frozenset[str] = frozenset()
 
     def evaluated(self) -> Collection[fx.Node]:
         """The nodes that evaluation runs."""
@@ -82,7 +90,7 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
             the example inputs.
     """
     require_plain(network)
-    with TRACING:
+    with TRACING, torch.compiler.set_stance("force_eager"):
         return _trace(network, as_inputs(example_inputs, network))
 
 
@@ -90,8 +98,8 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     holding = with_plain_weights(network)
     recordings = [_recorded(holding, inputs, training=False)]
     if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
-        recordings.append(_recorded(holding, inputs, training=True))
-    known = _with_plain_layers(holding, recordings)
+        recordings.append(_recorded_in_training(holding, inputs))
+    known, treated = _with_plain_layers(holding, recordings)
     for recording in recordings:
         known.__dict__.update(recording.constants)
     graph = recordings[0].graph
@@ -99,7 +107,7 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
         network.eval()
         known.eval()
         try:
-            traced, given = run_both(network, known, graph, inputs)
+            traced, given = run_both(network, known, graph, inputs, treated)
         except Exception as error:
             raise _not_accepted(inputs, error) from error
     if not alike(traced, given):
@@ -113,7 +121,8 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     modules = dict(known.named_modules(remove_duplicate=False))
     uses = tuple(use for recording in recordings for use in recording.uses)
     sized = frozenset().union(*(recording.sized for recording in recordings))
-    return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses, sized)
+    hooked = frozenset().union(*(recording.hooked for recording in recordings))
+    return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses, sized, hooked)
 
 
 def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> Recording:
@@ -125,21 +134,45 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
             reason, place = error, _user_line(error)
     _call(network, inputs, training=training)
     told = f"the code {reason}" if isinstance(reason, UntraceableError) else one_line(reason)
+    if "TorchScript" in told:
+        told = "the code calls a function of TorchScript, which cannot be followed; leave out @torch.jit.script"
     mode = " in training mode" if training else ""
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 
 
-def _with_plain_layers(network: nn.Module, recordings: Sequence[Recording]) -> nn.Module:
-    """A copy of the network that shares its tensors; what the code writes out as functions is layers there."""
+class _NotAcceptedError(NetworkError):
+    """A network that does not run on the example inputs."""
+
+
+def _recorded_in_training(network: nn.Module, inputs: Sequence[Any]) -> Recording:
+    """What training does; with larger images where those given are too small for it alone, as for auxiliary heads."""
+    for factor in _LARGER:
+        try:
+            return _recorded(network, enlarged(inputs, factor), training=True)
+        except _NotAcceptedError:
+            continue
+    return _recorded(network, inputs, training=True)
+
+
+def _with_plain_layers(
+    network: nn.Module, recordings: Sequence[Recording]
+) -> tuple[nn.Module, Mapping[str, nn.Module]]:
+    """A copy of the network that shares its tensors, with torch's layers for what the code writes out or treats as one.
+
+    Returns:
+        The copy; path → torch's layer, of those layers that are treated as torch's.
+    """
     last = recordings[-1].plain
     agreed = [p for p in last if all(p in r.plain and r.plain[p].is_like(last[p]) for r in recordings)]
-    if not agreed:
-        return _shallow_copy(network)  # constants that the forward makes are hung on it, not on the user's
+    called = [str(node.target) for r in recordings for node in r.graph.nodes if node.op == "call_module"]
+    treats = any(equivalence_of(network.get_submodule(path)) for path in called)
+    if not agreed and not treats:
+        return _shallow_copy(network), {}  # constants that the forward makes are hung on it, not on the user's
     for recording in recordings:
         call_plain_layers(recording.graph, [recording.plain[path] for path in agreed])
     known = deep_copy(network, {tensor: tensor for tensor in held_tensors(network)})
     make_plain(known, [last[path] for path in agreed])
-    return known
+    return known, stand_in(known, called) if treats else {}
 
 
 def _call(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> None:
@@ -151,7 +184,7 @@ def _call(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> None:
     with preserving_state(network), torch.inference_mode(False), torch.no_grad():
         network.train(training)
         try:
-            network(*copied(inputs))
+            call(network, copied(inputs))
         except Exception as error:
             raise _not_accepted(inputs, error) from error
 
@@ -160,7 +193,7 @@ def _not_accepted(inputs: Sequence[Any], error: Exception) -> NetworkError:
     if isinstance(error, NetworkError):
         return error
     shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-    return NetworkError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
+    return _NotAcceptedError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
 
 
 def _changes_with_the_mode(network: nn.Module) -> bool:

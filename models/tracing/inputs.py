@@ -43,7 +43,7 @@ def as_inputs(example_inputs: ExampleInputs, network: nn.Module) -> tuple[Any, .
 def _in_order(arguments: Mapping[str, Any], network: nn.Module) -> tuple[Any, ...]:
     """Arguments by name in the forward's order; those that are left out between them have their defaults."""
     parameters = inspect.signature(network.forward).parameters
-    names = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+    names = [p.name for p in parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     for name in arguments:
         if name not in names:
             raise NetworkError(f"the network's forward has no argument {name!r}; it has {', '.join(names) or 'none'}")
@@ -52,6 +52,16 @@ def _in_order(arguments: Mapping[str, Any], network: nn.Module) -> tuple[Any, ..
         if name not in arguments and parameters[name].default is inspect.Parameter.empty:
             raise NetworkError(f"example_inputs lack the argument {name!r} of the network's forward")
     return tuple(arguments.get(name, parameters[name].default) for name in names[: last + 1])
+
+
+def call(network: nn.Module, inputs: Sequence[Any]) -> Any:
+    """What a network yields for arguments in its forward's order, of which some may be taken by name alone."""
+    parameters = inspect.signature(network.forward).parameters.values()
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return network(*inputs)
+    count = sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
+    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return network(*inputs[:count], **dict(zip(names, inputs[count:], strict=False)))
 
 
 def first_tensor(value: Any) -> Tensor | None:
@@ -80,6 +90,15 @@ def with_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, tuple):  # with names
         return type(value)(*(with_tensors(item, change) for item in value))
     return value
+
+
+def enlarged(inputs: Sequence[Any], factor: int) -> tuple[Any, ...]:
+    """The inputs with images (N, C, H, W) `factor` times as high and wide, each place repeated; others as they are."""
+
+    def larger(x: Tensor) -> Tensor:
+        return x.repeat_interleave(factor, 2).repeat_interleave(factor, 3) if x.dim() == 4 and factor > 1 else x
+
+    return tuple(with_tensors(x, larger) for x in inputs)
 
 
 def copied(inputs: Sequence[Any]) -> tuple[Any, ...]:

@@ -19,9 +19,7 @@ def preserving_state(network: nn.Module) -> Iterator[None]:
     before = {module: dict(module.__dict__) for module in network.modules()}
     containers = [value for attributes in before.values() for value in attributes.values() if _is_container(value)]
     held, empty = [_Held(value) for value in containers if value], [value for value in containers if not value]
-    buffers = [
-        (buffer, buffer._version, buffer.detach().clone()) for buffer in network.buffers() if _has_version(buffer)
-    ]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers() if _has_values(buffer)]
     try:
         with _preserving_randomness(network):
             yield
@@ -34,8 +32,8 @@ def preserving_state(network: nn.Module) -> Iterator[None]:
         for filled in filter(None, empty):
             filled.clear()
         with torch.no_grad():
-            for buffer, version, value in buffers:
-                if buffer._version != version:
+            for buffer, value in buffers:
+                if not torch.equal(buffer, value):  # a BatchNorm writes its statistics without a new version of them
                     buffer.copy_(value)
 
 
@@ -43,8 +41,8 @@ def _is_container(value: object) -> bool:
     return isinstance(value, dict | list | set)
 
 
-def _has_version(buffer: Tensor) -> bool:
-    return not buffer.is_inference() and not nn.parameter.is_lazy(buffer)
+def _has_values(buffer: Tensor) -> bool:
+    return not (buffer.is_inference() or buffer.is_meta or nn.parameter.is_lazy(buffer))
 
 
 class _Held:

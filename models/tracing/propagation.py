@@ -7,15 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from ..layers.equivalences import function_of
 from ..layers.kinds import CONVOLUTIONS
 from ..layers.narrowing import has_hooks
-from .inputs import copied
+from .inputs import call, copied
+from .plain.equivalents import compared, require_equal
 
 # Layers that take most of a forward's time; each is a function of its input alone.
 _COSTLY = (*CONVOLUTIONS, nn.Linear)
 
 
-def run_both(network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: Sequence[Any]) -> tuple[Any, Any]:
+def run_both(
+    network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: Sequence[Any], treated: Mapping[str, nn.Module]
+) -> tuple[Any, Any]:
     """The outputs of the graph and of the network itself; the graph's nodes learn their shapes.
 
     Args:
@@ -23,11 +27,16 @@ def run_both(network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: Sequ
         known: the same layers under the same names, with what else the graph reads.
         graph: of `network`.
         inputs: the forward's arguments.
+        treated: paths of layers that are treated as torch's → torch's.
+
+    Raises:
+        NetworkError: if one of those is not what it is treated as, or a function is not.
     """
     beside = _ShapePropagation(network, known, graph, copied(inputs))
     handles = [module.register_forward_hook(beside.follow) for module in beside.costly_modules()]
+    handles += compared(network, treated)
     try:
-        given = network(*copied(inputs))
+        given = call(network, copied(inputs))
     finally:
         for handle in handles:
             handle.remove()
@@ -69,7 +78,7 @@ class _ShapePropagation(fx.Interpreter):
 
     def _step(self, lent: Any = None) -> None:
         node = self.ahead.popleft()
-        result = self.run_node(node) if lent is None else lent
+        result = self._compared(node) if lent is None else lent
         self.env[node] = result
         if isinstance(result, Tensor):
             node.meta["shape"] = tuple(result.shape)
@@ -84,10 +93,24 @@ class _ShapePropagation(fx.Interpreter):
         for source in self.user_to_last_uses.get(node, ()):
             del self.env[source]
 
+    def _compared(self, node: fx.Node) -> Any:
+        """What a node yields; of a function that is treated as one of torch's, both are tried."""
+        function = function_of(node.target)
+        if node.op != "call_function" or function is node.target:
+            return self.run_node(node)
+        args, kwargs = self.fetch_args_kwargs_from_env(node)
+        theirs, result = function(*copied(args), **kwargs), self.run_node(node)
+        require_equal(result, theirs, f"treat_as({_name(node.target)}, {_name(function)})")
+        return result
+
     def _receives(self, node: fx.Node, args: tuple[Any, ...]) -> bool:
         mine, kwargs = self.fetch_args_kwargs_from_env(node)
         tensors = len(mine) == len(args) == 1 and isinstance(mine[0], Tensor) and not kwargs
         return tensors and mine[0].dtype == args[0].dtype and torch.equal(mine[0], args[0])
+
+
+def _name(function: Any) -> str:
+    return str(getattr(function, "__name__", function))
 
 
 def alike(traced: Any, given: Any) -> bool:

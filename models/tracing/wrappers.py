@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.optim.swa_utils import AveragedModel
 
 from ...errors import NetworkError
@@ -22,6 +22,8 @@ def require_plain(network: Any) -> None:
     kind = type(network).__name__
     if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
         raise NetworkError(f"model is a network wrapped in {kind}; give its attribute `.module`")
+    if isinstance(network, fx.GraphModule) and "train" in network.__dict__:  # which torch.export put there
+        raise NetworkError("model is an exported program's module, without layers; give the network that was exported")
     if type(network).__module__.startswith("torch._dynamo."):
         raise NetworkError("model is a network that torch.compile wrapped; give its attribute `._orig_mod`")
     for path, module in network.named_modules():

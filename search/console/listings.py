@@ -139,6 +139,7 @@ def inspection(
                 "prunable": group.prunable,
                 "reason": group.reason,
                 "attributes": list(group.attributes),
+                "computed": list(group.computed),
                 "blocks": group.blocks,
                 "macs_saved_by_half": saved / costs.full.macs if group.prunable else 0.0,
                 "errors": errors[group.name].tolist() if group.name in errors else None,
@@ -167,8 +168,8 @@ def groups_table(found: dict[str, Any]) -> Table:
     shares = list(SENSITIVITY_AT) if measured else []
     sensitivities = [f"error at {percent(share)}" for share in shares]
     lies_in_blocks = any(group["blocks"] > 1 for group in found["groups"])
-    rewriting = any(group["attributes"] for group in found["groups"])
-    rewrites = ["rewrites"] if rewriting else []
+    told = {"rewrites": "attributes", "weights held as they are": "computed"}
+    told = {column: key for column, key in told.items() if any(group[key] for group in found["groups"])}
     for column in (
         "group",
         "width",
@@ -178,7 +179,7 @@ def groups_table(found: dict[str, Any]) -> Table:
         "readers",
         "half saves",
         *sensitivities,
-        *rewrites,
+        *told,
         "fixed because",
     ):
         right = column in ("width", "multiple of", "half saves", *sensitivities)
@@ -193,7 +194,7 @@ def groups_table(found: dict[str, Any]) -> Table:
             _names(group["readers"]),
             percent(group["macs_saved_by_half"]) if group["prunable"] else "-",
             *(_error_at(group, share) for share in shares),
-            *([_names(group["attributes"])] if rewriting else []),
+            *(_names(group[key]) for key in told.values()),
             group["reason"],
         )
     return table

@@ -12,7 +12,8 @@ from .registry import rule_for
 @rule_for(functions=(insisted,))
 def _insisted(node: fx.Node, graph: ChannelGraph) -> None:
     """A size by which the code decides must stay what it is."""
-    graph.fix(node, "the code decides by its number of channels")
+    value = node.args[2] if len(node.args) > 2 else ""
+    graph.fix(node, f"the code decides by its number of channels at {value}; decided by an attribute it would be free")
 
 
 @rule_for(functions=(expect_parts, expect_argument))

@@ -19,7 +19,7 @@ def _convolution(node: fx.Node, graph: ChannelGraph) -> None:
     assert isinstance(module, CONVOLUTIONS)
     shape, layout = shape_of(node.args[0]), known_layout(source_of(node), graph)
     if shape is None or len(shape) != module.weight.dim():
-        graph.fix(node, f"{node.target} is called without a batch dimension")
+        graph.fix(node, f"{node.target} is called without a batch dimension; with one it would be free")
     elif layout is not None and layout.dim > 1:
         _along_positions(node, graph, layout)
     elif module.groups == 1:
@@ -53,7 +53,7 @@ def _along_positions(node: fx.Node, graph: ChannelGraph, layout: Layout) -> None
 def _linear(node: fx.Node, graph: ChannelGraph) -> None:
     shape, layout = shape_of(node.args[0]), known_layout(source_of(node), graph)
     if shape is None or len(shape) < 2:
-        graph.fix(node, f"{node.target} is called without a batch dimension")
+        graph.fix(node, f"{node.target} is called without a batch dimension; with one it would be free")
     elif layout is not None and layout.dim != len(shape) - 1:
         graph.carry(node, layout)  # it mixes the positions of each channel, all channels alike
     else:
@@ -69,7 +69,7 @@ def _per_channel(node: fx.Node, graph: ChannelGraph) -> None:
     kind, shape = behaves_as(graph.traced.module(node)), shape_of(node)
     ranks = {cls: rank for rank, cls in enumerate(INSTANCE_NORM.classes, start=3)}
     if shape is not None and len(shape) != ranks.get(kind, len(shape)):
-        return graph.fix(node, f"{node.target} is called without a batch dimension")
+        return graph.fix(node, f"{node.target} is called without a batch dimension; with one it would be free")
     return graph.carry(node, graph.layout(node.args[0]))
 
 

@@ -43,7 +43,7 @@ def _spatial(node: fx.Node, graph: ChannelGraph) -> None:
         return not_known(node, graph)
     rank = re.search(r"([123])d$", graph.operation(node))
     if rank is not None and len(shape) != 2 + int(rank[1]):
-        return graph.fix(node, f"{label(node)} is called without a batch dimension")
+        return graph.fix(node, f"{label(node)} is called without a batch dimension; with one it would be free")
     return graph.carry(node, graph.layout(source))
 
 
@@ -83,7 +83,8 @@ def _padded(number: Any, graph: ChannelGraph) -> tuple[Segment, ...] | None:
     form = graph.form(number)
     if form is None or form.value() < 0:
         return None
-    reason = "" if isinstance(number, AttributeNumber) else "the code pads with a written number of channels"
+    written = "the code pads with a written number of channels; kept as an attribute it would be free"
+    reason = "" if isinstance(number, AttributeNumber) else written
     return (Segment(Channels(form.value(), reason)),) if form.value() else ()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from ...layers.equivalences import function_of
 from ...layers.kinds import behaves_as, qualified_name
 from ...tracing.graph import shape_of
 from ..derived import follow_derived
@@ -57,8 +58,9 @@ def _apply(node: fx.Node, graph: ChannelGraph) -> None:
         kind = behaves_as(graph.traced.module(node))
         (MODULE_RULES.get(kind) or NAMED_RULES.get(qualified_name(kind), not_known))(node, graph)
     elif node.op == "call_function" and callable(node.target):
-        rule = FUNCTION_RULES.get(node.target) or _rule_of_method(node.target)
-        (rule or NAMED_RULES.get(qualified_name(node.target), not_known))(node, graph)
+        target = function_of(node.target)
+        rule = FUNCTION_RULES.get(target) or _rule_of_method(target)
+        (rule or NAMED_RULES.get(qualified_name(target), not_known))(node, graph)
     elif node.op == "call_method":
         METHOD_RULES.get(str(node.target), not_known)(node, graph)
 
@@ -116,7 +118,10 @@ def not_known(node: fx.Node, graph: ChannelGraph) -> None:
         name = type(graph.traced.module(node)).__name__
     else:
         name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
-    return graph.fix(node, f"{name} is not known to treat each channel on its own")
+    told = f"{name} is not known to treat each channel on its own"
+    users = not str(getattr(node.target, "__module__", None) or "torch").startswith(("torch", "_operator", "builtins"))
+    free = "; if it does what one of torch's does, `treat_as` says so" if users and callable(node.target) else ""
+    return graph.fix(node, told + free)
 
 
 def _is_container(node: fx.Node) -> bool:

@@ -151,7 +151,7 @@ def _repetition(node: fx.Node, graph: ChannelGraph) -> None:
         return not_known(node, graph)
     ahead = len(out) - len(shape)
     if ahead and shape[0] != 1 and graph.has_batch(node):
-        return graph.fix(node, f"{node.name} moves the batch dimension")
+        return graph.fix(node, f"{node.name} moves the batch dimension; kept first, it would be free")
     if counts[layout.dim + ahead] != 1 or any(map(graph.depends, counts)):
         return graph.fix(node, f"{node.name} repeats its channels")
     return graph.carry(node, layout.at(layout.dim + ahead))
@@ -172,7 +172,7 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     ahead = len(out) - len(shape)
     moved = layout.at(layout.dim + ahead)
     if ahead and shape[0] != 1 and graph.has_batch(node):
-        return graph.fix(node, f"{node.name} moves the batch dimension")
+        return graph.fix(node, f"{node.name} moves the batch dimension; kept first, it would be free")
     if shape[layout.dim] != out[moved.dim]:
         return graph.fix(node, f"{node.name} spreads it over all channels of another tensor")
     if node.target == "expand_as":
@@ -188,7 +188,7 @@ def _expansion(node: fx.Node, graph: ChannelGraph) -> None:
     kept = asked == -1 or graph.demand(node, asked, Form.of_layout(moved))
     others = [size for dim, size in enumerate(sizes) if dim != moved.dim]
     if not kept or any(map(graph.depends, others)):
-        return graph.fix(node, f"{node.name} hard-codes its number of channels")
+        return graph.fix(node, f"{node.name} hard-codes its number of channels; -1 would not")
     return graph.carry(node, moved)
 
 

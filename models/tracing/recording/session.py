@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor, fx, nn
 from torch.fx import _symbolic_trace as symbolic_trace
 
 from ....errors import NetworkError
+from ...layers.equivalences import Applied, treated_functions
+from ..plain.finding import PlainLayer, depends_on_the_mode, find_plain_layers
 from .attributes import Use
 from .numbers import Origin
-from .plain_layers import PlainLayer, depends_on_the_mode, find_plain_layers
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes
 
@@ -32,6 +34,7 @@ class Recording:
         modes_read: modules whose mode the forward asked for.
         uses: of numbers that modules hold, which are not followed.
         sized: modules whose size, or whose tensors' size, it asked for.
+        hooked: layers whose hooks change what these are given or yield, or what hooks do cannot be told.
         constants: name of an attribute that the graph reads → tensor that is no attribute of the network.
         plain: layers that the code writes out, by their paths.
     """
@@ -40,6 +43,7 @@ class Recording:
     modes_read: frozenset[nn.Module]
     uses: tuple[Use, ...]
     sized: frozenset[str]
+    hooked: frozenset[str]
     constants: dict[str, Tensor]
     plain: dict[str, PlainLayer]
 
@@ -64,8 +68,8 @@ def record(network: nn.Module, inputs: Sequence[Any]) -> Recording:
     _remove_unused(recorder.graph)
     plain = find_plain_layers(recorder.graph, network, recorder.spans())
     uses = tuple(dict.fromkeys(recorder.uses))
-    sized = frozenset(recorder.sized)
-    return Recording(recorder.graph, frozenset(recorder.modes_read), uses, sized, recorder.constants, plain)
+    read, sized = frozenset(recorder.modes_read), frozenset(recorder.sized)
+    return Recording(recorder.graph, read, uses, sized, frozenset(recorder.hooked), recorder.constants, plain)
 
 
 def expect_argument(value: Any, found: Any, name: str) -> None:
@@ -98,10 +102,10 @@ def _arguments(recorder: Recorder, network: nn.Module, inputs: Sequence[Any]) ->
             continue
         positional = parameter.kind is not parameter.KEYWORD_ONLY
         default = () if parameter.default is parameter.empty else (parameter.default,)
-        if not (positional and rest) and not default:
+        if not rest and not default:
             break  # the call will tell what is missing
         node = recorder.create_node("placeholder", name, default, {})
-        value = rest.pop(0) if positional and rest else parameter.default
+        value = rest.pop(0) if rest else parameter.default
         if value is None or isinstance(value, bool | str):
             fixed.append((node, value))
         else:
@@ -127,11 +131,14 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
     """
     call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
     wrapped = [(scope, name) for (_, name), scope in symbolic_trace._wrapped_fns_to_patch.items() if name in scope]
+    wrapped += _named_anywhere([f for f in treated_functions() if inspect.isfunction(f)])
     before = [scope[name] for scope, name in wrapped]
 
     def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if module is recorder.root or not recorder.is_listening():
             return call(module, *args, **kwargs)
+        if isinstance(module, nn.DataParallel) and not module.device_ids:
+            return module.module(*args, **kwargs)  # all that it does then
         if recorder.is_leaf_module(module, ""):
             return recorder.leaf(module, args, kwargs, call)
         given = recorder.only(args, kwargs)
@@ -141,10 +148,9 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
         return result
 
     def applied(kind: Any, *args: Any, **kwargs: Any) -> Any:
-        run = apply.__get__(None, kind)
         if not recorder.is_listening():
-            return run(*args, **kwargs)
-        return recorder.whole(run, args, kwargs)
+            return apply.__get__(None, kind)(*args, **kwargs)
+        return recorder.whole(Applied(kind), args, kwargs)
 
     def length(value: Any) -> Any:
         listens = isinstance(value, Tensor) and recorder.is_listening()
@@ -157,7 +163,7 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
         nn.Module.__call__ = called  # type: ignore[method-assign]
         torch.autograd.Function.apply = classmethod(applied)
         for (scope, name), function in zip(wrapped, before, strict=True):
-            if _takes_the_mode(function):
+            if _takes_the_mode(function) or function in treated_functions():
                 scope[name] = _kept_whole(recorder, function)
         yield
     finally:
@@ -178,6 +184,13 @@ def _scopes(network: nn.Module) -> list[dict[str, Any]]:
 
 def _is_torchs(kind: type) -> bool:
     return kind is object or kind.__module__ == "torch" or kind.__module__.startswith("torch.")
+
+
+def _named_anywhere(functions: Sequence[Any]) -> list[tuple[dict[str, Any], str]]:
+    """Where the files that are loaded have names for these functions."""
+    ids = {id(function) for function in functions}
+    scopes = [vars(file) for file in list(sys.modules.values()) if isinstance(file, ModuleType)] if ids else []
+    return [(scope, name) for scope in scopes for name, value in list(scope.items()) if id(value) in ids]
 
 
 def _takes_the_mode(function: Any) -> bool:

@@ -1,11 +1,12 @@
-"""GoogLeNet: heads that are heard in training only."""
+"""Heads that are heard in training only: GoogLeNet, and one that needs larger images than evaluation."""
 
 import copy
 import warnings
 
 import pytest
 import torch
-from comparing import assert_equal
+import torch.nn.functional as F
+from comparing import assert_equal, normal
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -115,3 +116,34 @@ def test_the_heads_cost_parameters_but_no_macs(googlenet, branched):
     # fc1 and fc2 by hand; the convolution before the other head's fc1, its BatchNorm, and the 4×4 places it reads.
     fewer = 512 * (128 * 16 + 1) + 512 * 5 + 125 * (528 + 2) + 125 * 16 * 1024
     assert model.full.parameters - thinner.parameters == fewer
+
+
+class Deep(nn.Module):
+    """An auxiliary head that takes larger images than the network itself, as Inception's."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, stride=2), nn.BatchNorm2d(8)
+        self.aux, self.aux_norm, self.aux_fc = nn.Conv2d(8, 6, 5), nn.BatchNorm2d(6), nn.Linear(6, 2)
+        self.body, self.fc = nn.Conv2d(8, 7, 1), nn.Linear(7, 2)
+
+    def forward(self, x):
+        x = F.relu(self.norm(self.stem(x)))
+        aux = self.aux_fc(F.relu(self.aux_norm(self.aux(x))).mean((2, 3))) if self.training else None
+        x = self.fc(F.relu(self.body(x)).mean((2, 3)))
+        return x if aux is None else (x, aux)
+
+
+def test_a_head_whose_training_needs_larger_images_than_given(randomise, randomise_branches):
+    network, small, large = randomise(Deep()), normal(2, 3, 7, 9), normal(2, 3, 21, 19)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert [group.name for group in channel_groups(network, small) if group.prunable] == ["stem", "aux", "body"]
+    branched = add_branches(network, small, keep=0.5, data=large)
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert_equal(branched(small), network(small))
+    randomise_branches(branched).set_alpha(0)
+    folded = fold(branched)
+    assert_equal(folded(small), branched(small))
+    for mine, theirs in zip(folded.train()(large), branched.train()(large), strict=True):
+        assert_equal(mine, theirs)
+    assert_equal(folded.eval()(large), branched.eval()(large))

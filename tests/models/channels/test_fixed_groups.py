@@ -123,7 +123,7 @@ def test_what_depends_on_the_channels_is_fixed_with_its_reason(pair, kind):
 def test_a_weight_that_is_a_tensor_of_the_network_is_fixed(pair):
     network = pair(lambda net, x: x + net.offset)
     network.offset = torch.randn(8, 8, 11)
-    assert reasons(network)["first"] == "add combines it with offset, which no layer writes"
+    assert reasons(network)["first"].startswith(f"add combines it with offset, which no layer writes at {__file__}:")
     del network.offset
     network.offset = nn.Parameter(torch.randn(()))
     assert reasons(network)["first"] == ""
@@ -147,7 +147,7 @@ def test_a_sum_with_fixed_channels_is_fixed_for_its_reason(functional):
         lambda net, x: net.last(net.left(x) + counts(net.right(x))),
     ):
         network = functional(forward, left=nn.Conv2d(3, 8, 3), right=nn.Conv2d(3, 8, 3), last=nn.Conv2d(8, 4, 1))
-        assert reasons(network)["left"] == "the code reads its number of channels"
+        assert reasons(network)["left"].startswith("the code reads its number of channels at ")
 
 
 def test_tied_weights_are_fixed(pair):
@@ -155,24 +155,14 @@ def test_tied_weights_are_fixed(pair):
     network.spare = nn.Conv2d(8, 8, 3, padding=1)
     assert reasons(network)["third"] == ""
     network.spare.weight = network.third.weight
-    assert reasons(network)["third"] == "third shares weights with spare"
-    assert reasons(network)["first"] == "third shares weights with spare"
+    assert reasons(network)["third"].startswith("third shares weights with spare;")
+    assert reasons(network)["first"].startswith("third shares weights with spare;")
 
 
 def test_a_weight_registered_again_on_the_network_is_fixed(pair):
     network = pair(lambda net, x: F.relu(x))
     network.again = network.first.weight
-    assert reasons(network)["first"] == "first shares weights with the network itself"
-
-
-def test_layers_with_hooks_are_fixed(pair):
-    network = pair(lambda net, x: net.relu(x), relu=nn.ReLU())
-    assert reasons(network)["first"] == ""
-    handle = network.relu.register_forward_hook(lambda module, inputs, output: output)
-    assert reasons(network)["first"] == "relu has forward hooks"
-    handle.remove()
-    handle = network.second.register_forward_pre_hook(lambda module, inputs: inputs)
-    assert reasons(network)["first"] == "second has forward hooks"
+    assert reasons(network)["first"].startswith("first shares weights with the network itself;")
 
 
 def test_a_tensor_used_along_another_dimension_is_fixed(functional):
@@ -208,14 +198,14 @@ def test_pooling_over_what_has_no_positions_is_fixed(functional):
     layers = {"first": nn.Conv1d(3, 8, 3), "pool": nn.MaxPool2d(3, 1, 1), "second": nn.Conv1d(8, 4, 3)}
     network = functional(lambda net, x: net.second(net.pool(net.first(x))), **layers)
     groups = {group.name: group for group in channel_groups(network, torch.randn(2, 3, 12))}
-    assert groups["first"].reason == "pool is called without a batch dimension"
+    assert groups["first"].reason.startswith("pool is called without a batch dimension")
 
 
 def test_padding_that_shifts_the_channels_is_fixed(functional):
     layers = {"first": nn.Conv2d(3, 8, 3), "second": nn.Conv2d(8, 4, 3)}
     network = functional(lambda net, x: net.second(F.pad(net.first(x), (0, 0, 0, 0, 1, -1))), **layers)
     groups = {group.name: group for group in channel_groups(network, torch.randn(2, 3, 9, 12))}
-    assert groups["first"].reason == "its channels are padded"
+    assert groups["first"].reason.startswith("its channels are padded")
 
 
 def test_what_is_added_to_lost_channels_is_told_what_became_of_them(functional):

@@ -216,7 +216,7 @@ FIXED = {
 def test_calls_that_do_not_agree_fix_the_layer_with_the_reason(functional, kind):
     forward, layers, read, reason = FIXED[kind]
     groups = groups_of(functional(forward, **layers), torch.randn(2, 3, 7, 9))
-    assert groups[read].reason == reason
+    assert groups[read].reason.startswith(reason)
 
 
 def test_a_shared_layer_is_fitted_to_all_of_its_calls(functional, randomise):

@@ -64,9 +64,8 @@ def test_a_dict_as_an_argument(randomise):
 
 
 REFUSED = {
-    "unknown": ({"picture": normal(2, 3, 7, 9)}, "has no argument 'picture'; it has image, mask"),
+    "unknown": ({"picture": normal(2, 3, 7, 9)}, "has no argument 'picture'; it has image, mask, depth, scale"),
     "missing": ({"mask": normal(2, 1, 7, 9)}, "lack the argument 'image'"),
-    "by name only": ({"image": normal(2, 3, 7, 9), "depth": 1}, "has no argument 'depth'; it has image, mask"),
     "no tensor": ((3, "x"), "with a tensor among them, but got"),
     "not a batch": ({"image": normal(3)}, "need a batch dimension"),
 }

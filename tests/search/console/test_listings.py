@@ -70,6 +70,15 @@ class TestInspection:
         assert by_name["classifier"]["macs_saved_by_half"] == 0
         json.dumps(found)
 
+    def test_layers_that_hold_their_weight_are_told(self, tmp_path):
+        (tmp_path / "net.py").write_text(
+            "from torch import nn\nfrom torch.nn.utils.parametrizations import weight_norm\n\n\n"
+            "def net():\n    return nn.Sequential(weight_norm(nn.Conv2d(3, 8, 1)), nn.ReLU(), nn.Conv2d(8, 2, 1))\n"
+        )
+        found = inspection(f"{tmp_path / 'net.py'}:net", {}, (3, 8, 8))
+        assert [group["computed"] for group in found["groups"]] == [["0 (WeightNorm)"], []]
+        assert "0 (WeightNorm)" in printed(groups_table(found))
+
     def test_residual_groups_in_the_table(self):
         text = printed(groups_table(inspection("resnet20", {"width": 0.5}, None)))
         assert "resnet20: input 3×32×32" in text

@@ -183,3 +183,20 @@ def test_another_thread_runs_networks_while_one_traces():
             done.set()
         assert all(results.result(60))
     assert found == [reasons(traced)] * 20
+
+
+class Grouped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 12, 3, groups=2, padding=1)
+        self.last = nn.Linear(12, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        half = self.second.weight.shape[1]
+        x = torch.cat([x[:, :half] * 2, x[:, half:]], 1)
+        return self.last(self.second(x).mean((2, 3)))
+
+
+def test_a_weight_in_groups_tells_the_channels_of_one(assert_folds):
+    assert "second" in assert_folds(Grouped(), EXAMPLE)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...layers.reparametrised import instead_of, with_layers
-from .plain_layers import PlainLayer
+from .finding import PlainLayer
 
 _BEFORE = "_before_branchfold"
 _NAMES = "_names_before_branchfold"

@@ -19,8 +19,8 @@ from torch import Tensor, fx, nn
 
 from ...layers.kinds import BATCH_NORM
 from ...layers.narrowing import has_hooks
-from .computed_weights import value_of
-from .plain_calls import LayerCall, Spans, layer_call
+from .calls import LayerCall, Spans, layer_call
+from .computed import value_of
 
 
 @dataclass

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from .attributes import AttributeNumber
-from .computed_weights import computed_from
+from ..recording.attributes import AttributeNumber
+from .computed import computed_from
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 
