@@ -12,11 +12,10 @@ from ...models.checkpoints import NetworkDescription, load_network, read_descrip
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.storage import load_study, open_storage
-from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
+from ...studies.database.trials import RECIPE, finished_trials, metric_value, trial_of
 from ...studies.definition.reading import Definition
-from ...studies.metric import Metric
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
-from ..exports.evaluation import Place, judged_on_test
+from ..exports.evaluation import Evaluation, Place, judged_on_test
 from ..exports.formats import format_of
 from ..exports.package import AS_IT_IS, Options
 from ..exports.places import check_outputs, places_for
@@ -48,13 +47,12 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
     trials, examples = len(finished_trials(study)), study.user_attrs[BASELINE]["examples"]
     among = len(selection.finalists) or trials
     delivery = export_trial(selection.study, definition, url, selection.trial, {"safetensors": path}, among=among)
-    test = delivery.evaluation.examples
     lines = [
         *selection_lines(selection, definition, trials, examples),
         *front_lines(study, definition),
         evaluation_lines(definition.data.name, delivery.evaluation),
-        *_known_line(study, selection, definition, url, test),
-        f"baseline: {_told(_baseline_on_test(study, definition, url), metric_of(study), test)}",
+        *_known_line(study, selection, definition, url, delivery.evaluation),
+        f"baseline: {_told(_baseline_on_test(study, definition, url), delivery.evaluation)}",
         f"exported {path}",
     ]
     return "\n".join(lines)
@@ -209,9 +207,9 @@ def is_known_export(url: str, digest: str) -> bool:
 
 
 def _known_line(
-    study: optuna.Study, selection: Selection, definition: Definition, url: str, examples: int
+    study: optuna.Study, selection: Selection, definition: Definition, url: str, beside: Evaluation
 ) -> list[str]:
-    """The known recipe on the test split: its run of the lowest new seed or, without finalists, its trial."""
+    """The known recipe on the same examples: its run of the lowest new seed or, without finalists, its trial."""
     known = known_trial(study)
     if known is None:
         return []
@@ -224,14 +222,14 @@ def _known_line(
             of, run = selection.study, finalist.runs[0]
     if NETWORK not in run.user_attrs:
         return [f"{name}: trial {run.number} of {of.study_name} was stopped early"]
-    told = _told(trial_on_test(of, definition, url, run), metric_of(study), examples)
-    return [f"{name}: {told}"]
+    return [f"{name}: {_told(trial_on_test(of, definition, url, run), beside)}"]
 
 
-def _told(found: Judgement, metric: Metric, examples: int) -> str:
-    """What a network is worth on the test split that another one was measured on as well."""
-    interval = metric.interval(found.value, examples, found.array)
-    return f"{with_interval(metric, found.value, interval)} on the same {examples} test examples"
+def _told(found: Judgement, beside: Evaluation) -> str:
+    """What a network is worth on the examples that another one was evaluated on."""
+    metric, where = beside.metric, f"on the same {beside.examples} {beside.split} examples"
+    interval = metric.interval(found.value, beside.examples, found.array)
+    return f"{with_interval(metric, found.value, interval)} {where}"
 
 
 def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> Judgement:

@@ -114,10 +114,16 @@ def refined_lines(refinement: Refinement) -> list[str]:
 def evaluation_lines(data: str, evaluation: Evaluation) -> str:
     """An evaluation as four lines."""
     seed = "" if evaluation.seed is None else f", seed {evaluation.seed}"
+    if evaluation.split == "test":
+        told = with_interval(evaluation.metric, evaluation.value, evaluation.interval)
+    else:  # by these examples the network was selected
+        told, seed = (
+            evaluation.metric.text(evaluation.value),
+            f"{seed}; there is no test split, and trials were selected by these",
+        )
     return "\n".join(
         (
-            f"{evaluation.metric.name}: {with_interval(evaluation.metric, evaluation.value, evaluation.interval)} "
-            f"on {data}'s {evaluation.split} split "
+            f"{evaluation.metric.name}: {told} on {data}'s {evaluation.split} split "
             f"({evaluation.examples} examples{seed})",
             f"MACs: {_of(evaluation.macs, evaluation.full_macs)}, "
             f"parameters: {_of(evaluation.parameters, evaluation.full_parameters)}",

@@ -9,9 +9,9 @@ from torch import Tensor
 from ...errors import DataError, nearest
 from .batches import Batches, Pictures, Split
 from .data import Augment, Data
-from .normalisation import Normalisation, pixel_statistics
 from .known.source import Source
 from .known.sources import SOURCES
+from .normalisation import Normalisation, pixel_statistics
 from .stratification import stratified_order
 
 __all__ = ["Batches", "ImageData", "Split", "load_data", "load_test", "stratified_order"]

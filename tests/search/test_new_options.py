@@ -9,7 +9,7 @@ from branchfold import names
 from branchfold.models import add_branches, fold
 from branchfold.models.fitting import initialisations
 from branchfold.search.console import handover
-from branchfold.search.data.sources import table as sources
+from branchfold.search.data.known import sources
 from branchfold.search.data.known.source import Source
 from branchfold.search.exports import formats
 from branchfold.search.exports.package import runs

@@ -1,1 +1,1 @@
-"""Data sets that are known by name, whichever way each is kept."""
+"""Data sets that are known by name: read from their published files, or downloaded."""

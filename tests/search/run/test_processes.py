@@ -19,10 +19,10 @@ import torch
 from optuna.trial import TrialState, create_trial
 
 from branchfold.errors import BranchfoldError, DataError, StudyError
+from branchfold.search.data import opening
 from branchfold.search.data import splits as data
 from branchfold.search.data.known.source import Source
 from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, Screened, TrialEnded, TrialStarted
-from branchfold.search.exports import delivery
 from branchfold.search.process.quiet import quiet_optuna
 from branchfold.search.process.signals import STOPPING
 from branchfold.search.run import crew, memory, processes
@@ -157,7 +157,7 @@ class TestOneProcess:
             raise AssertionError("the search asked for the test split")
 
         monkeypatch.setattr(data, "load_test", refuse)
-        monkeypatch.setattr(delivery, "load_test", refuse)
+        monkeypatch.setattr(opening, "load_test", refuse)
         read = Source.read
         monkeypatch.setattr(
             Source, "read", lambda self, root, part: read(self, root, part) if part == "train" else refuse()

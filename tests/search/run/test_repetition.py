@@ -18,6 +18,7 @@ from branchfold.search.run.recording import Recorder
 from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
 from branchfold.search.run.runs import recipe_of
 from branchfold.search.trial.trial import Diverged
+from branchfold.studies.metric import ACCURACY
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import trial_of
@@ -85,8 +86,8 @@ class TestRerun:
         assert again(opened, 0).difference > 0
 
     def test_difference_is_the_largest_at_any_report(self):
-        assert Again([0.1, 0.5, 0.6], [0.1, 0.7, 0.55], {}, {}, 9).difference == pytest.approx(0.2)
-        assert Again([0.1, 0.5], [0.2], {}, {}, 9).difference == pytest.approx(0.1)
+        assert Again([0.1, 0.5, 0.6], [0.1, 0.7, 0.55], {}, {}, 9, ACCURACY).difference == pytest.approx(0.2)
+        assert Again([0.1, 0.5], [0.2], {}, {}, 9, ACCURACY).difference == pytest.approx(0.1)
 
     def test_of_what_is_not_there(self, opened):
         with pytest.raises(StudyError, match="study 'tiny' has no trial 3, only 0 to 2"):

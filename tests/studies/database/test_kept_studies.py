@@ -51,6 +51,7 @@ def test_goes_on_with_the_definition_of_then(url):
     assert {type(event).__name__ for event in events} == {
         "Notice",
         "BaselineReady",
+        "StudyMetric",
         "TrialStarted",
         "TrialReport",
         "TrialEnded",
