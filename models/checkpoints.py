@@ -136,7 +136,7 @@ def read_description(path: str | Path) -> NetworkDescription:
     try:
         told = json.loads(metadata[_KEY])
         told.pop(_CARD, None)
-    except (AttributeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise NetworkError(f"the description in {path} is damaged: {error}") from error
     return parse_description(told, path)
 

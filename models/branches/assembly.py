@@ -354,8 +354,9 @@ def _target(kind: Kind, path: str) -> str:
 
 
 def _write_out_of_place(node: fx.Node) -> None:
-    if node.op == "call_method" and is_in_place_method(str(node.target)):
-        node.target = str(node.target)[:-1]
+    name = str(node.target)
+    if node.op == "call_method" and is_in_place_method(name) and hasattr(Tensor, name[:-1]):  # unlike `normal_`
+        node.target = name[:-1]
     elif node.target in IN_PLACE_FUNCTIONS:
         node.target = IN_PLACE_FUNCTIONS[node.target]
     if "inplace" in node.kwargs:

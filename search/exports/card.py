@@ -156,8 +156,9 @@ def _title(description: NetworkDescription) -> str:
 def _from_what(description: NetworkDescription) -> list[str]:
     arguments = ", ".join(f"{name} = {value!r}" for name, value in description.arguments.items())
     lines = [
-        f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for {_shape(description)}, trained on {description.data.get('name')} and narrowed by "
-        f"branchfold: branches took over from its layers and were folded into them."
+        f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for {_shape(description)}, "
+        f"trained on {description.data.get('name')} and narrowed by branchfold: branches took over from its "
+        f"layers and were folded into them."
     ]
     origin = description.origin
     if "study" in origin:
@@ -247,8 +248,8 @@ def _input_text(description: NetworkDescription) -> str:
     if not mean:
         return f"It takes batches of {_shape(description)} as its data have them."
     return (
-        f"It takes {description.dtype} batches of {_shape(description)} images scaled to [0, 1], less the mean ({mean}), "
-        f"divided by the standard deviation ({std}), each by channel."
+        f"It takes {description.dtype} batches of {_shape(description)} images scaled to [0, 1], less the mean "
+        f"({mean}), divided by the standard deviation ({std}), each by channel."
     )
 
 

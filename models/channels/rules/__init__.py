@@ -7,6 +7,7 @@ kind of layer is one new rule.
 from . import (  # noqa: F401  each enters its rules
     contractions,
     decisions,
+    factories,
     group_norms,
     layers,
     norms,

@@ -18,7 +18,7 @@ from .registry import known_layout, not_known, rule_for, source_of
 @rule_for(
     modules=(nn.Flatten, nn.Unflatten),
     functions=(torch.flatten, torch.reshape, torch.unflatten),
-    methods="flatten view reshape unflatten",
+    methods="flatten view reshape unflatten view_as reshape_as",
 )
 def _view(node: fx.Node, graph: ChannelGraph) -> None:
     """The dimension whose size follows from the widths holds the channels; written out, it would hard-code them."""
@@ -66,7 +66,14 @@ def _unflattened(node: fx.Node, rank: int, graph: ChannelGraph) -> list[Any] | N
 
 
 def _sizes(node: fx.Node, graph: ChannelGraph) -> list[Any]:
-    """The sizes among the arguments of `view` and `reshape`."""
+    """The sizes among the arguments of `view` and `reshape`, or of the tensor that is to be resembled."""
+    like = node.args[1] if str(node.target) in ("view_as", "reshape_as") else None
+    if isinstance(like, fx.Node):
+        known = graph.layouts.get(like)
+        sizes: list[Any] = list(shape_of(like) or ())
+        if known is not None:
+            sizes[known.dim] = Form.of_layout(known)
+        return sizes
     given: Any = node.args[1:] or (node.kwargs.get("shape", ()),)
     if len(given) == 1 and isinstance(given[0], tuple | list):
         given = given[0]

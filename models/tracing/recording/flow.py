@@ -64,25 +64,33 @@ class Flow(fx.Tracer):
         if type(value) is float:
             return TracedFloat(value, self, origin)
         if isinstance(value, torch.Size):
-            return torch.Size([self.wrapped(int(v), self._item(origin, i), device) for i, v in enumerate(value)])
+            return torch.Size(
+                [self.wrapped(int(v), self._item(origin, i, int(v)), device) for i, v in enumerate(value)]
+            )
         if isinstance(value, dict):
             return type(value)((k, self.wrapped(v, self._item(origin, k), device)) for k, v in value.items())
         if isinstance(value, tuple | list):
-            items = [self.wrapped(v, self._item(origin, i), device) for i, v in enumerate(value)]
+            items = [self.wrapped(v, self._item(origin, i, v), device) for i, v in enumerate(value)]
             if type(value) in (tuple, list):
                 return type(value)(items)
             return value if all(isinstance(v, Tensor) for v in value) else type(value)(*items)
         return value
 
-    def _item(self, origin: Origin, index: Any) -> Origin:
-        return Origin(lambda: self.create_node("call_function", operator.getitem, (origin.node, index), {}))
+    def _item(self, origin: Origin, index: Any, item: Any = None) -> Origin:
+        def make() -> fx.Node:
+            node = self.create_node("call_function", operator.getitem, (origin.node, index), {})
+            if isinstance(item, Tensor):
+                node.meta.update(shape=tuple(item.shape), shares=[origin.node])
+            return _numbered(node, item)
+
+        return Origin(make)
 
     def computed(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """A number that Python computes from others."""
         # Of an attribute the value: its own arithmetic would take the result's origin away, a batch size's for example.
         value = function(*(int(a) if isinstance(a, AttributeNumber) else plain(a) for a in arguments))
         at = place()
-        made = Origin(lambda: self._placed(function, arguments, at))
+        made = Origin(lambda: _numbered(self._placed(function, arguments, at), value))
         return self.wrapped(value, made, self.device)
 
     def _placed(self, function: Callable[..., Any], arguments: tuple[Any, ...], at: str) -> fx.Node:
@@ -175,7 +183,14 @@ class Flow(fx.Tracer):
     def _read(self, tensor: Tensor, name: str) -> fx.Node:
         node = self.create_node("call_function", getattr, (self.tensor(tensor), name), {})
         node.meta["place"] = place()
-        return node
+        return _numbered(node, tuple(map(int, tensor.shape)) if name == "shape" else None)
+
+
+def _numbered(node: fx.Node, value: Any) -> fx.Node:
+    """The node, with the whole number or the sizes that it yields."""
+    if isinstance(value, int | tuple):
+        node.meta["value"] = value
+    return node
 
 
 def held_tensors(network: nn.Module) -> dict[Tensor, str]:

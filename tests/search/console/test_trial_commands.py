@@ -14,7 +14,7 @@ from branchfold.models import add_branches, fold
 from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
 from branchfold.models.networks.factories import build_network
 from branchfold.search.data.splits import load_test
-from branchfold.search.exports.evaluation import evaluate_file
+from branchfold.search.exports.evaluation import Place, evaluate_file
 
 
 class TestExportAndEvaluate:
@@ -97,7 +97,7 @@ class TestExportAndEvaluate:
             dtype="float64",
         )
         save_network(small, tmp_path / "d.safetensors", description)
-        evaluation = evaluate_file(tmp_path / "d.safetensors", "data", None)[1]
+        evaluation = evaluate_file(tmp_path / "d.safetensors", Place("data"), None)[1]
         split = load_test("digits")
         with torch.no_grad():
             found = small.eval()(((split.images / 255 - 0.3) / 0.4).double()).argmax(1)

@@ -1,0 +1,64 @@
+"""What a model card says where there is little to say, and of a recipe with everything in it."""
+
+from branchfold.models import NetworkDescription
+from branchfold.search.exports.card import MARK, is_card, model_card, recipe_words, share_text, size_text
+from branchfold.search.exports.evaluation import Evaluation
+from branchfold.search.space.recipe import Recipe, Stages, Training
+from branchfold.search.trial.latency import Latency
+
+LATENCY = Latency(0.5, (0.4, 0.75), 0.321, (0.3, 0.36), True, 5, 1, 1, 1.5)
+EVALUATION = Evaluation(0.5, "test", 100, None, 25, 10, 100, 20, LATENCY, "torch 2")
+
+
+def test_of_a_network_that_no_study_has_and_that_takes_several_inputs(tmp_path):
+    description = NetworkDescription(
+        "net.py:make", {}, [{"shape": [3]}, {"shape": [4]}], {"a": 2}, {"name": "own.py:data"}, [{"split": "train"}]
+    )
+    text = model_card(description, EVALUATION, {"a": 4, "b": 3}, 1234)
+    assert text.startswith(f"{MARK}\n\n# net.py:make\n")
+    assert "A `net.py:make` for several inputs, trained on own.py:data" in text
+    assert "It takes batches of several inputs as its data have them." in text
+    assert "| `a` | 4 | 2 |\n| `b` | 3 | 3 |" in text
+    assert "| MACs of one example | 25 (25.0 %) | 100 |" in text
+    assert "| parameters | 10 (50.0 %) | 20 |" in text
+    assert (
+        "Its tensors are 1.2 kB. Latency: 0.500 ms in torch 2, one example on one thread: 32.1 % of the full network's "
+        "1.500 ms (interquartile range 30.0 to 36.0 %, unsure)."
+    ) in text
+    assert "## Recipe" not in text
+    assert "## Files" not in text
+    (tmp_path / "card.md").write_text(text)
+    (tmp_path / "note.md").write_text("# net.py:make")
+    assert is_card(tmp_path / "card.md")
+    assert not is_card(tmp_path / "note.md")
+    assert not is_card(tmp_path / "missing.md")
+
+
+def test_a_recipe_in_words():
+    training = Training(lr=0.0123456, distillation=0.5, precision="bfloat16")
+    stages = Stages(count=3, order="sensitivity", windows="own")
+    recipe = Recipe("knee", {"threshold": 0.25}, 0.5, {"a": 2}, training, stages, channels="l1", blending="probability")
+    words = recipe_words(recipe, 0.3)
+    assert words[0].startswith("Branches: least-squares (branches are fitted to data); channels: l1 (those with ")
+    assert words[1] == (
+        "Schedule: knee (α falls fast above a threshold and slowly below it) with threshold 0.25; "
+        "every α is 0 after 50 % of the trial."
+    )
+    assert words[2] == (
+        "Stages: 3, sensitivity (what loses least first); own (the groups of a stage fade one after another)."
+    )
+    assert words[3].startswith("Blending: probability (each example hears")
+    assert words[4] == (
+        "Training for 0.30 epochs of the full network's compute: learning rate 0.0123, one-cycle (rises to its peak "
+        "and falls to almost 0), weight decay 0.0005, distilled from it with weight 0.5, bfloat16."
+    )
+    unknown = Recipe("mine", {}, 1.0, {}, training, method="own")
+    assert recipe_words(unknown, None)[:2] == [
+        "Branches: own; channels: greedy (the channels that explain most of what the readers still miss).",
+        "Schedule: mine; every α is 0 after 100 % of the trial.",
+    ]
+
+
+def test_numbers_for_people():
+    assert [size_text(size) for size in (1234, 999_900, 5_268_284)] == ["1.2 kB", "999.9 kB", "5.3 MB"]
+    assert [share_text(x) for x in (0.0, 1.54e-6)] == ["0", "1.5e-06"]
