@@ -1,6 +1,6 @@
 """Compares least squares with a choice by weights on residual streams: a ViT, a ConvNeXt and a ResNeXt for CIFAR-10.
 
-    python benchmarks/streams.py --data-root DATA --output benchmarks/streams.json
+    python benchmarks/streams.py --data-root DATA --examples 10000 --output benchmarks/streams.json
 
 Each network has a few hundred thousand weights and is trained for some epochs on the training split. Then every group
 is cut to half, by different beginnings of the branches, and folded; nothing is trained any more. The losses are those
@@ -8,6 +8,7 @@ of the test split, which nothing was chosen by.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,7 +139,10 @@ def main() -> None:
     torch.set_num_threads(1)
     train_split, test_split = (Split.read(arguments.data_root, part) for part in ("train", "test"))
     train_split = Split(*(values[: arguments.examples] for values in train_split))
-    found = {name: measured(name, train_split, test_split, arguments.epochs) for name in arguments.networks}
+    found: dict[str, Any] = {}
+    for name in arguments.networks:
+        found[name] = measured(name, train_split, test_split, arguments.epochs)
+        print(name, found[name], file=sys.stderr)
     settings = {"keep": KEEP, "epochs": arguments.epochs, "examples": arguments.examples, "fitted_to": FITTING_EXAMPLES}
     publish({**settings, "networks": found, **surroundings("torch", "torchvision")}, arguments.output)
 

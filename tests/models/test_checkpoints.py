@@ -125,6 +125,32 @@ def test_networks_with_residual_gated_and_joined_channels_come_back(saved, spec,
         assert torch.equal(loaded(inputs), small(inputs))
 
 
+class Tokens(nn.Module):
+    """Positions of a stream with a norm: a parameter, a buffer, and one that no file holds."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.norm, self.head = nn.Conv2d(3, 8, 2, 2), nn.LayerNorm(8), nn.Linear(8, 2)
+        self.pos = nn.Parameter(torch.randn(1, 12, 8))
+        self.register_buffer("scale", torch.rand(12, 8))
+        self.register_buffer("zeros", torch.zeros(8), persistent=False)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return self.head(self.norm((x + self.pos) * self.scale + self.zeros).mean(1))
+
+
+def test_positions_and_norms_come_back(tmp_path):
+    torch.manual_seed(0)
+    network, x, path = Tokens().eval(), torch.randn(2, 3, 6, 8), tmp_path / "own.safetensors"
+    small = fold(add_branches(network, x, keep=0.5))
+    save_network(small, path, NetworkDescription("own.py:Tokens", {}, [3, 6, 8], {"patches": 4}))
+    loaded = load_network(path, Tokens)
+    assert (loaded.pos.shape, loaded.scale.shape, loaded.zeros.shape) == ((1, 12, 4), (12, 4), (4,))
+    assert loaded.norm.normalized_shape == (4,)
+    assert torch.equal(loaded(x), small(x))
+
+
 def test_the_description_comes_back(saved):
     _, _, path = saved()
     description = read_description(path)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from comparing import assert_equal, normal
 
-from branchfold.models.branches.folding import fold_compress, fold_expand
+from branchfold.models.branches.folding import fold_compress, fold_expand, fold_shift
 
 
 def test_compress_that_selects_takes_rows():
@@ -51,6 +51,21 @@ def test_expand_folds_into_a_linear_reader_behind_a_flatten():
     folded = fold_expand(weight, E, span=6)
     assert folded.shape == (5, 3 * 6)
     assert_equal(z.flatten(1) @ folded.T, torch.einsum("ck,nkhw->nchw", E, z).flatten(1) @ weight.T)
+
+
+@pytest.mark.parametrize("kernel", [(), (3,), (3, 2), (1, 2, 3)])
+def test_a_shift_folds_into_the_bias_of_a_reader(kernel):
+    weight, bias, e = normal(5, 4, *kernel), normal(5, seed=1), normal(4, seed=2)
+    x = normal(2, 4, *(6 + i for i in range(len(kernel))), seed=4)
+    run = (F.linear, F.conv1d, F.conv2d, F.conv3d)[len(kernel)]
+    shifted = run(x + e.view(-1, *(1,) * len(kernel)), weight, bias)
+    assert_equal(run(x, weight, fold_shift(weight, bias, e)), shifted)
+
+
+def test_a_shift_of_channels_behind_a_flatten_is_one_of_all_their_places():
+    weight, bias, e, x = normal(5, 4 * 6), normal(5, seed=1), normal(4, seed=2), normal(7, 4, 2, 3, seed=3)
+    shifted = F.linear((x + e.view(4, 1, 1)).flatten(1), weight, bias)
+    assert_equal(F.linear(x.flatten(1), weight, fold_shift(weight, bias, e, span=6)), shifted)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
