@@ -38,6 +38,11 @@ class Metric(NamedTuple):
             return f"{value:.2f} dB"
         return f"{value:.4g} {self.unit}".rstrip()
 
+    def interval_text(self, low: float, high: float) -> str:
+        """An interval for people: "95.1 to 98.6 %"."""
+        shared = f" {self.unit}" if self.unit else ""
+        return f"{self.text(low).removesuffix(shared)} to {self.text(high)}"
+
     def quality(self, value: float) -> float:
         """A number that is higher for a better network."""
         return value if self.higher_is_better else -value

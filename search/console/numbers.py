@@ -15,9 +15,7 @@ def with_interval(metric: Metric, value: float, interval: Sequence[float] | None
     """A metric on examples that nothing was chosen by, "97.3 % (95 % interval 95.1 to 98.6 %)"."""
     if interval is None:
         return f"{metric.text(value)} (no interval: {metric.name} is one value of all examples together)"
-    low, high = (metric.text(limit) for limit in interval)
-    shared = f" {metric.unit}" if metric.unit else ""
-    return f"{metric.text(value)} (95 % interval {low.removesuffix(shared)} to {high})"
+    return f"{metric.text(value)} (95 % interval {metric.interval_text(*interval)})"
 
 
 def latency_lines(latency: Latency, runtime: str) -> str:

@@ -185,7 +185,7 @@ def _metrics(description: NetworkDescription, metric: Metric) -> list[str]:
             continue
         interval = entry.get("interval")
         among = entry.get("selected_among")
-        told = f"{metric.text(interval[0])} to {metric.text(interval[1])}" if interval else "none"
+        told = metric.interval_text(*interval) if interval else "none"
         if not interval and among:
             told = f"none: selected among {among} by these examples"
         rows.append(f"| {entry.get('split')} | {metric.text(entry['value'])} | {entry.get('examples')} | {told} |")

@@ -65,7 +65,7 @@ def baseline_ready(record: Mapping[str, Any], metric: Metric) -> BaselineReady:
     known = with_metric(record)
     value, examples = float(known["metric"]), int(known["examples"])
     interval = known["interval"] if "interval" in known else metric.interval(value, examples, None)
-    kept = {key: known[key] for key in ("examples", "macs", "parameters", "source")}
+    kept = {key: known.get(key, "") for key in ("examples", "macs", "parameters", "source")}
     return BaselineReady(metric=value, interval=None if interval is None else tuple(interval), **kept)
 
 

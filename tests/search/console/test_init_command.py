@@ -86,17 +86,17 @@ def test_classes_and_channels_are_what_the_data_have(photos, factory, added):
     assert with_classes({"factory": factory, "num_classes": 9}, data)["num_classes"] == 9
 
 
-def test_bounds_are_what_the_errors_say_and_leave_room_below_the_budget(task, baseline, monkeypatch):
-    curves = {group.name: torch.linspace(1, 0, group.width + 1) ** 2 for group in task.costs.groups if group.prunable}
+def test_bounds_are_what_the_errors_say_and_leave_room_below_the_budget(problem, baseline, monkeypatch):
+    curves = {group.name: torch.linspace(1, 0, group.width + 1) ** 2 for group in problem.costs.groups if group.prunable}
     monkeypatch.setattr(first_look, "sensitivity", lambda *args: curves)
     monkeypatch.setattr(first_look, "_within", lambda bounds, costs, budget: bounds)
     # (1 − s)² is 0.3 at s = 0.45, and 0.003 at 0.945: in twentieths 0.45 and 0.95.
-    for low, high in bounds_of(baseline, task).values():
+    for low, high in bounds_of(baseline, problem).values():
         assert low == pytest.approx(0.45, abs=0.08)
         assert high == pytest.approx(0.95, abs=0.08)
     monkeypatch.undo()
     monkeypatch.setattr(first_look, "sensitivity", lambda *args: curves)
-    bounds, budget = bounds_of(baseline, task), task.definition.study.budget.macs
-    widths = {group.name: group.width for group in task.costs.groups}
+    bounds, budget = bounds_of(baseline, problem), problem.definition.study.budget.macs
+    widths = {group.name: group.width for group in problem.costs.groups}
     least = {name: int(low * widths[name]) for name, (low, _) in bounds.items()}
-    assert task.costs.cost(least).macs <= budget * task.costs.full.macs
+    assert problem.costs.cost(least).macs <= budget * problem.costs.full.macs

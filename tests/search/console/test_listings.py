@@ -162,7 +162,7 @@ class TestLikeTheBest:
             trial = study.ask()
             right = [index >= wrong for index in range(50)]
             measured = Measurement(sum(right) / 50, 300, 0.2, 40, 0.4, 1.5, 0.6)
-            set_user_attrs(trial, {**measured._asdict(), "answers": packed(right)})
+            set_user_attrs(trial, {**measured._asdict(), "answers": packed(right, ACCURACY)})
             study.tell(trial, measured.metric)
         return study
 

@@ -29,7 +29,7 @@ class TestList:
         assert (done.status, done.err) == (0, "")
         best = max(row["metric"] for row in json.loads(branchfold("show", "tiny", "--json").out))
         lines = [" ".join(line.replace("│", " ").split()) for line in done.out.splitlines()]
-        at = lines.index(f"tiny 3 of 3 {100 * best:.1f} % finished")
+        at = lines.index(f"tiny 3 of 3 {100 * best:.1f} % accuracy finished")
         assert lines[at + 1] == "tiny-screening 0"
 
     def test_as_json(self, with_screening, branchfold):

@@ -141,9 +141,9 @@ class TestDefaults:
 
 class TestBuiltins:
     def test_names(self):
-        assert builtin_studies() == ["digits", "fashion-mnist", "vgg16-cifar10"]
+        assert builtin_studies() == ["autoencoder", "digits", "fashion-mnist", "shapes", "vgg16-cifar10"]
 
-    @pytest.mark.parametrize("name", ["digits", "fashion-mnist", "vgg16-cifar10"])
+    @pytest.mark.parametrize("name", ["autoencoder", "digits", "fashion-mnist", "shapes", "vgg16-cifar10"])
     def test_load_under_their_own_name_and_survive_json(self, name):
         definition = load_definition(name)
         assert definition.study.name == definition.data.name.replace("cifar10", "vgg16-cifar10") == name
@@ -282,7 +282,7 @@ class TestErrors:
 
     def test_unknown_study(self):
         message = refused(study="digts")
-        assert message.startswith("unknown study 'digts'; did you mean digits? (built in: digits, fashion-mnist")
+        assert message.startswith("unknown study 'digts'; did you mean digits? (built in: autoencoder, digits, fashion-mnist")
 
     def test_missing_and_unreadable_files(self, tmp_path):
         assert refused(study=f"{tmp_path}/no.toml") == f"no study definition at {tmp_path}/no.toml"
