@@ -119,7 +119,7 @@ class CostModel:
         assert placed is not None
         # Of one example: the first dimension need not be the batch, windows or positions may lie in it.
         positions = prod(placed) / placed[graph.layouts[node].dim] / batch_size(graph.traced.inputs)
-        self._macs += runs * positions * kernel * np.outer(width, reads)
+        self._macs += runs * node.meta.get("share", 1.0) * positions * kernel * np.outer(width, reads)
         if str(node.target) not in counted:
             counted.add(str(node.target))
             if reads.any():
@@ -153,8 +153,13 @@ _ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _atten
 
 def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     """MACs of one example's forward pass, counted by torch while the network runs; the model's mode is kept."""
-    with evaluating(model), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
-        call(model, copied(inputs))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # whose products are not counted
+    try:
+        with evaluating(model), FlopCounterMode(display=False, custom_mapping=_ATTENTION) as counter:
+            call(model, copied(inputs))
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return round(counter.get_total_flops() / 2 / batch_size(inputs))
 
 

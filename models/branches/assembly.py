@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from ..channels.derived import reads_value
+from ..channels.derived import reads_value, yields_tensors
 from ..channels.groups import Analysis
 from ..channels.in_place import is_in_place_method
 from ..channels.parameters import held_tensor, values_at
@@ -214,6 +214,8 @@ class _Builder:
 
     def _leaves(self, source: fx.Node, node: fx.Node) -> bool:
         home = self.homes.get(source)
+        if not yields_tensors(source) and (node, source) not in self.channels.weighed:
+            return False
         return home is not None and self._home(node) != home and reads_value(node, self.channels)
 
     def _join(self, source: fx.Node) -> fx.Node:

@@ -188,6 +188,8 @@ def joined(a: Any, z: Any, alpha: Tensor, group: int) -> Any:
     """
     if isinstance(a, tuple | list):
         return type(a)([joined(x, y, alpha, group) for x, y in zip(a, z, strict=True)])
+    if not isinstance(a, Tensor):
+        a, z = alpha.new_tensor(a), alpha.new_tensor(z)
     factors = for_examples(alpha[group], a) if alpha.dim() == 2 and a.dim() else alpha[group].mean()
     if not a.is_floating_point():
         return torch.where(factors >= 0.5, a, z)

@@ -5,6 +5,7 @@ alone stays in the branch; anything else that reads the value reads α · the or
 folding leaves the code as it is: at α = 0 it works on the branch's value.
 """
 
+import math
 import operator
 
 from torch import fx
@@ -17,6 +18,8 @@ from .graph import ChannelGraph, label
 def follow_derived(node: fx.Node, graph: ChannelGraph) -> bool:
     """Follows a node that reads such values and no channels; False where the node's own rule is to say what it does."""
     sources = node.all_input_nodes
+    if node.target in _NUMBERS and not yields_tensors(node):
+        return _follow_number(node, graph)
     if node.op == "output" or not any(source in graph.derived for source in sources):
         return False
     first = node.args[0] if node.args else None
@@ -24,8 +27,25 @@ def follow_derived(node: fx.Node, graph: ChannelGraph) -> bool:
         graph.fix_derived(node, f"{label(node)} writes into what its channels determine")
     if any(graph.layouts_of(source) for source in sources) or not yields_tensors(node) or _is_layer(node, graph):
         return False
+    if node.target in _NUMBERS or str(node.target) in _METHODS:
+        graph.weigh(node)
     if not graph.is_in_place(node) or first in graph.derived:  # else it changes what both sides have
         graph.derive_on(node)
+    return True
+
+
+_LINEAR = {operator.add, operator.sub, operator.mul, operator.floordiv}
+_NUMBERS = {*_LINEAR, operator.truediv, operator.pow, operator.mod, operator.neg, math.sqrt}
+_METHODS = {"add", "sub", "mul", "div", "pow"}
+
+
+def _follow_number(node: fx.Node, graph: ChannelGraph) -> bool:
+    """Follows what a number of channels becomes where it is no linear form of it; False for linear forms."""
+    sources = node.all_input_nodes
+    depends = any(source in graph.numbers for source in sources) and node.target not in _LINEAR
+    if not depends and not any(graph.is_derived_number(source) for source in sources):
+        return False
+    graph.derive_number(node)
     return True
 
 

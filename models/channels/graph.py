@@ -45,6 +45,7 @@ class ChannelGraph:
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
         products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
         derived: nodes that yield a value, or several, that channels determine but which has none → of these channels.
+        weighed: nodes and numbers that they read for their value, not as sizes.
     """
 
     traced: TracedNetwork
@@ -60,6 +61,7 @@ class ChannelGraph:
     lost: dict[fx.Node, str] = field(default_factory=dict)
     products: dict[fx.Node, tuple[int, tuple[Layout, ...]]] = field(default_factory=dict)
     derived: dict[fx.Node, tuple[Layout, ...]] = field(default_factory=dict)
+    weighed: set[tuple[fx.Node, fx.Node]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.traced = reading_results(self.traced)
@@ -244,6 +246,33 @@ class ChannelGraph:
         self.derived[node] = tuple(found)
         return None
 
+    def derive_number(self, node: fx.Node) -> None:
+        """`node` yields a number that follows from widths, but is no linear form of them, such as a root."""
+        for source in node.all_input_nodes:
+            self._determine(source)
+        found = dict.fromkeys(layout for source in node.all_input_nodes for layout in self.derived.get(source, ()))
+        self.derived[node] = tuple(found)
+        self._mixed.append((node, Layout(0, tuple(segment for layout in found for segment in layout.given))))
+        self.explain(node, *node.all_input_nodes)
+
+    def weigh(self, node: fx.Node) -> None:
+        """The numbers that `node` reads are values: it multiplies with them or the like, and has none as a size."""
+        for source in node.all_input_nodes:
+            if source in self.numbers or self.is_derived_number(source):
+                self._determine(source)
+                self.weighed.add((node, source))
+                self.explain(node, source)
+
+    def is_derived_number(self, node: object) -> bool:
+        """Whether a node yields a number that follows from widths as no linear form."""
+        return node in self.derived and node not in self.numbers and not _yields_tensors(node)
+
+    def _determine(self, source: fx.Node) -> None:
+        """Makes a linear form of widths a value that channels determine, too."""
+        if source in self.numbers and source not in self.derived:
+            channels = self.numbers[source].resolved(self.attributes).channels()
+            self.derived[source] = tuple(Layout(0, (Segment(each),)) for each in channels)
+
     def fix_derived(self, node: fx.Node, reason: str) -> None:
         """Fixes the channels that determine what `node` reads."""
         for source in node.all_input_nodes:
@@ -285,6 +314,8 @@ class ChannelGraph:
         if isinstance(value, fx.Node):
             if value in self.numbers:
                 return self.numbers[value]
+            if value in self.derived:
+                return None
             value = value.meta.get("value")
         return Form.of_number(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -333,7 +364,12 @@ class ChannelGraph:
     def fix_unexplained(self, node: fx.Node) -> None:
         """Fixes the channels that numbers follow from which `node` uses, but its rule does not understand."""
         for source in node.all_input_nodes:
-            if (source in self.numbers or source in self.sizes) and (node, source) not in self._explained:
+            if (node, source) in self._explained:
+                continue
+            if self.is_derived_number(source):
+                for layout in self.derived[source]:
+                    layout.fix(located("the code computes something else with its number of channels", node))
+            elif source in self.numbers or source in self.sizes:
                 told = "the code reads its number of channels; computed from `x.shape` where it is a size, it would not"
                 self.fix_numbers(source, located(told, node))
 
@@ -503,6 +539,10 @@ def located(reason: str, node: fx.Node) -> str:
         return reason
     told, free, rest = reason.partition("; ")
     return f"{told} at {known}{free}{rest}"
+
+
+def _yields_tensors(node: object) -> bool:
+    return isinstance(node, fx.Node) and ("shape" in node.meta or "shapes" in node.meta)
 
 
 def label(node: fx.Node) -> str:

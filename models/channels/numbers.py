@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ..tracing.recording.attributes import Attribute, AttributeNumber
-from .layouts import Channels, Layout
+from .layouts import Channels, Layout, Segment, unite
 
 Atom = Channels | Attribute
 
@@ -129,7 +129,7 @@ def make_equal(one: Form, other: Form, known: dict[Attribute, Form]) -> bool:
             return False
         if attributes := rest.attributes():
             return len(attributes) == 1 and _learned(attributes[0], rest, known)
-        if not _tied(rest):
+        if not _tied(rest) and not _divided(rest):
             return False
 
 
@@ -143,14 +143,35 @@ def _learned(attribute: Attribute, rest: Form, known: dict[Attribute, Form]) -> 
 
 
 def _tied(rest: Form) -> bool:
-    """Unites two sets of one width that count with different signs; False where there are none."""
-    more = [atom for atom, factor in rest.terms if factor > 0]
-    less = [atom for atom, factor in rest.terms if factor < 0]
-    for a in more:
-        for b in less:
-            if isinstance(a, Channels) and isinstance(b, Channels) and a.width == b.width:
-                a.unite(b)
-                return True
+    """Unites sets that count with different signs: of one width, or one that is as wide as several of the other.
+
+    False where there are none.
+    """
+    more = [(atom, factor) for atom, factor in rest.terms if factor > 0 and isinstance(atom, Channels)]
+    less = [(atom, -factor) for atom, factor in rest.terms if factor < 0 and isinstance(atom, Channels)]
+    pairs = [(a, b) for a in more for b in less]
+    for (a, _), (b, _) in pairs:
+        if isinstance(a, Channels) and isinstance(b, Channels) and a.width == b.width:
+            a.unite(b)
+            return True
+    for (a, many), (b, times) in pairs:
+        whole = many.denominator == times.denominator == 1 and a.width * many == b.width * times
+        if whole and isinstance(a, Channels) and isinstance(b, Channels):
+            return unite([Segment(a)] * int(many), [Segment(b)] * int(times))
+    return False
+
+
+def _divided(rest: Form) -> bool:
+    """Takes a set apart that is as wide as another one several times, and makes its parts that one; False without such.
+
+    So a stream of channels is as wide as all heads together whatever the width of a head is.
+    """
+    terms = [(atom, factor) for atom, factor in rest.terms if isinstance(atom, Channels)]
+    for whole, f in terms:
+        for part, g in terms:
+            count = -g / f
+            if count > 1 and count.denominator == 1 and whole.width == count * part.width:
+                return unite((Segment(whole),), (Segment(part),) * int(count))
     return False
 
 

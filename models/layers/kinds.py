@@ -9,6 +9,7 @@ from math import prod
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils import parametrize
 
 
@@ -61,7 +62,7 @@ TRANSPOSED_CONVOLUTION = LayerKind(
     sizes={"in_channels": 0, "out_channels": 1},
     at_inputs=True,
 )
-LINEAR = LayerKind((nn.Linear,), inputs=1, sizes={"out_features": 0, "in_features": 1})
+LINEAR = LayerKind((nn.Linear, NonDynamicallyQuantizableLinear), inputs=1, sizes={"out_features": 0, "in_features": 1})
 BATCH_NORM = LayerKind(
     (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
     per_channel=_STATISTICS,

@@ -1,5 +1,8 @@
 """What many tests compare by; on the path of pytest alone (`pythonpath` in pyproject.toml)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
@@ -7,10 +10,17 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from branchfold.models.cost import Cost
 
 
-def counting_flops() -> FlopCounterMode:
-    """Torch's counter, which counts attention on the CPU as well."""
+@contextmanager
+def counting_flops() -> Iterator[FlopCounterMode]:
+    """Torch's counter, which counts attention on the CPU as well, and in torch's own transformers."""
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return FlopCounterMode(display=False, custom_mapping={kernel: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)})
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        mapping = {kernel: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)}
+        with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

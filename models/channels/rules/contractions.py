@@ -133,6 +133,7 @@ def _product(node: fx.Node, graph: ChannelGraph, a: fx.Node, b: fx.Node, added: 
 def _attention_weights(node: fx.Node, graph: ChannelGraph) -> None:
     """Of each query (…, n, k) the shares of all keys (…, m, k), and what is added to them before (…, n, m)."""
     query, key, *rest = node.args
+    graph.weigh(node)  # a scale
     masks = [x for x in (*rest[:1], node.kwargs.get("attn_mask")) if isinstance(x, fx.Node)]
     if not isinstance(query, fx.Node) or not isinstance(key, fx.Node):
         return not_known(node, graph)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ...layers.kinds import BATCH_NORM, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORM, behaves_as
+from ...layers.kinds import BATCH_NORM, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORM, LINEAR, behaves_as
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph, label
 from ..layouts import Layout
@@ -49,7 +49,7 @@ def _along_positions(node: fx.Node, graph: ChannelGraph, layout: Layout) -> None
     return graph.carry_mixed(node, layout)
 
 
-@rule_for(modules=(nn.Linear,))
+@rule_for(modules=LINEAR.classes)
 def _linear(node: fx.Node, graph: ChannelGraph) -> None:
     shape, layout = shape_of(node.args[0]), known_layout(source_of(node), graph)
     if shape is None or len(shape) < 2:

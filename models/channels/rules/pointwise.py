@@ -39,6 +39,8 @@ def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
     source = source_of(node)
     if source is None or source not in graph.layouts or len(graph.tensors(node)) != 1:
         return not_known(node, graph)
+    if graph.operation(node) == "pow":
+        graph.weigh(node)
     return graph.carry(node, graph.layouts[source])
 
 
@@ -58,6 +60,7 @@ def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
     known = [graph.layouts[x] for x in operands if x in graph.layouts and len(shape_of(x) or ()) == len(shape)]
     if not known:
         return not_known(node, graph)
+    graph.weigh(node)
     dim = known[0].dim
     wide: list[Layout] = []
     for operand in operands:

@@ -198,3 +198,17 @@ def _is_one_for_all(shape: tuple[int, ...] | None, out: tuple[int, ...] | None, 
         return False
     at = layout.dim - len(out) + len(shape)
     return at < 0 or (shape[at] == 1 and out[layout.dim] != 1)
+
+
+@rule_for(functions=(torch.repeat_interleave,), methods="repeat_interleave")
+def _interleaving(node: fx.Node, graph: ChannelGraph) -> None:
+    """Every position, or every example, several times over."""
+    source = source_of(node)
+    layout, shape = known_layout(source, graph), shape_of(source)
+    times: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("repeats")
+    dim: Any = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim")
+    if layout is None or shape is None or graph.form(times) is None or graph.depends(times) or type(dim) is not int:
+        return not_known(node, graph)
+    if dim % len(shape) == layout.dim:
+        return graph.fix(node, f"{node.name} repeats its channels")
+    return graph.carry(node, layout)

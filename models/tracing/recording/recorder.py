@@ -19,6 +19,7 @@ from .attention import attention_weights
 from .attributes import AttributeNumber, Use
 from .flow import Flow
 from .hooks import watched_hooks
+from .multihead import CONTAINERS, is_multihead
 from .numbers import Origin, insisted, is_traced, plain
 from .places import is_users, place
 from .valueless import run_without_values
@@ -218,6 +219,8 @@ class Recorder(Flow):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """What a rule speaks of by its type is kept whole; layers that the forward makes as it runs are followed."""
+        if isinstance(m, CONTAINERS) or is_multihead(m):
+            return False
         is_layer = (
             is_known_whole(m) or equivalence_of(m) is not None or super().is_leaf_module(m, module_qualified_name)
         )

@@ -1,6 +1,7 @@
 """One call of a network, recorded: its arguments made placeholders, torch's ways in led to the recorder meanwhile."""
 
 import inspect
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,8 @@ from ....errors import NetworkError
 from ...layers.equivalences import Applied, treated_functions
 from ..plain.finding import PlainLayer, depends_on_the_mode, find_plain_layers
 from .attributes import Use
-from .numbers import Origin
+from .multihead import is_multihead, multihead_attention
+from .numbers import Origin, is_traced
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes
 
@@ -127,7 +129,8 @@ def _at(node: fx.Node) -> Origin:
 def _redirected(recorder: Recorder) -> Iterator[None]:
     """Calls of layers, of functions that `fx.wrap` marks, and of autograd functions go to the recorder.
 
-    So does `len` in the files of the network's classes: Python's own makes a plain number of what a tensor says.
+    So do `math.sqrt` of sizes, and `len` in the files of the network's classes: Python's own makes a plain number of
+    what a tensor says.
     """
     call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
     wrapped = [(scope, name) for (_, name), scope in symbolic_trace._wrapped_fns_to_patch.items() if name in scope]
@@ -143,7 +146,11 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             return recorder.leaf(module, args, kwargs, call)
         given = recorder.only(args, kwargs)
         with recorder.entered(module):
-            result = call(module, *args, **kwargs)
+            if is_multihead(module):
+                path = recorder.path_of_module(module)
+                result: Any = multihead_attention(module, path, recorder, *args, **kwargs)  # type: ignore[arg-type]
+            else:
+                result = call(module, *args, **kwargs)
         recorder.note_span(module, given, result)
         return result
 
@@ -152,12 +159,17 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             return apply.__get__(None, kind)(*args, **kwargs)
         return recorder.whole(Applied(kind), args, kwargs)
 
+    def root(number: Any) -> Any:
+        return recorder.computed(square_root, (number,)) if is_traced(number) else square_root(number)
+
     def length(value: Any) -> Any:
         listens = isinstance(value, Tensor) and recorder.is_listening()
         return value.shape[0] if listens else len(value)
 
     counting = [scope for scope in _scopes(recorder.root) if "len" not in scope]
+    square_root = math.sqrt
     try:
+        math.sqrt = root
         for scope in counting:
             scope["len"] = length
         nn.Module.__call__ = called  # type: ignore[method-assign]
@@ -167,6 +179,7 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
                 scope[name] = _kept_whole(recorder, function)
         yield
     finally:
+        math.sqrt = square_root
         for scope in counting:
             del scope["len"]
         nn.Module.__call__ = call  # type: ignore[method-assign]

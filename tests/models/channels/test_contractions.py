@@ -1,5 +1,7 @@
 """Products summed over channels: attention in all the forms that code writes it in."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -202,3 +204,30 @@ def test_what_attention_cannot_be_followed_through_is_told():
     network.register_buffer("square", torch.randn(6, 2), persistent=False)
     found = {group.name: group.reason for group in channel_groups(network, torch.randn(2, 3, 4))}
     assert found["to_q"] == "matmul combines it with square, which no layer writes"
+
+
+def scaled_by_the_width(net, q, k, v):
+    """As in the Annotated Transformer, and by a power; the width of one group beside another's values."""
+    y = (q @ k.mT / math.sqrt(q.size(-1)) * k.shape[-1] ** -0.5).softmax(-1) @ (v / v.shape[-1])
+    return y * (q.shape[-1] % 5 + 1)
+
+
+def fused_by_the_width(net, q, k, v):
+    return F.scaled_dot_product_attention(q, k, v, scale=1 / q.size(-1)) - v.mean(-1, keepdim=True) / v.size(2)
+
+
+@pytest.mark.parametrize("attend", [scaled_by_the_width, fused_by_the_width])
+def test_numbers_computed_from_a_width_are_what_the_folded_network_computes(assert_folds, attend):
+    assert assert_folds(Attention(attend), normal(2, 3, 4)) == {"enter", "to_q", "to_v"}
+
+
+def test_sizes_computed_from_a_width_by_a_root_are_told():
+    def attend(net, q, k, v):
+        return v + v.new_ones(1, 1, int(q.shape[-1] ** 1.0) + 1)
+
+    network = Attention(attend)
+    found = {group.name: group.reason for group in channel_groups(network, torch.randn(2, 3, 4))}
+    assert "something else with its number of channels" in found["to_q"]
+    network.attend = lambda net, q, k, v: v.unflatten(1, (q.shape[-1] % 2 + 1, -1)).flatten(1, 2) + q.sum(-1, True)
+    found = {group.name: group.reason for group in channel_groups(network, torch.randn(2, 3, 4))}
+    assert "number of channels" in found["to_q"]
