@@ -201,7 +201,7 @@ def _is_one_for_all(shape: tuple[int, ...] | None, out: tuple[int, ...] | None, 
 
 
 @rule_for(functions=(torch.repeat_interleave,), methods="repeat_interleave")
-def _repetition(node: fx.Node, graph: ChannelGraph) -> None:
+def _interleaving(node: fx.Node, graph: ChannelGraph) -> None:
     """Every position, or every example, several times over."""
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
