@@ -1,5 +1,6 @@
 """Whether a folded network is right: compared in float64 with the branched one, in both modes and for other sizes."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -7,7 +8,7 @@ from torch import nn
 
 from branchfold.benchmarks.zoo_parts.building import BATCH, ENLARGED, KEEP, Subject, Tell, as_dtype, run, tensors
 from branchfold.errors import BranchfoldError
-from branchfold.models import add_branches, fold
+from branchfold.models import add_branches, channel_groups, fold
 
 # Relative to the largest output, in float64; statistics of a batch of two magnify what is rounded.
 EXACT, EXACT_IN_TRAINING = 1e-9, 1e-6
@@ -35,12 +36,14 @@ def check(network: nn.Module, subject: Subject, tell: Tell) -> None:
             tell(**{f"error_{name}": _elsewhere(network, branched, small, other)})
         tell(**_in_training(small, branched, x))
         del branched
-    tell(untrained=_untrained(small, network, x))
+    computed = {told.rpartition(" (")[0] for group in channel_groups(network, x) for told in group.computed}
+    tell(untrained=_untrained(small, network, x, computed))
 
 
 def identity(network: nn.Module) -> tuple[type, list[str]]:
-    """Class and module names."""
-    return type(network), [name for name, _ in network.named_modules(remove_duplicate=False)]
+    """Class and module names, but for those of parametrizations: what is folded holds its weight itself."""
+    names = [name for name, _ in network.named_modules(remove_duplicate=False)]
+    return type(network), [name for name in names if "parametrizations" not in name.split(".")]
 
 
 def difference(actual: Any, expected: Any) -> float:
@@ -92,10 +95,18 @@ def _in_training(small: nn.Module, branched: nn.Module, x: Any) -> dict[str, flo
     }
 
 
-def _untrained(small: nn.Module, network: nn.Module, x: Any) -> list[str]:
-    """Parameters whose gradients in training are missing or not finite, though the original's are there."""
+def _untrained(small: nn.Module, network: nn.Module, x: Any, computed: Collection[str]) -> list[str]:
+    """Parameters whose gradients in training are missing or not finite, though the original's are there.
+
+    Args:
+        small: the folded network.
+        network: the original.
+        x: inputs.
+        computed: paths of layers that hold a weight after folding which they computed before, of other parameters.
+    """
     heard = [_heard(module, x) for module in (small, network)]
-    return sorted(heard[1] - heard[0])
+    lost = heard[1] - heard[0]
+    return sorted(name for name in lost if not any(name.startswith(f"{path}.") for path in computed))
 
 
 def _heard(network: nn.Module, x: Any) -> set[str]:

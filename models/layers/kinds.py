@@ -191,8 +191,6 @@ def passes_constants(module: nn.Module) -> bool:
     kind = kind_of(module)
     if kind is None or kind.inputs is None or kind.at_inputs or module._parameters.get("bias") is None:
         return False
-    if getattr(module, "groups", 1) != 1:
-        return False
     padding, mode = getattr(module, "padding", 0), getattr(module, "padding_mode", "zeros")
     if padding == "same":
         return mode != "zeros" or kernel_size(module) == 1

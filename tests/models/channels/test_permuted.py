@@ -250,3 +250,19 @@ def test_stochastic_depth_drops_in_training_only(functional, randomise):
     torch.manual_seed(0)
     dropped = ~small.train()(x).flatten(1).any(1)
     assert 16 < int(dropped.sum()) < 48
+
+
+def test_examples_and_positions_repeated_keep_their_channels(functional, assert_folds):
+    network = functional(
+        lambda net, x: net.last(torch.repeat_interleave(net.first(x), 2, dim=0).repeat_interleave(3, dim=2)),
+        first=nn.Conv2d(3, 6, 1),
+        last=nn.Conv2d(6, 2, 3),
+    )
+    assert assert_folds(network, normal(2, 3, 5, 6)) == {"first"}
+    doubled = functional(
+        lambda net, x: net.last(net.first(x).repeat_interleave(2, dim=1)),
+        first=nn.Conv2d(3, 3, 1),
+        last=nn.Conv2d(6, 2, 3),
+    )
+    reason = channel_groups(doubled, torch.randn(2, 3, 5, 6))[0].reason
+    assert reason.startswith("repeat_interleave repeats its channels")
