@@ -22,7 +22,7 @@ from ..tracing.recording.attributes import AttributeNumber
 from .blocks import new_matrix
 from .calls import Kind, mark
 from .containers import LayersByPath, ParametersByPath, key_of
-from .modules import Blend, Compress, CompressParts, joined
+from .modules import Blend, Compress, CompressParts, joined, narrow_side
 from .plan import Part, Plan, WidthForm, kept_places
 
 
@@ -178,10 +178,17 @@ class _Builder:
         elif (home := self._home(node)) is not None:
             self.homes[node] = home
             self.thin[node] = self._carry(node, ())
+        elif role == "carry" and any(map(self._is_beside, node.all_input_nodes)):
+            args = (wide, self._carry(node, ()))
+            self.wide[node] = mark(self.graph.call_function(narrow_side, args), Kind.JOIN, node.name)
         elif self._counts_widths(node):
             thin = self.graph.node_copy(node, lambda n: self.thin.get(n) or self.wide[n])
             self._narrow_numbers(thin)
             self.thin[node] = mark(thin, Kind.SHARED, str(node.target))
+
+    def _is_beside(self, source: fx.Node) -> bool:
+        """Whether a tensor holds channels of a branch; beside them, the narrow side alone has the layers that stay."""
+        return source in self.thin and any(part.branched for part in self._parts(source))
 
     def _mixed(self) -> fx.Node:
         inputs = zip(self.wide.values(), self.channels.traced.inputs, strict=False)

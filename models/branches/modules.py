@@ -198,6 +198,11 @@ def joined(a: Any, z: Any, alpha: Tensor, group: int) -> Any:
     return torch.where(factors == 1, a, torch.where(factors == 0, z, mixed))
 
 
+def narrow_side(a: Any, z: Any) -> Any:
+    """What is heard of channels without a branch that were taken from beside others: z, whose layers stay, not `a`."""
+    return z
+
+
 def for_examples(factors: Tensor, x: Tensor) -> Tensor:
     """Factors (N,) of N examples as they multiply x, whose first dimension holds them, in pieces or one by one.
 

@@ -143,21 +143,14 @@ def _learned(attribute: Attribute, rest: Form, known: dict[Attribute, Form]) -> 
 
 
 def _tied(rest: Form) -> bool:
-    """Unites sets that count with different signs: of one width, or one that is as wide as several of the other.
-
-    False where there are none.
-    """
-    more = [(atom, factor) for atom, factor in rest.terms if factor > 0 and isinstance(atom, Channels)]
-    less = [(atom, -factor) for atom, factor in rest.terms if factor < 0 and isinstance(atom, Channels)]
-    pairs = [(a, b) for a in more for b in less]
-    for (a, _), (b, _) in pairs:
-        if isinstance(a, Channels) and isinstance(b, Channels) and a.width == b.width:
-            a.unite(b)
-            return True
-    for (a, many), (b, times) in pairs:
-        whole = many.denominator == times.denominator == 1 and a.width * many == b.width * times
-        if whole and isinstance(a, Channels) and isinstance(b, Channels):
-            return unite([Segment(a)] * int(many), [Segment(b)] * int(times))
+    """Unites two sets of one width that count with different signs; False where there are none."""
+    more = [atom for atom, factor in rest.terms if factor > 0]
+    less = [atom for atom, factor in rest.terms if factor < 0]
+    for a in more:
+        for b in less:
+            if isinstance(a, Channels) and isinstance(b, Channels) and a.width == b.width:
+                a.unite(b)
+                return True
     return False
 
 

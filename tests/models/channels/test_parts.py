@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from comparing import assert_equal
 from torch import nn
 
 from branchfold.errors import NetworkError
@@ -470,3 +471,21 @@ def test_a_checkpoint_of_a_network_with_rewritten_attributes_is_rebuilt(randomis
     again = load_network(path, factory)
     assert again.width == small.width == 2
     torch.testing.assert_close(again(x), small(x), rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_taken_from_beside_a_branch_comes_from_the_layers_that_stay(randomise, randomise_branches):
+    """The narrow copy of the norm holds the other part's channels, too, and trains with them."""
+
+    def forward(net, x):
+        a, b = torch.split(net.norm(net.stem(x)), net.sizes, 1)
+        return net.last(torch.relu(a)) + net.other(b) * b.mean(1, keepdim=True)[:, :, 1:, 1:]
+
+    layers = {"stem": conv(3, 10), "norm": nn.BatchNorm2d(10), "last": nn.Conv2d(4, 2, 2), "other": nn.Conv2d(6, 2, 2)}
+    network, x = randomise(Widths(forward, layers, sizes=[4, 6])), normal(2, 3, 7, 9)
+    for group in ("stem", "stem#2"):
+        branched = add_branches(network, x, keep={group: 0.5}, init="least-squares")
+        assert_equal(branched(x), network(x))
+        randomise_branches(branched).set_alpha(0)
+        small = fold(branched)
+        for mode in (False, True, False):
+            assert_equal(small.train(mode)(x), branched.train(mode)(x))
