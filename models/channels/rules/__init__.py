@@ -4,20 +4,9 @@ A rule calls `ChannelGraph.write`, `carry` or `fix`. Whatever has no rule is fix
 kind of layer is one new rule.
 """
 
-from . import (  # noqa: F401  each enters its rules
-    contractions,
-    decisions,
-    factories,
-    group_norms,
-    layers,
-    norms,
-    numbers,
-    pointwise,
-    positions,
-    shapes,
-    splitting,
-    views,
-)
+# Each enters its rules.
+from . import contractions, decisions, factories, group_norms, layers, norms, numbers, pointwise, positions  # noqa: F401
+from .dimensions import shapes, splitting, views  # noqa: F401
 from .registry import follow
 
 __all__ = ["follow"]

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import fx
 
+from ...tracing.attention.steps import attention_weights
 from ...tracing.graph import shape_of
-from ...tracing.recording.attention import attention_weights
 from ..graph import ChannelGraph, label
 from ..layouts import Layout
 from .claims import claimed

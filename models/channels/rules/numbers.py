@@ -9,8 +9,8 @@ from torch import fx
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph
 from ..numbers import Form, is_decided
+from .dimensions.shapes import transposed
 from .registry import functions, known_layout, not_known, rule_for, source_of
-from .shapes import transposed
 
 _CARRIED = ("dtype", "device", "ndim", "is_cuda", "layout", "requires_grad")
 

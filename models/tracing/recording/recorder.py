@@ -14,12 +14,12 @@ from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_
 
 from ...layers.equivalences import equivalence_of, function_of
 from ...layers.kinds import is_known_whole
+from ..attention.multihead import CONTAINERS, is_multihead
+from ..attention.steps import attention_weights
 from ..plain.equivalents import torchs_layer
-from .attention import attention_weights
 from .attributes import AttributeNumber, Use
 from .flow import Flow
 from .hooks import watched_hooks
-from .multihead import CONTAINERS, is_multihead
 from .numbers import Origin, insisted, is_traced, plain
 from .places import is_users, place
 from .valueless import run_without_values

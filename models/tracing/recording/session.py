@@ -16,9 +16,9 @@ from torch.fx import _symbolic_trace as symbolic_trace
 
 from ....errors import NetworkError
 from ...layers.equivalences import Applied, treated_functions
+from ..attention.multihead import is_multihead, multihead_attention
 from ..plain.finding import PlainLayer, depends_on_the_mode, find_plain_layers
 from .attributes import Use
-from .multihead import is_multihead, multihead_attention
 from .numbers import Origin, is_traced
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes

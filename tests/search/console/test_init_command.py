@@ -87,7 +87,9 @@ def test_classes_and_channels_are_what_the_data_have(photos, factory, added):
 
 
 def test_bounds_are_what_the_errors_say_and_leave_room_below_the_budget(problem, baseline, monkeypatch):
-    curves = {group.name: torch.linspace(1, 0, group.width + 1) ** 2 for group in problem.costs.groups if group.prunable}
+    curves = {
+        group.name: torch.linspace(1, 0, group.width + 1) ** 2 for group in problem.costs.groups if group.prunable
+    }
     monkeypatch.setattr(first_look, "sensitivity", lambda *args: curves)
     monkeypatch.setattr(first_look, "_within", lambda bounds, costs, budget: bounds)
     # (1 − s)² is 0.3 at s = 0.45, and 0.003 at 0.945: in twentieths 0.45 and 0.95.

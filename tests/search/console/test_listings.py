@@ -10,11 +10,11 @@ from branchfold.errors import NetworkError
 from branchfold.models.networks.factories import build_network
 from branchfold.search.console.listings import groups_table, inspection, trials_table, trials_values
 from branchfold.search.data.splits import first_images
-from branchfold.studies.metric import ACCURACY
 from branchfold.studies.database.answers import packed
 from branchfold.studies.database.optuna_internals import set_user_attrs
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import Measurement
+from branchfold.studies.metric import ACCURACY
 
 # Trials are asked for by hand here, without a heartbeat, of which Optuna warns.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with:UserWarning")

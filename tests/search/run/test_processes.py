@@ -22,7 +22,15 @@ from branchfold.errors import BranchfoldError, DataError, StudyError
 from branchfold.search.data import opening
 from branchfold.search.data import splits as data
 from branchfold.search.data.known.source import Source
-from branchfold.search.events import BaselineEpoch, BaselineReady, Notice, Screened, StudyMetric, TrialEnded, TrialStarted
+from branchfold.search.events import (
+    BaselineEpoch,
+    BaselineReady,
+    Notice,
+    Screened,
+    StudyMetric,
+    TrialEnded,
+    TrialStarted,
+)
 from branchfold.search.process.quiet import quiet_optuna
 from branchfold.search.process.signals import STOPPING
 from branchfold.search.run import crew, memory, processes
@@ -31,11 +39,11 @@ from branchfold.search.run.processes import run_study
 from branchfold.search.run.worker import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
-from branchfold.studies.metric import ACCURACY
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import finished_trials, measurement_of
 from branchfold.studies.definition.reading import parse_definition
+from branchfold.studies.metric import ACCURACY
 
 BELATED = """
 import sys, json

@@ -18,10 +18,10 @@ from branchfold.search.run.recording import Recorder
 from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
 from branchfold.search.run.runs import recipe_of
 from branchfold.search.trial.trial import Diverged
-from branchfold.studies.metric import ACCURACY
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import trial_of
+from branchfold.studies.metric import ACCURACY
 
 RANDOM = {"space__initialisation": {"method": "kaiming"}, "space__blending": {"mode": "probability"}}
 

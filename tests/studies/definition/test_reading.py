@@ -282,7 +282,9 @@ class TestErrors:
 
     def test_unknown_study(self):
         message = refused(study="digts")
-        assert message.startswith("unknown study 'digts'; did you mean digits? (built in: autoencoder, digits, fashion-mnist")
+        assert message.startswith(
+            "unknown study 'digts'; did you mean digits? (built in: autoencoder, digits, fashion-mnist"
+        )
 
     def test_missing_and_unreadable_files(self, tmp_path):
         assert refused(study=f"{tmp_path}/no.toml") == f"no study definition at {tmp_path}/no.toml"

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, place
-from ..layouts import Layout
-from ..numbers import Form, layout_parts
-from ..parameters import reshaped
-from .registry import known_layout, not_known, rule_for, source_of
+from ....tracing.graph import shape_of
+from ...graph import ChannelGraph, place
+from ...layouts import Layout
+from ...numbers import Form, layout_parts
+from ...parameters import reshaped
+from ..registry import known_layout, not_known, rule_for, source_of
 
 
 def _dim(node: fx.Node, position: int, rank: int) -> int | None:

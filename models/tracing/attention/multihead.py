@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ...layers.kinds import behaves_as
 from ...layers.narrowing import has_hooks
-from .attention import attention_weights
-from .attributes import traced_value
-from .numbers import Origin
+from ..recording.attributes import traced_value
+from ..recording.numbers import Origin
+from .steps import attention_weights
 
 # Torch's modules that are made of layers: what they call is followed.
 CONTAINERS = (

@@ -1,0 +1,1 @@
+"""Rules of what moves, joins, views and takes apart dimensions."""

@@ -1,0 +1,1 @@
+"""Attention recorded in steps: weights of positions, and the values that they weigh."""
