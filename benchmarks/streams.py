@@ -1,15 +1,14 @@
 """Compares least squares with a choice by weights on residual streams: a ViT, a ConvNeXt and a ResNeXt for CIFAR-10.
 
-    python benchmarks/streams.py --data-root DATA --examples 10000 --output benchmarks/streams.json
+    python benchmarks/streams.py --data-root DATA --work /tmp/streams --output benchmarks/streams.json
 
 Each network has a few hundred thousand weights and is trained for some epochs on the training split. Then every group
 is cut to half, by different beginnings of the branches, and folded; nothing is trained any more. The losses are those
-of the test split, which nothing was chosen by.
+of the test split, which nothing was chosen by. Trained networks are kept in `--work`: a run that was stopped goes on.
 """
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,10 +52,11 @@ def convnext(dims: tuple[int, int] = (48, 96)) -> nn.Module:
     )
 
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "vit": lambda: ViT(dim=96, depth=3, mlp_dim=192),
-    "convnext": convnext,
-    "resnext": ResNeXt,
+# How each is built, and how many epochs it needs to be of use.
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "vit": (lambda: ViT(dim=96, depth=3, mlp_dim=192), 4),
+    "convnext": (convnext, 4),
+    "resnext": (ResNeXt, 2),
 }
 
 
@@ -107,15 +107,27 @@ def judged(network: nn.Module, split: Split) -> dict[str, float]:
     }
 
 
-def measured(name: str, train_split: Split, test_split: Split, epochs: int) -> dict[str, Any]:
-    """One network, trained, and what each beginning leaves of it."""
+def trained(name: str, split: Split, work: Path) -> nn.Module:
+    """The network, trained or as it was kept."""
     torch.manual_seed(0)
-    network, start = NETWORKS[name](), time.perf_counter()
-    train(network, train_split, epochs)
+    build, epochs = NETWORKS[name]
+    network, kept = build(), work / f"{name}-{len(split.labels)}.pt"
+    if kept.exists():
+        network.load_state_dict(torch.load(kept, weights_only=True))
+        return network.eval()
+    train(network, split, epochs)
+    work.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), kept)
+    return network
+
+
+def measured(name: str, train_split: Split, test_split: Split, work: Path) -> dict[str, Any]:
+    """One network, trained, and what each beginning leaves of it."""
+    network = trained(name, train_split, work)
     x = train_split.images[:2]
     result: dict[str, Any] = {
         "parameters": sum(p.numel() for p in network.parameters()),
-        "training_seconds": round(time.perf_counter() - start),
+        "epochs": NETWORKS[name][1],
         "whole": judged(network, test_split),
         "half": {},
     }
@@ -131,19 +143,22 @@ def main() -> None:
     """Trains and measures the networks."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data-root", type=Path, default=Path("data"))
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--examples", type=int, default=50_000, help="of the training split")
+    parser.add_argument("--work", type=Path, default=Path("streams"))
+    parser.add_argument("--examples", type=int, default=8_000, help="of the training split")
+    parser.add_argument("--judged", type=int, default=2_000, help="of the test split")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     train_split, test_split = (Split.read(arguments.data_root, part) for part in ("train", "test"))
     train_split = Split(*(values[: arguments.examples] for values in train_split))
+    test_split = Split(*(values[: arguments.judged] for values in test_split))
     found: dict[str, Any] = {}
     for name in arguments.networks:
-        found[name] = measured(name, train_split, test_split, arguments.epochs)
+        found[name] = measured(name, train_split, test_split, arguments.work)
         print(name, found[name], file=sys.stderr)
-    settings = {"keep": KEEP, "epochs": arguments.epochs, "examples": arguments.examples, "fitted_to": FITTING_EXAMPLES}
+    examples = {"trained_on": arguments.examples, "fitted_to": FITTING_EXAMPLES, "judged_on": arguments.judged}
+    settings = {"keep": KEEP, **examples}
     publish({**settings, "networks": found, **surroundings("torch", "torchvision")}, arguments.output)
 
 
