@@ -152,3 +152,9 @@ def test_layers_whose_first_dimension_is_not_the_batch(functional, batch):
         small = fold(add_branches(network, x, keep={"fc1": a, "fc3": c}, init="kaiming"))
         assert model.cost({"fc1": a, "fc3": c}) == counted(small, x)
         assert model.cost({"fc1": a, "fc3": c}).macs == macs
+
+
+def test_parameters_handed_to_modules_are_no_obstacle(functional):
+    network = functional(lambda net, x: net.last(net.norm(net.token) + net.first(x)).mean(1), last=nn.Linear(6, 2))
+    network.token, network.norm, network.first = nn.Parameter(torch.randn(1, 1, 6)), nn.LayerNorm(6), nn.Linear(5, 6)
+    assert count_macs(network, (torch.randn(2, 3, 5),)) == 3 * (5 * 6 + 6 * 2)

@@ -35,6 +35,8 @@ RESHAPES = {
 
 
 GATES = {
+    "attention": lambda x: F.scaled_dot_product_attention(y := x.flatten(2).mT, y, y).mean(2).view_as(x[:, :1]),
+    "products": lambda x: torch.einsum("bchw,bcij->bhw", x, x.tanh())[:, None] / x.shape[1] ** 0.5,
     "mean": lambda x: torch.sigmoid(x.mean(1, keepdim=True)),
     "largest": lambda x: torch.tanh(x.flatten(1).norm(dim=1) - x.amax((1, 2, 3)))[:, None, None, None],
     "softmax": lambda x: x.softmax(1).max(1, keepdim=True)[0] - F.normalize(x, dim=1).sum(1, keepdim=True),
