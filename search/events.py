@@ -1,5 +1,6 @@
 """What a run tells while it goes on; progress displays it, whichever process it comes from."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -77,7 +78,8 @@ class TrialReport:
     """A trial passed a milestone; number 0 is the initialised network.
 
     `unit` is what the milestones count, "epoch" or "report"; `compute` is in epochs of the baseline's training.
-    `metric` is the study's on the validation split at the current α, `folded_metric` that at α = 0.
+    `metric` is the study's on the validation split at the current α, `folded_metric` that at α = 0. `loss` is the mean
+    training loss since the report before, `rate` the learning rate; both are NaN before the first step.
     """
 
     trial: int
@@ -88,6 +90,8 @@ class TrialReport:
     alpha: float
     metric: float
     folded_metric: float
+    loss: float = math.nan
+    rate: float = math.nan
 
 
 class Best(NamedTuple):

@@ -9,6 +9,8 @@ from torch import nn
 
 from ...errors import NetworkError, nearest, typed_line
 from . import REFERENCE_NETWORKS
+from .given import PREFIX as GIVEN_PREFIX
+from .given import given_factory
 from .imports import importable, load_file, load_module
 
 Factory = Callable[..., nn.Module]
@@ -29,7 +31,7 @@ def resolve_factory(spec: str) -> Factory:
     Args:
         spec: A reference network's name (``vgg16``), ``torchvision:resnet18`` or ``timm:resnet18`` (always without
             weights), ``path/to/file.py:factory`` or ``package.module:factory``. A file finds modules beside it, a
-            module those in the working directory.
+            module those in the working directory. ``given:DIGEST`` is a network that this process handed over.
 
     Raises:
         NetworkError: If there is no such network, or if importing it fails.
@@ -40,6 +42,8 @@ def resolve_factory(spec: str) -> Factory:
         return _torchvision_factory(spec.removeprefix(TORCHVISION_PREFIX))
     if spec.startswith(TIMM_PREFIX):
         return _timm_factory(spec.removeprefix(TIMM_PREFIX))
+    if spec.startswith(GIVEN_PREFIX):
+        return given_factory(spec)
     source, colon, name = spec.rpartition(":")
     if not colon and spec.endswith(".py"):
         raise NetworkError(f"network {spec!r} names a file but no factory in it: write {spec}:FACTORY")

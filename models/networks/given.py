@@ -18,11 +18,16 @@ def give(network: nn.Module) -> str:
     """The name by which a network's copies are built from here on, ``given:`` and its digest.
 
     Args:
-        network: any; it is copied now, and later changes to it do not count.
+        network: any; it is copied now, to the CPU, and later changes to it do not count.
+
+    Raises:
+        NetworkError: if it is no network.
     """
+    if not isinstance(network, nn.Module):
+        raise NetworkError(f"network must be a torch.nn.Module, but is {type(network).__name__}")
     name = f"{PREFIX}{digest_of_module(network)}"
     if name not in _GIVEN:
-        _GIVEN[name] = deep_copy(network)
+        _GIVEN[name] = deep_copy(network).cpu().train()
     return name
 
 

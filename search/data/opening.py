@@ -19,6 +19,7 @@ from .folder.scan import TRAIN, Files, scan, test_files
 from .normalisation import Normalisation, normalisation_of, pixel_statistics
 from .own.checks import Check, any_targets
 from .own.data import OwnBatches, OwnData, is_picture, normalised, pair
+from .own.given import PREFIX, given_data
 from .own.parts import OwnPart, held, part_of
 from .own.returned import returned, test_of
 from .part import Inputs, Part
@@ -215,7 +216,7 @@ class _Own(Opened):
 
     @cached_property
     def _returned(self) -> Any:
-        return returned(self.table)
+        return given_data(self.table) if self.table.name.startswith(PREFIX) else returned(self.table)
 
     @cached_property
     def _train(self) -> OwnPart:

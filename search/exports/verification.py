@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...errors import BranchfoldError, NetworkError, VerificationError, typed_line
 from ...models.examples import arguments, first_of
+from ...models.networks.given import PREFIX
 from ..trial.latency import Latency, compare_passes, one_thread
 from .formats import format_of
 from .package import Package, Run, runs
@@ -62,6 +63,8 @@ class Verified:
 def verify(drafts: Sequence[Draft], package: Package, factory: str | None, *, seconds: float) -> list[Verified]:
     """Loads each file in a fresh process and compares it with the folded network on real examples.
 
+    Tensors for a network that a program handed over as an object are loaded in this process, which alone has it.
+
     Args:
         drafts: the files.
         package: that they were made from.
@@ -80,10 +83,22 @@ def verify(drafts: Sequence[Draft], package: Package, factory: str | None, *, se
             {"inputs": arguments(package.inputs), "raw": package.program_inputs, "wanted": wanted}, folder / _TENSORS
         )
         files = [{"form": d.form, "draft": str(d.draft), "full": d.full and str(d.full)} for d in drafts]
-        (folder / _JOB).write_text(json.dumps({"files": files, "factory": factory, "seconds": seconds}))
-        _in_fresh_process(folder)
-        found = json.loads((folder / _FOUND).read_text())
-    return [_judged(draft, told) for draft, told in zip(drafts, found, strict=True)]
+        apart, here = _parted(files, factory)
+        found: dict[str, Any] = {}
+        for some, check in ((apart, _in_fresh_process), (here, check_files)):
+            if some:
+                (folder / _JOB).write_text(json.dumps({"files": some, "factory": factory, "seconds": seconds}))
+                check(folder)
+                told = json.loads((folder / _FOUND).read_text())
+                found.update(zip((file["draft"] for file in some), told, strict=True))
+    return [_judged(draft, found[str(draft.draft)]) for draft in drafts]
+
+
+def _parted(files: list[dict[str, Any]], factory: str | None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Files for a fresh process, and those for this one: which alone can build a network that it was given."""
+    is_given = factory is not None and factory.startswith(PREFIX)
+    here = [file for file in files if is_given and not format_of(file["form"]).graph]
+    return [file for file in files if file not in here], here
 
 
 def runtime_of(form: str) -> str:

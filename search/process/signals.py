@@ -46,8 +46,11 @@ def stopping_on_signals() -> Iterator[None]:
     """Turns the first SIGINT, SIGTERM or SIGHUP into Interrupted; a second one ends the process, after its last words.
 
     The second one is heard by a thread: it counts also while the main thread is in a long step of torch's. SIGHUP stays
-    ignored where it is (`nohup`).
+    ignored where it is (`nohup`). In another thread than the main one, which alone may listen, nothing changes.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     asked = False
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -79,6 +79,8 @@ def as_event(number: int, definition: Definition, report: Report) -> TrialReport
         alpha=report.alpha,
         metric=report.metric,
         folded_metric=report.folded_metric,
+        loss=report.loss,
+        rate=report.rate,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...errors import StudyError, nearest, typed_line
 from ...models.networks.imports import importable, load_file, load_module
 from ...studies.metric import Metric
+from .given import PREFIX, given_task
 from .task import Accumulated, Judge, PerExample, Task
 
 _FORM = (
@@ -95,13 +96,15 @@ def own_task(spec: str, arguments: Mapping[str, Any]) -> OwnTask:
     """The task that a user's class makes.
 
     Args:
-        spec: ``path/to/file.py:Task`` or ``package.module:Task``.
+        spec: ``path/to/file.py:Task``, ``package.module:Task``, or the name of one that was given as an object.
         arguments: of the class.
 
     Raises:
         StudyError: if there is no such class, it cannot be made, or lacks something.
         NetworkError: if importing it fails.
     """
+    if spec.startswith(PREFIX):
+        return OwnTask(given_task(spec, arguments), spec)
     source, _, name = spec.rpartition(":")
     module, folder = load_file(source) if source.endswith(".py") else load_module(source)
     factory = getattr(module, name, None)

@@ -85,6 +85,11 @@ class BranchTraining(pl.LightningModule):
             return 0.0
         return sum(self.network.alpha.values()) / len(self._windows)
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step that is done or goes on."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
     def take_loss(self) -> float:
         """The mean training loss since this was last asked; NaN where there was no step."""
         mean = mean_of(self._losses)

@@ -17,6 +17,7 @@ from ...models.networks.pretrained import load_published
 from ...models.tracing.inputs import tensors_of
 from ...models.weights import fill, read_weights
 from ...studies.database.trials import with_metric
+from ...studies.definition.live import has_given_weights
 from ...studies.definition.reading import Definition
 from ...studies.metric import Metric
 from ...studies.statistics import Interval, wilson
@@ -79,7 +80,7 @@ def first_network(definition: Definition) -> nn.Module:
     network = new_network(definition)
     if table.checkpoint is not None:
         fill(network, read_weights(Path(table.checkpoint)), table.checkpoint, model.factory)
-    if table.weights is not None:
+    if table.weights is not None and not has_given_weights(definition):
         untrained = load_published(network, model.factory, model.arguments, table.weights)
         if untrained and table.epochs is None:
             raise StudyError(

@@ -51,6 +51,7 @@ class Report:
         metric: of the study on the validation split, at the current α.
         folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
         loss: mean training loss since the report before; NaN before the first step.
+        rate: the learning rate of the last step; NaN before the first one.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Report:
     metric: float
     folded_metric: float
     loss: float
+    rate: float = math.nan
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON types; without a loss that is no number."""
@@ -246,13 +248,13 @@ class _Milestones:
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
         if number > self.reports[-1].number:
-            self.report(module.network, module.alpha, module.take_loss(), number)
+            self.report(module.network, module.alpha, module.take_loss(), number, module.rate)
 
-    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0) -> None:
+    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0, rate: float = math.nan) -> None:
         validation = self.problem.validation_batches()
         folded = metric_of(delivered(network, self.problem), validation, self.problem.task)
         blended = metric_of(network, validation, self.problem.task) if alpha > 0 else folded
-        report = Report(number, self.meter.spent, alpha, blended, folded, loss)
+        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate)
         self.reports.append(report)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):

@@ -124,7 +124,8 @@ class BaselineTable(Table):
     """`[baseline]`: how the network to prune is trained, or the checkpoint it is read from.
 
     `weights` names published ones of a torchvision or timm network, "DEFAULT" its best ones: with `epochs` the training
-    begins at them, without they are the baseline. Without any of the three it is trained for 30 epochs.
+    begins at them, without they are the baseline; "given" are those of a network that is given as an object. Without
+    any of the three it is trained for 30 epochs.
     """
 
     epochs: Count | None = None
@@ -134,12 +135,12 @@ class BaselineTable(Table):
     lr: Rate = 0.1
     weight_decay: Decay = 5e-4
 
-    @model_validator(mode="before")
-    @classmethod
-    def _train_by_default(cls, table: Any) -> Any:
-        if isinstance(table, dict) and not any(table.get(key) for key in ("epochs", "checkpoint", "weights")):
-            return {**table, "epochs": 30}
-        return table
+    @model_validator(mode="after")
+    def _train_by_default(self) -> Self:
+        if self.epochs is None and self.checkpoint is None and self.weights is None:
+            # Past the frozen `__setattr__`: what nobody wrote does not count among the keys that are set.
+            object.__setattr__(self, "epochs", 30)
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -168,7 +168,7 @@ def load_definition(study: str, overrides: Sequence[str] = ()) -> Definition:
     if isinstance(data := tables.get("data"), dict):
         data.setdefault("root", placed(("data", "root"), DATA_ROOT, Path.cwd()))
     definition = parse_definition(tables, label, sources)
-    _check_name(definition)
+    check_name(definition)
     return definition
 
 
@@ -248,7 +248,12 @@ def parse_override(override: str) -> tuple[list[str], Any]:
     raise StudyError(f"--set {override}: must be section.key=value, for example --set study.trials=20")
 
 
-def _check_name(definition: Definition) -> None:
+def check_name(definition: Definition) -> None:
+    """Checks that a study's name is none of a companion's, nor one that files or commands cannot take.
+
+    Raises:
+        StudyError: If it is.
+    """
     name = definition.study.name
     for kind in COMPANIONS:
         if name.endswith(f"-{kind}"):

@@ -41,7 +41,7 @@ def returned(table: DataTable) -> Returned:
     try:
         with importable(folder):
             value = make(**arguments)
-            return _splits(value, table.name)
+            return splits_of(value, table.name)
     except DataError:
         raise
     except Exception as error:
@@ -99,7 +99,16 @@ def _arguments(table: DataTable, make: Any) -> dict[str, Any]:
     return arguments
 
 
-def _splits(value: Any, name: str) -> Returned:
+def splits_of(value: Any, name: str) -> Returned:
+    """The splits of what the user's code returns, a data module set up for training.
+
+    Args:
+        value: as `[data] name` of the user's own may return.
+        name: of the data, for messages.
+
+    Raises:
+        DataError: If it is something else, or a split is missing or empty.
+    """
     from pytorch_lightning import LightningDataModule
 
     if isinstance(value, LightningDataModule):
