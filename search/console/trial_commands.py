@@ -29,6 +29,8 @@ from .terminal import announce, make_console, print_line, watching
 if TYPE_CHECKING:
     import optuna
 
+_AN_OBJECT = "came as an object from the program that made the file: name what"
+
 
 @click.command()
 @click.argument("study")
@@ -271,14 +273,19 @@ def _is_file(source: str) -> bool:
 def _naming_factory(file: Path) -> Iterator[None]:
     """Tells with the option's name that a file's network was built, or its data made, by code of the user's own."""
     from ...models.checkpoints import UntrustedFactoryError
+    from ...models.networks.given import PREFIX
     from ..data.opening import UntrustedDataError
 
     try:
         yield
     except UntrustedDataError as error:
+        if error.name.startswith(PREFIX):
+            raise StudyError(f"{file}: its data {_AN_OBJECT} makes them, --data path/to/file.py:MAKE") from None
         option = f"--data {shlex.quote(error.name)}"
         raise StudyError(f"{file}: the data are made by code of your own, not run unasked: name it, {option}") from None
     except UntrustedFactoryError as error:
+        if error.factory.startswith(PREFIX):
+            raise StudyError(f"{file}: its network {_AN_OBJECT} builds it, --factory path/to/file.py:FACTORY") from None
         option = f"--factory {shlex.quote(error.factory)}"
         raise StudyError(f"{file} was built by code of your own, which is not run unasked: name it, {option}") from None
 

@@ -15,6 +15,7 @@ from ...models.checkpoints import NetworkDescription, trusted_factory
 from ...models.cost import CostModel
 from ...models.examples import arguments, first_of, placed, zeros_like
 from ...models.networks.factories import resolve_factory
+from ...models.networks.given import PREFIX
 from ...models.tracing.inputs import with_tensors
 from ...studies.definition.reading import Definition
 from ...studies.metric import Metric
@@ -319,6 +320,11 @@ def task_of_description(description: NetworkDescription, scale: tuple[float, ...
     told = description.task or {"name": "classification"}
     name = str(told.get("name"))
     if name not in TASKS and own is None:
+        if name.startswith(PREFIX):
+            raise StudyError(
+                "the network is for a task that came as an object from the program that made the file: name its class, "
+                "--task path/to/file.py:TASK"
+            )
         raise StudyError(f"the network is for {name}, which is not run unasked: name it with --task {name}")
     arguments, classes = told.get("arguments") or {}, told.get("num_classes")
     return make_task(own or name, arguments, num_classes=classes, scale=scale)

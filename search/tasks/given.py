@@ -26,7 +26,7 @@ def give_task(own: Any) -> str:
         raise StudyError(f"task must be an object with loss and metric, but is {what}; names stand in [task] name")
     told = {key: getattr(own, key, None) for key in ("name", "higher_is_better", "unit")}
     name = f"{PREFIX}{digest_of_values(own, told)}"
-    _GIVEN.setdefault(name, own)
+    _GIVEN[name] = own
     return name
 
 

@@ -44,9 +44,9 @@ def live_definition(source: Definition | Mapping[str, Any] | str | Path, given: 
         table, key = _KEYS[what]
         kept = tables.get("data", {}) if table == "data" and isinstance(tables.get("data"), dict) else {}
         tables[table] = {**kept, key: name}
-    if "network" in given and isinstance(baseline := tables.setdefault("baseline", {}), dict):
-        if baseline.get("checkpoint") is None:
-            tables["baseline"] = {"weights": GIVEN_WEIGHTS, **baseline}
+    baseline = tables.get("baseline", {})
+    if "network" in given and isinstance(baseline, dict) and baseline.get("checkpoint") is None:
+        tables["baseline"] = {"weights": GIVEN_WEIGHTS, **baseline}
     tables = with_places(tables, Path.cwd())
     if isinstance(data := tables.get("data"), dict):
         data.setdefault("root", placed(("data", "root"), DATA_ROOT, Path.cwd()))

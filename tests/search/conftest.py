@@ -242,3 +242,9 @@ def finals(before_finalists, tmp_path_factory):
         _time_nothing(patch)
         study = run_study(definition, url, workers=1, notify=events.append)
     return study, open_storage(url, create=False), url, definition, events
+
+
+@pytest.fixture(scope="session")
+def latency():
+    """What networks are said to need where latency is not the subject."""
+    return LATENCY

@@ -42,7 +42,7 @@ def give_data(value: Any) -> str:
     except Exception as error:
         raise DataError(f"data {kind!r} cannot be read: {typed_line(error)}") from error
     name = f"{PREFIX}{digest_of_values(class_name(value), *sample)}"
-    _GIVEN.setdefault(name, found)
+    _GIVEN[name] = found
     return name
 
 
