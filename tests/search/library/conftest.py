@@ -25,8 +25,8 @@ def network(seed=0):
 
 
 def data(seed=0):
-    images = torch.randn(160, 1, 6, 8, generator=torch.Generator().manual_seed(seed))
-    labels = (images[:, 0, :3].mean((1, 2)) > 0).long()
+    labels = torch.arange(160) % 2
+    images = torch.randn(160, 1, 6, 8, generator=torch.Generator().manual_seed(seed)) + labels.view(-1, 1, 1, 1)
     places = {"train": slice(0, 96), "validation": slice(96, 128), "test": slice(128, 160)}
     return {part: TensorDataset(images[place], labels[place]) for part, place in places.items()}
 

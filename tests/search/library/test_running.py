@@ -64,7 +64,7 @@ def test_the_network_that_is_given_stays_as_it_is(ran, make):
 
 def test_epochs_train_the_given_network_further(make, tmp_path, quick_latency):
     logger, given = make.logger(), make.network()
-    tables = {**make.tables, "study": {**make.tables["study"], "trials": 1}, "baseline": {"epochs": 2, "lr": 0.01}}
+    tables = {**make.tables, "study": {**make.tables["study"], "trials": 1}, "baseline": {"epochs": 2, "lr": 0.05, "batch_size": 8}}
     url = f"sqlite:///{tmp_path}/s.db"
     result = run_study(tables, network=given, data=make.data(), storage=url, loggers=[logger])
     assert result.study.user_attrs["baseline"]["source"] == "weights given, 2 epochs"
