@@ -3,6 +3,8 @@
 Run it with `python examples/own_loop.py`; it needs neither Optuna nor Lightning.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -48,7 +50,7 @@ if __name__ == "__main__":
     print(f"trained: {accuracy(network):.3f}")
 
     examples, _ = batch(128)
-    branched: nn.Module = add_branches(network.train(), examples, keep=0.5, data=examples)
+    branched: Any = add_branches(network.train(), examples, keep=0.5, data=examples)
     groups = [group.name for group in channel_groups(network, examples[:2]) if group.prunable]
     optimizer = torch.optim.SGD(branched.parameters(), lr=0.01, momentum=0.9)
     for stage in (groups[: len(groups) // 2], groups[len(groups) // 2 :]):

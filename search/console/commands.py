@@ -18,6 +18,7 @@ from .options import (
     as_shape,
     data_root_option,
     detail_option,
+    device_option,
     force_option,
     json_option,
     set_option,
@@ -43,6 +44,7 @@ def cli() -> None:
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that run trials.")
 @storage_option
 @data_root_option
+@device_option
 @set_option
 @click.option(
     "--output", type=click.Path(path_type=Path), help="File for the best network (default: NAME.safetensors)."
@@ -55,6 +57,7 @@ def run(
     workers: int,
     storage: str,
     data_root: str | None,
+    device: str | None,
     overrides: tuple[str, ...],
     output: Path | None,
     detail: Detail,
@@ -64,7 +67,7 @@ def run(
 
     Example: branchfold run vgg16-cifar10 --data-root ../data --set model.width=0.25
     """
-    definition = as_definition(study, overrides, trials, data_root)
+    definition = as_definition(study, overrides, trials, data_root, device)
     console = make_console()
     announce(console, definition.study.name, detail)
     from ..exports.places import check_outputs, sources_of

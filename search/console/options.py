@@ -33,6 +33,9 @@ data_root_option = click.option(
 data_option = click.option(
     "--data", metavar="MAKE", help="Your own path/to/file.py:MAKE, where it makes the data that FILE was trained on."
 )
+device_option = click.option(
+    "--device", metavar="NAME", help="Where to train: auto, cpu, cuda, cuda:1, mps (default: the definition's, 'auto')."
+)
 best_trial_option = click.option(
     "--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one)."
 )
@@ -52,7 +55,9 @@ def detail_option(command: Callable[..., Any]) -> Callable[..., Any]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def as_definition(study: str, overrides: tuple[str, ...], trials: int | None, data_root: str | None) -> Definition:
+def as_definition(
+    study: str, overrides: tuple[str, ...], trials: int | None, data_root: str | None, device: str | None
+) -> Definition:
     """The definition of a study with `--set`, and then the options of their own, in it; checked as far as it can be.
 
     Raises:
@@ -64,6 +69,7 @@ def as_definition(study: str, overrides: tuple[str, ...], trials: int | None, da
     definition = load_definition(study, overrides)
     check_schedules(definition)
     definition = definition if trials is None else definition.with_trials(trials)
+    definition = definition if device is None else definition.with_device(device)
     return definition if data_root is None else definition.with_data_root(data_root)
 
 

@@ -63,20 +63,25 @@ def ending_on_signals(console: Console, hint: Callable[[], str], *, at_once: str
 
 
 @contextmanager
-def watching(console: Console, detail: Detail, *, hint: str) -> Iterator[Progress]:
-    """Progress of trials that belong to no run; a signal ends them with one line, the hint."""
+def watching(console: Console, detail: Detail, *, hint: str, device: str) -> Iterator[Progress]:
+    """Progress of trials that belong to no run, on a device; a signal ends them with one line, the hint.
+
+    Raises:
+        StudyError: if the device is not there.
+    """
     from ..process.quiet import quiet_optuna
     from ..process.signals import stopping_on_signals
-    from ..training.device import device_line
+    from ..training.device import check_device, device_line
     from .progress import Progress
 
+    check_device(device)
     with (
         ending_on_signals(console, lambda: hint, at_once=hint),
         quiet_optuna(),
         stopping_on_signals(),
         Progress(console, 1, detail=detail) as progress,
     ):
-        progress.line(device_line())
+        progress.line(device_line(name=device))
         yield progress
 
 

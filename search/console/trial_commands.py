@@ -20,6 +20,7 @@ from .options import (
     data_option,
     data_root_option,
     detail_option,
+    device_option,
     force_option,
     json_option,
     storage_option,
@@ -145,24 +146,32 @@ def export(
 @click.option("--trial", type=click.IntRange(min=0), required=True, help="Number of the trial.")
 @storage_option
 @data_root_option
+@device_option
 @detail_option
-def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: Detail) -> None:
+def rerun(study: str, trial: int, storage: str, data_root: str | None, device: str | None, detail: Detail) -> None:
     """Repeat a trial of STUDY with its recipe and seed, and say how close it comes.
 
     Example: branchfold rerun digits --trial 3
     """
     console = make_console()
     announce(console, as_study_name(study), detail)
-    from ...studies.database.storage import open_storage
+    from ...studies.database.storage import open_storage, stored_definition
     from ...studies.database.trials import trial_of
     from ..run.repetition import repeat_trial
     from .outcome import rerun_lines
 
     loaded = _load(study, storage)
     trial_of(loaded, trial)
-    with watching(console, detail, hint="stopped; the same command begins the trial again") as progress:
+    with watching(
+        console,
+        detail,
+        hint="stopped; the same command begins the trial again",
+        device=device or stored_definition(loaded).trial.device,
+    ) as progress:
         progress.line(f"trial {trial} again, with its recipe and seed")
-        again = repeat_trial(loaded, open_storage(storage, create=False), trial, data_root=data_root, notify=progress)
+        again = repeat_trial(
+            loaded, open_storage(storage, create=False), trial, data_root=data_root, device=device, notify=progress
+        )
     print_line(console, rerun_lines(trial, again))
 
 
@@ -176,6 +185,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None, detail: D
 @force_option
 @storage_option
 @data_root_option
+@device_option
 @detail_option
 def refine(
     study: str,
@@ -187,6 +197,7 @@ def refine(
     force: bool,
     storage: str,
     data_root: str | None,
+    device: str | None,
     detail: Detail,
 ) -> None:
     """Train a trial's recipe longer, once for each seed, and export the best network if that was worth it.
@@ -211,9 +222,14 @@ def refine(
     check_outputs([path], url=storage, sources=sources_of(definition, study), force=force)
     number = select(loaded, database, definition).source.number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
-    with watching(console, detail, hint="stopped; the same command goes on from what is finished") as progress:
+    with watching(
+        console,
+        detail,
+        hint="stopped; the same command goes on from what is finished",
+        device=device or definition.trial.device,
+    ) as progress:
         refined, refinement = refine_trial(
-            loaded, database, number, length=length, seeds=seeds, data_root=data_root, notify=progress
+            loaded, database, number, length=length, seeds=seeds, data_root=data_root, device=device, notify=progress
         )
     definition = stored_definition(refined)
     definition = definition if data_root is None else definition.with_data_root(data_root)

@@ -58,7 +58,7 @@ def need_of_worker(problem: Problem) -> int | None:
 def _rehearse(problem: Problem) -> None:
     """A trial's heaviest moments: branches initialised from data, a step beside the teacher, an evaluation."""
     state = torch.get_rng_state()
-    device = training_device()
+    device = training_device(problem.definition.trial.device)
     widths = {group.name: -(-group.width // 2) for group in problem.costs.groups if group.prunable}
     recipe = Recipe(shape="instant", parameters={}, fade=0.0, widths=widths, training=Training(lr=1.0))
     teacher = new_network(problem.definition).eval()

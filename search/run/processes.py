@@ -58,7 +58,7 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
             workers = _bearable(workers, target, problem, notify)
             storage = open_storage(url, create=True)
         notify(StudyMetric(problem.task.metric))
-        notify(Notice(device_line(workers, None if workers == 1 else _threads(workers))))
+        notify(Notice(device_line(workers, None if workers == 1 else _threads(workers), definition.trial.device)))
         first = Worker(problem, storage, notify)
         baseline = first.baseline()
         study = first.study

@@ -90,9 +90,23 @@ class _StoppedThere(Exception):  # noqa: N818  not an error: the trial was stopp
 
 
 def repeat_trial(
-    study: optuna.Study, storage: RDBStorage, number: int, *, data_root: str | None, notify: Listener
+    study: optuna.Study,
+    storage: RDBStorage,
+    number: int,
+    *,
+    data_root: str | None,
+    device: str | None = None,
+    notify: Listener,
 ) -> Again:
     """Repeats a trial with its recipe and seed, as far as it came; nothing is recorded.
+
+    Args:
+        study: the study.
+        storage: its database.
+        number: of the trial.
+        data_root: folder of the data, if it is another than the definition's.
+        device: where to train, if not as the definition says.
+        notify: receives the progress.
 
     Raises:
         StudyError: if the study has no such trial, or the trial had no recipe yet.
@@ -103,7 +117,7 @@ def repeat_trial(
     if not before:
         raise StudyError(f"trial {number} of {study.study_name!r} reported nothing that could be compared")
     after: list[float] = []
-    problem = _task(study, data_root)
+    problem = _task(study, data_root, device)
     if LENGTH in trial.user_attrs:
         problem = with_length(problem, trial.user_attrs[LENGTH])
 
@@ -127,6 +141,7 @@ def refine_trial(
     length: dict[str, Any],
     seeds: Sequence[int],
     data_root: str | None,
+    device: str | None = None,
     notify: Listener,
 ) -> tuple[optuna.Study, Refinement]:
     """Trains a trial's recipe for another length, once for each seed; results lie in the study NAME-refined.
@@ -140,6 +155,7 @@ def refine_trial(
         length: `{"epochs": E}` or `{"compute": C}`.
         seeds: one run each; none means the trial's own.
         data_root: folder of the data, if it is another than the definition's.
+        device: where to train, if not as the definition says.
         notify: receives the progress.
 
     Returns:
@@ -151,7 +167,7 @@ def refine_trial(
     source = trial_of(study, number)
     recipe_of(study, source)
     refined = open_refined(storage, study, notify)
-    problem = with_length(_task(refined, data_root), length)
+    problem = with_length(_task(refined, data_root, device), length)
     with kept_baseline(study, storage, problem) as baseline:
         runs = Runs(refined, storage, problem, baseline)
         found = [runs.run(source, seed, notify) for seed in seeds or [source.user_attrs[SEED]]]
@@ -159,6 +175,7 @@ def refine_trial(
     return refined, Refinement(study.study_name, source, found, finished, examples, problem.task.metric)
 
 
-def _task(study: optuna.Study, data_root: str | None) -> Problem:
+def _task(study: optuna.Study, data_root: str | None, device: str | None) -> Problem:
     definition = stored_definition(study)
+    definition = definition if device is None else definition.with_device(device)
     return Problem.of(definition if data_root is None else definition.with_data_root(data_root))

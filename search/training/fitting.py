@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...models.examples import arguments
 from ..tasks.task import Task
+from .device import accelerator
 
 MOMENTUM = 0.9
 _WARM_UP = 0.3  # share of the steps until the peak learning rate: torch's default for OneCycleLR
@@ -75,6 +76,7 @@ def fit(
     callbacks: list[pl.Callback],
     clip: float = 0.0,
     precision: str = "float32",
+    device: str = "auto",
 ) -> None:
     """Trains, quietly: no logger, no checkpoints, no bar of Lightning's own.
 
@@ -85,16 +87,18 @@ def fit(
         callbacks: of Lightning.
         clip: largest norm of the gradient, 0 for none.
         precision: "float32" or "bfloat16" (automatic mixed precision).
+        device: where, by its name in `[trial] device`.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    kind, devices = accelerator(device)
     with warnings.catch_warnings():
         # The data is in memory: workers would only copy it.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*is deprecated.*")
         warnings.filterwarnings("ignore", ".*GPU available but not used.*")
         trainer = pl.Trainer(
-            accelerator="auto",
-            devices=1,
+            accelerator=kind,
+            devices=devices,
             max_epochs=epochs,
             callbacks=callbacks,
             gradient_clip_val=clip or None,

@@ -166,7 +166,8 @@ def train(network: nn.Module, problem: Problem, notify: Listener) -> None:
     batches = problem.training_batches(table.batch_size, seed=seed)
     steps = table.epochs * len(batches)
     module = BaselineTraining(network, problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps)
-    fit(module, batches, epochs=table.epochs, callbacks=[_Report(problem, table.epochs, notify)])
+    report, device = _Report(problem, table.epochs, notify), problem.definition.trial.device
+    fit(module, batches, epochs=table.epochs, callbacks=[report], device=device)
 
 
 def describe(

@@ -181,9 +181,10 @@ def bounds_of(network: nn.Module, problem: Problem) -> dict[str, tuple[float, fl
 
 def seconds_of_step(network: nn.Module, problem: Problem) -> float:
     """Seconds of one training step of the full network on this machine, as busy as it is."""
-    own = deep_copy(network).train().to(training_device())
+    device = training_device(problem.definition.trial.device)
+    own = deep_copy(network).train().to(device)
     inputs, labels = next(iter(problem.training_batches(problem.definition.trial.batch_size, seed=0)))
-    inputs, labels = placed(inputs, own), labels.to(training_device())
+    inputs, labels = placed(inputs, own), labels.to(device)
     times = []
     for _ in range(1 + _TIMED):
         begun = time.perf_counter()

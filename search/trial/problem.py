@@ -26,6 +26,7 @@ from ..space import SearchSpace, check_space
 from ..tasks.table import make_task
 from ..tasks.task import Task
 from ..training.compute import Meter
+from ..training.device import check_device
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
@@ -60,10 +61,11 @@ class Problem:
             notify: receives what is told of the data.
 
         Raises:
-            StudyError: if the network does not fit the data, or the space the network.
+            StudyError: if the device is not there, the network does not fit the data, or the space the network.
             DataError: if the data cannot be had.
             NetworkError: if the network cannot be built or traced.
         """
+        check_device(definition.trial.device)
         network = new_network(definition)
         opened = opened_data(definition)
         inputs = arguments(opened.example(2), network)

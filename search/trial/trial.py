@@ -130,6 +130,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         callbacks=[],
         clip=recipe.training.clip,
         precision=recipe.training.precision,
+        device=table.device,
     )
     network = delivered(module.network.cpu(), problem)
     found = judged(network, problem.validation_batches(), problem.task)

@@ -151,13 +151,20 @@ class BaselineTable(Table):
         return self
 
 
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ValueError('must be "auto", "cpu", "cuda", "cuda:NUMBER" or "mps"')
+    return name
+
+
 class TrialTable(Table):
     """`[trial]`: how long one trial trains, and on how much data branches and BatchNorms are set.
 
     Without `epochs` or `compute` it is 10 epochs. Of two keys that exclude each other, `--set` replaces one.
     `compute` is the trial's budget in epochs of the baseline's training MACs: a trial that narrows early gets more
     steps for it. `calibration_examples` are what the branches are initialised from; `recalibration_batches` recompute
-    the BatchNorm statistics at α = 0.
+    the BatchNorm statistics at α = 0. `device` is where baseline and trials train: "auto" takes a GPU if there is one;
+    "cpu", "cuda", "cuda:1" or "mps" that one.
     """
 
     epochs: Count | None = None
@@ -165,6 +172,7 @@ class TrialTable(Table):
     batch_size: BatchSize = 128
     calibration_examples: Count = 1024
     recalibration_batches: Count = 8
+    device: Annotated[str, AfterValidator(_device)] = "auto"
 
     @model_validator(mode="before")
     @classmethod

@@ -34,7 +34,7 @@ from .spaces import Space
 # The package of the built-in definitions.
 _BUILTIN = f"{__package__.rpartition('.')[0]}.builtin"
 # What may change between two runs of one study: none alters what a trial is.
-FREE_KEYS = (("study", "trials"), ("data", "root"), ("data", "workers"), ("search", "finalists"))
+FREE_KEYS = (("study", "trials"), ("data", "root"), ("data", "workers"), ("trial", "device"), ("search", "finalists"))
 # A baseline is trained or read, a trial's length is in epochs or in compute.
 ALTERNATIVES = {"baseline": {"epochs", "checkpoint"}, "trial": {"epochs", "compute"}}
 
@@ -128,6 +128,17 @@ class Definition(Table):
         """The same study with its data in another folder, relative to the working directory."""
         root = placed(("data", "root"), root or ".", Path.cwd())
         return self.model_copy(update={"data": self.data.model_copy(update={"root": root})})
+
+    def with_device(self, device: str) -> Definition:
+        """The same study on another device.
+
+        Raises:
+            StudyError: If that is none.
+        """
+        tables = self.model_dump(mode="json", exclude_unset=True)
+        tables["trial"] = {**tables.get("trial", {}), "device": device}
+        found = parse_definition(tables, sources={"trial.device": f"--device {device}"})
+        return self.model_copy(update={"trial": found.trial})
 
     def with_trials(self, trials: int) -> Definition:
         """The same study with another number of trials."""

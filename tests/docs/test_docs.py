@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -85,3 +86,10 @@ def test_the_picture_shows_the_results(theme):
 
 def test_the_readme_is_short():
     assert len(Path(tables.ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("room", ["models", "search"])
+def test_public_names_are_listed(room):
+    text = (tables.ROOT / "docs" / "library.md").read_text("utf-8").partition("## Names that stay")[2]
+    listed = re.search(rf"- `branchfold\.{room}`:((?:.|\n  )*)", text)[1]
+    assert re.findall(r"`(\w+)`", listed) == sorted(import_module(f"branchfold.{room}").__all__)

@@ -206,7 +206,9 @@ class TestMistakes:
     def test_a_misspelt_group_is_told_before_data_is_read(self, here, refused, toml, monkeypatch):
         monkeypatch.setattr(opening, "load_data", lambda *args, **kwargs: pytest.fail("data was read"))
         (here / "tiny.toml").write_text(toml + '[space.keep]\nlayers."features.2" = 0.5\n')
-        assert refused("run", "tiny.toml").startswith('tiny.toml: space.keep.layers."features.2": no group')
+        assert refused("run", "tiny.toml", "--trials", "4").startswith(
+            'tiny.toml: space.keep.layers."features.2": no group'
+        )
 
     def test_a_network_by_code_of_ones_own_is_told_with_the_commands_option(self, copy, refused):
         description, network = read_description("tiny.safetensors"), load_network("tiny.safetensors")
@@ -247,3 +249,10 @@ class TestMistakes:
     def test_unwritable_folder(self, here, refused):
         (here / "locked").mkdir(mode=0o500)
         assert "Permission denied" in refused("run", "tiny.toml", "--output", "locked/x.safetensors")
+
+
+@pytest.mark.parametrize("command", [("run", "tiny.toml", "--trials", "4"), ("rerun", "tiny", "--trial", "0"),
+                                     ("refine", "tiny", "--epochs", "1")])  # fmt: skip
+def test_a_device_that_is_not_there(copy, refused, command):
+    line = refused(*command, "--device", "cuda:63")
+    assert line.startswith("trial.device = 'cuda:63' is not there: this machine has cpu")

@@ -29,9 +29,9 @@ class Near:
         return ((outputs.softmax(1)[:, 1] - targets).abs() < self.margin).float()
 
 
-def test_public_names_are_those_of_the_documentation():
+def test_public_names_are_found_where_they_are():
     names = ["BestNetwork", "Definition", "Result", "load_definition", "parse_definition", "run_study"]
-    assert branchfold.search.__all__ == names
+    assert branchfold.search.__all__ == names  # docs/library.md lists them: tests/docs
     assert all(getattr(branchfold.search, name).__name__ == name for name in names)
     assert set(names) <= set(dir(branchfold.search))
     with pytest.raises(AttributeError, match="no attribute 'run_studies'"):
@@ -64,7 +64,11 @@ def test_the_network_that_is_given_stays_as_it_is(ran, make):
 
 def test_epochs_train_the_given_network_further(make, tmp_path, quick_latency):
     logger, given = make.logger(), make.network()
-    tables = {**make.tables, "study": {**make.tables["study"], "trials": 1}, "baseline": {"epochs": 2, "lr": 0.05, "batch_size": 8}}
+    tables = {
+        **make.tables,
+        "study": {**make.tables["study"], "trials": 1},
+        "baseline": {"epochs": 2, "lr": 0.05, "batch_size": 8},
+    }
     url = f"sqlite:///{tmp_path}/s.db"
     result = run_study(tables, network=given, data=make.data(), storage=url, loggers=[logger])
     assert result.study.user_attrs["baseline"]["source"] == "weights given, 2 epochs"

@@ -65,3 +65,12 @@ def test_mistakes_are_one_line():
         live_definition(3, GIVEN)
     with pytest.raises(StudyError, match=r"study\.name must not end in -refined"):
         live_definition({"study": {"name": "mine-refined"}}, GIVEN)
+
+
+def test_the_device_is_free_to_change(source):
+    definition = live_definition(source, {"data": "given:2"})
+    moved = definition.with_device("cuda:1")
+    assert (moved.trial.device, definition.trial.device) == ("cuda:1", "auto")
+    assert moved.fingerprint() == definition.fingerprint()
+    with pytest.raises(StudyError, match=r'^--device gpu: trial\.device must be "auto", "cpu", "cuda", "cuda:NUMBER"'):
+        definition.with_device("gpu")
