@@ -2,9 +2,10 @@
 
     python benchmarks/streams.py --data-root DATA --work /tmp/streams --output benchmarks/streams.json
 
-Each network has some ten to some hundred thousand weights and is trained for some epochs on the training split. Then every group
-is cut to half, by different beginnings of the branches, and folded; nothing is trained any more. The losses are those
-of the test split, which nothing was chosen by. Trained networks are kept in `--work`: a run that was stopped goes on.
+Each network has some ten to some hundred thousand weights and is trained for some epochs on the training split. Then
+every group is cut to half, by different beginnings of the branches, and folded; nothing is trained any more. The losses
+are those of the test split, which nothing was chosen by. Trained networks are kept in `--work`: a run that was stopped
+goes on.
 """
 
 import argparse
