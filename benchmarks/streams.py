@@ -2,9 +2,10 @@
 
     python benchmarks/streams.py --data-root DATA --work /tmp/streams --output benchmarks/streams.json
 
-Each network has a few hundred thousand weights and is trained for some epochs on the training split. Then every group
-is cut to half, by different beginnings of the branches, and folded; nothing is trained any more. The losses are those
-of the test split, which nothing was chosen by. Trained networks are kept in `--work`: a run that was stopped goes on.
+Each network has some ten to some hundred thousand weights and is trained for some epochs on the training split. Then
+every group is cut to half, by different beginnings of the branches, and folded; nothing is trained any more. The losses
+are those of the test split, which nothing was chosen by. Trained networks are kept in `--work`: a run that was stopped
+goes on.
 """
 
 import argparse
@@ -52,7 +53,7 @@ def convnext(dims: tuple[int, int] = (48, 96)) -> nn.Module:
     )
 
 
-# How each is built, and how many epochs it needs to be of use.
+# How each is built, and how many epochs it is trained.
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "vit": (lambda: ViT(dim=96, depth=3, mlp_dim=192), 4),
     "convnext": (convnext, 4),

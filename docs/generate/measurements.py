@@ -113,6 +113,20 @@ def service() -> list[str]:
     return [head, "| --- |" + " --- |" * 4, *lines]
 
 
+def streams() -> list[str]:
+    """Untrained losses of three networks with every group cut to half, by how the branches begin."""
+    columns = ("least squares", "least squares, channels by L1", "selection, channels by L1")
+    lines = []
+    for name, found in read("streams")["networks"].items():
+        losses = " | ".join(f"{found['half'][column]['loss']:.3f}" for column in columns)
+        lines.append(
+            f"| {name} | {found['parameters']:,} | {found['epochs']} | {found['whole']['loss']:.3f} | {losses} | "
+            f"{found['macs_kept']:.0%} |".replace("%", " %")
+        )
+    head = f"| network | weights | epochs | whole | {' | '.join(columns)} | MACs kept |"
+    return [head, "| --- |" + " --- |" * 7, *lines]
+
+
 def families() -> list[str]:
     """What of one network of each torchvision family can be narrowed, and why the rest cannot."""
     lines = []

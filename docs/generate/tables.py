@@ -25,6 +25,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "depth": measurements.depth,
     "service": measurements.service,
     "families": measurements.families,
+    "streams": measurements.streams,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,

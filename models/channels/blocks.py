@@ -5,7 +5,7 @@ from math import lcm
 from typing import NamedTuple
 
 from .layouts import Layout, Segment, unite
-from .numbers import layout_parts
+from .numbers.forms import layout_parts
 
 
 class Demand(NamedTuple):

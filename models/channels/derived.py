@@ -12,7 +12,8 @@ from torch import fx
 
 from ..layers.narrowing import has_hooks
 from ..tracing.graph import shape_of
-from .graph import ChannelGraph, label
+from .graph import ChannelGraph
+from .nodes import label
 
 
 def follow_derived(node: fx.Node, graph: ChannelGraph) -> bool:

@@ -11,7 +11,7 @@ from ..tracing.graph import shape_of, trace
 from ..tracing.inputs import ExampleInputs
 from .graph import ChannelGraph
 from .layouts import Channels, Layout
-from .numbers import Form, full_value
+from .numbers.forms import Form, full_value
 from .rules import follow
 
 
@@ -90,7 +90,7 @@ class Analysis:
         Raises:
             NetworkError: if the network cannot be traced.
         """
-        graph = ChannelGraph(trace(model, example_inputs), {*in_groups})
+        graph = ChannelGraph(trace(model, example_inputs), in_groups={*in_groups})
         for node in graph.nodes:
             follow(node, graph)
         graph.fix_constants()

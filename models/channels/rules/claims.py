@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import fx
 
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, label
+from ..graph import ChannelGraph
 from ..layouts import Layout
+from ..nodes import label
 from ..parameters import hold
 from .registry import follow
 

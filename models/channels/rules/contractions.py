@@ -15,8 +15,9 @@ from torch import fx
 
 from ...tracing.attention.steps import attention_weights
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, label
+from ..graph import ChannelGraph
 from ..layouts import Layout
+from ..nodes import label
 from .claims import claimed
 from .registry import not_known, rule_for
 

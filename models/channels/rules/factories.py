@@ -6,8 +6,9 @@ import torch
 from torch import fx
 
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, place
-from ..numbers import Form
+from ..graph import ChannelGraph
+from ..nodes import place
+from ..numbers.forms import Form
 from .registry import functions, known_layout, not_known, rule_for, source_of
 
 _LIKE = "zeros_like ones_like empty_like full_like rand_like randn_like bernoulli"

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, label
+from ..graph import ChannelGraph
 from ..layouts import Layout
-from ..numbers import Form
+from ..nodes import label
+from ..numbers.forms import Form
 from .claims import claimed
 from .registry import known_layout, not_known, rule_for, source_of
 

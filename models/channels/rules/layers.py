@@ -8,8 +8,9 @@ from torch import fx, nn
 
 from ...layers.kinds import BATCH_NORM, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORM, LINEAR, behaves_as
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, label
+from ..graph import ChannelGraph
 from ..layouts import Layout
+from ..nodes import label
 from .registry import functions, known_layout, rule_for, source_of, types
 
 

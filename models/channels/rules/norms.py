@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import fx
 
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, label, place
-from ..numbers import Form
+from ..graph import ChannelGraph
+from ..nodes import label, place
+from ..numbers.forms import Form
 from .claims import claimed
 from .registry import known_layout, not_known, rule_for, source_of, types
 

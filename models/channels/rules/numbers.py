@@ -8,7 +8,7 @@ from torch import fx
 
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph
-from ..numbers import Form, is_decided
+from ..numbers.forms import Form, is_decided
 from .dimensions.shapes import transposed
 from .registry import functions, known_layout, not_known, rule_for, source_of
 

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import fx
 
 from ...tracing.graph import shape_of
-from ..graph import ChannelGraph, label
+from ..graph import ChannelGraph
 from ..layouts import Layout
+from ..nodes import label
 from .claims import claimed
 from .numbers import follow_number
 from .registry import functions, not_known, rule_for, source_of, types

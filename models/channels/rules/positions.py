@@ -11,9 +11,10 @@ from torch import fx
 
 from ...tracing.graph import shape_of
 from ...tracing.recording.attributes import AttributeNumber
-from ..graph import ChannelGraph, label
+from ..graph import ChannelGraph
 from ..layouts import Channels, Layout, Segment
-from ..numbers import Form
+from ..nodes import label
+from ..numbers.forms import Form
 from .registry import functions, known_layout, not_known, rule_for, source_of, types
 
 _SPATIAL = types(

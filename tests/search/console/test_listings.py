@@ -1,6 +1,7 @@
 import io
 import json
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -163,7 +164,7 @@ class TestLikeTheBest:
             trial = study.ask()
             right = [index >= wrong for index in range(50)]
             measured = Measurement(sum(right) / 50, 300, 0.2, 40, 0.4, 1.5, 0.6)
-            set_user_attrs(trial, {**measured._asdict(), "answers": packed(right, ACCURACY)})
+            set_user_attrs(trial, {**measured._asdict(), "answers": packed(np.array(right), ACCURACY)})
             study.tell(trial, measured.metric)
         return study
 

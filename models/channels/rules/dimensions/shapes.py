@@ -8,7 +8,7 @@ from torch import fx
 from ....tracing.graph import shape_of
 from ...graph import ChannelGraph
 from ...layouts import Layout
-from ...numbers import Form
+from ...numbers.forms import Form
 from ...parameters import reshaped
 from ..claims import claimed
 from ..registry import functions, known_layout, not_known, rule_for, source_of

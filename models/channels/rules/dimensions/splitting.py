@@ -8,9 +8,10 @@ import torch
 from torch import fx
 
 from ....tracing.graph import shape_of
-from ...graph import ChannelGraph, place
+from ...graph import ChannelGraph
 from ...layouts import Layout
-from ...numbers import Form, layout_parts
+from ...nodes import place
+from ...numbers.forms import Form, layout_parts
 from ...parameters import reshaped
 from ..registry import known_layout, not_known, rule_for, source_of
 

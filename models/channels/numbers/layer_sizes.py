@@ -2,11 +2,11 @@
 
 from torch import nn
 
-from ..layers.kinds import channel_tensors, kind_of
-from ..tracing.plain.classes import names_of
-from ..tracing.recording.attributes import Attribute
-from .layouts import Layout
-from .numbers import Form
+from ...layers.kinds import channel_tensors, kind_of
+from ...tracing.plain.classes import names_of
+from ...tracing.recording.attributes import Attribute
+from ..layouts import Layout
+from .forms import Form
 
 
 def size_of(attribute: Attribute, layer: nn.Module, written: Layout, read: Layout | None) -> Form | None:

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ..tracing.recording.attributes import Attribute, AttributeNumber
-from .layouts import Channels, Layout, Segment, unite
+from ...tracing.recording.attributes import Attribute, AttributeNumber
+from ..layouts import Channels, Layout, Segment, unite
 
 Atom = Channels | Attribute
 
