@@ -49,7 +49,7 @@ if __name__ == "__main__":
         step(network, optimizer)
     print(f"trained: {accuracy(network):.3f}")
 
-    examples, _ = batch(128)
+    examples = batch(128)[0]
     branched: Any = add_branches(network.train(), examples, keep=0.5, data=examples)
     groups = [group.name for group in channel_groups(network, examples[:2]) if group.prunable]
     optimizer = torch.optim.SGD(branched.parameters(), lr=0.01, momentum=0.9)
