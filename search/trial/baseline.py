@@ -36,11 +36,15 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
     """
     table = problem.definition.baseline
     network = first_network(problem.definition)
+    before = None
     if table.epochs is not None:
+        if not problem.task.stratified:
+            before = metric_of(network, problem.validation_batches(), problem.task)
         notify(BaselineStarted(table.epochs))
         train(network, problem, notify)
     labels = check_alive(network, problem)
     found = judged(network, problem.validation_batches(), problem.task)
+    _check_metric(found.value, before, problem)
     metric, examples = problem.task.metric, len(problem.data.validation)
     interval = metric.interval(found.value, examples, found.array)
     if labels is not None and (line := at_chance(found.value, labels, problem)) is not None:
@@ -156,6 +160,22 @@ def check_alive(network: nn.Module, problem: Problem) -> Tensor | None:
             f"lower baseline.lr = {table.lr:g} or raise baseline.epochs"
         )
     return found
+
+
+def _check_metric(value: float, before: float | None, problem: Problem) -> None:
+    """Checks that the baseline's metric is a number and, where it was trained, better than before.
+
+    Raises:
+        StudyError: if not.
+    """
+    metric, table = problem.task.metric, problem.definition.baseline
+    if not math.isfinite(value):
+        raise StudyError(f"the baseline's {metric.name} on the validation split is {value}: no trial could be compared")
+    if before is not None and metric.quality(value) <= metric.quality(before):
+        raise StudyError(
+            f"the trained baseline is no better than before its training: {metric.name} {metric.text(value)} on the "
+            f"validation split, {metric.text(before)} then; lower baseline.lr = {table.lr:g} or raise baseline.epochs"
+        )
 
 
 def train(network: nn.Module, problem: Problem, notify: Listener) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import DataError, StudyError
 from ...models.cost import CostModel
 from ...models.examples import arguments, placed
-from ...models.layers.modes import evaluating
+from ...models.layers.modes import evaluating, preserving_modes
 from ...models.networks.factories import build_network, default_input_shape
 from ...models.networks.pretrained import stated_normalisation
 from ...studies.definition.dimensions import Fixed
@@ -212,7 +212,14 @@ def _check_fit(network: nn.Module, problem: Problem) -> None:
     _checked_by(problem.task)(given, problem.data.validation.name)
     if wrong := problem.task.misfit(outputs, targets):
         raise StudyError(f"model.factory = {problem.definition.model.factory!r} {wrong}")
-    problem.task.loss(outputs, targets)
+    with preserving_modes(network), torch.enable_grad():
+        network.eval()
+        loss = problem.task.loss(network(*placed(inputs, network)), targets)
+    if not loss.requires_grad:
+        raise StudyError(
+            f"the loss of task {problem.definition.task.name!r} has no gradient: it must follow from the outputs by "
+            f"torch's own operations, without detach, numpy or item"
+        )
     judge = problem.task.judge()
     judge.add(outputs, targets)
 

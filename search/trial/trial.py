@@ -134,6 +134,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
     )
     network = delivered(module.network.cpu(), problem)
     found = judged(network, problem.validation_batches(), problem.task)
+    _check_finite(found.value, problem)
     measurement = measure(network, found.value, recipe.widths, baseline, problem)
     return TrialResult(network, measurement, found.scores, meter.spent, check.error, milestones.reports)
 
@@ -236,6 +237,11 @@ def _difference(actual: Any, expected: Any) -> float:
     return math.nan if any(math.isnan(error) for error in errors) else max(errors, default=0.0)
 
 
+def _check_finite(value: float, problem: Problem) -> None:
+    if not math.isfinite(value):
+        raise Diverged(f"the training diverged: {problem.task.metric.name} is {value} on the validation split")
+
+
 class _Milestones:
     """Reports when the trial has come another share of its way."""
 
@@ -260,3 +266,4 @@ class _Milestones:
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):
             raise Diverged(f"the training diverged: its loss is {loss}; a smaller learning rate may help")
+        _check_finite(folded, self.problem)

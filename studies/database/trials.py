@@ -168,7 +168,13 @@ def best_trial(study: optuna.Study, definition: Definition) -> FrozenTrial:
         return ranked[0][0]
     name = study.study_name
     if not (measured := _measured(study)):
-        raise StudyError(f"study {name!r} has no finished trial yet{_counts(study)}; run `branchfold run {name}`")
+        counts = _counts(study)
+        if not finished_trials(study):
+            raise StudyError(f"study {name!r} has no finished trial yet{counts}; run `branchfold run {name}`")
+        raise StudyError(
+            f"study {name!r} has no trial that ran to its end{counts}; run more of them, `branchfold run {name} "
+            f"--trials N`, or begin anew after `branchfold delete {name}`"
+        )
     trial, result = min(measured, key=lambda pair: pair[1].macs_share)
     shares = ", ".join(f"{name} {getattr(result, f'{name}_share'):.3f}" for name in Budget.model_fields)
     unsure = ", unsure" if result.latency_unsure and definition.study.budget.latency is not None else ""

@@ -116,7 +116,7 @@ class TestMistakes:
     def test_study_without_a_finished_trial(self, here, branchfold, refused):
         diverging = ["--set", "space.training.lr=1e12", "--trials", "1"]
         message = refused("run", "tiny.toml", *diverging)
-        assert message.startswith("study 'tiny' has no finished trial yet (1 stopped early)")
+        assert message.startswith("study 'tiny' has no trial that ran to its end (1 stopped early)")
         assert refused("export", "tiny") == message
         assert "trial 0 of 'tiny' (pruned) kept no network" in refused("export", "tiny", "--trial", "0")
         assert branchfold("show", "tiny").status == 0

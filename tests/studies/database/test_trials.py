@@ -80,7 +80,7 @@ class TestBest:
         study.tell(study.ask(), state=TrialState.FAIL)
         study.tell(study.ask(), state=TrialState.PRUNED)
         study.ask()
-        with pytest.raises(StudyError, match=r"yet \(1 stopped early, 2 failed, 1 running\); run"):
+        with pytest.raises(StudyError, match=r"to its end \(1 stopped early, 2 failed, 1 running\); run more"):
             best_trial(study, definition)
         assert [trial.number for trial in finished_trials(study)] == [2]
 
