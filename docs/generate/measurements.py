@@ -1,8 +1,11 @@
 """Tables of measurements, from the JSON files that the scripts in benchmarks/ wrote."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
+
+from branchfold.benchmarks.zoo_parts.tables import is_accepted, is_wrong, removed
 
 _RESULTS = Path(__file__).resolve().parents[2] / "benchmarks"
 # The rows of recipes-*.json as a reader knows them, worst first.
@@ -125,6 +128,35 @@ def streams() -> list[str]:
         )
     head = f"| network | weights | epochs | whole | {' | '.join(columns)} | MACs kept |"
     return [head, "| --- |" + " --- |" * 7, *lines]
+
+
+def zoo() -> list[str]:
+    """What both tools did to networks that nobody chose, a row for each family."""
+    rows = list(read("zoo")["networks"].values())
+    lines = []
+    for family in dict.fromkeys(row["family"] for row in rows):
+        ours = [row["branchfold"] for row in rows if row["family"] == family]
+        both = [row for row in rows if row["family"] == family and "torch-pruning" in row]
+        theirs = [row["torch-pruning"] for row in both]
+        shared = [row for row in both if is_accepted(row["branchfold"]) and is_accepted(row["torch-pruning"])]
+        lines.append(
+            f"| {family} | {len(ours)} | {sum(map(is_accepted, ours))} | {sum(map(is_wrong, ours))} | "
+            f"{_removed(ours)} | {_counted(theirs)} | {_removed(theirs)} | {len(shared)} | "
+            f"{_removed([row['branchfold'] for row in shared])} | {_removed([row['torch-pruning'] for row in shared])} |"
+        )
+    head = (
+        "| family | networks | accepted | wrong | MACs removed | Torch-Pruning: accepted | MACs removed | both accept | "
+        "MACs removed there | Torch-Pruning there |"
+    )
+    return [head, "| --- |" + " --- |" * 9, *lines]
+
+
+def _removed(rows: list[dict[str, Any]]) -> str:
+    return f"{100 * statistics.mean(map(removed, rows)):.1f} %" if rows else "–"
+
+
+def _counted(rows: list[dict[str, Any]]) -> str:
+    return f"{sum(map(is_accepted, rows))} of {len(rows)}"
 
 
 def families() -> list[str]:

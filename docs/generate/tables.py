@@ -26,6 +26,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "service": measurements.service,
     "families": measurements.families,
     "streams": measurements.streams,
+    "zoo": measurements.zoo,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,
