@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...errors import StudyError
+from ...errors import StudyError, nearest
+from ...names import DATA_SETS
 from .options import as_arguments, data_root_option
 from .terminal import make_console, print_line
 
@@ -68,11 +70,17 @@ def init(
         raise StudyError(f"cannot write {path}: it is there; choose another --output, or replace it with --force")
     from ...studies.definition.places import placed, with_places
     from ..events import Notice
+    from ..process.quiet import quiet_downloads
     from ..trial.first_look import first_look
 
     console = make_console()
     here = Path.cwd()
     table: dict[str, Any] = {"name": "folder", "root": data} if Path(data).is_dir() else {"name": data}
+    if table["name"] == data and ":" not in data and data not in DATA_SETS:
+        raise StudyError(
+            f"no folder {data!r}{nearest(data, DATA_SETS)} (--data is a folder of images, one of "
+            f"{', '.join(DATA_SETS)}, path/to/file.py:MAKE or package.module:MAKE)"
+        )
     if data_root is not None and "root" not in table:
         table["root"] = data_root
     table |= {key: value for key, value in (("size", size), ("normalisation", normalisation)) if value is not None}
@@ -82,14 +90,15 @@ def init(
     )
     if "root" not in table and ":" not in data:
         tables["data"]["root"] = placed(("data", "root"), "data", here)
-    found = first_look(
-        tables["model"],
-        tables["data"],
-        tables["baseline"],
-        name=_study_name(model, data),
-        macs=budget,
-        notify=lambda event: print_line(console, event.text) if isinstance(event, Notice) else None,
-    )
+    with quiet_downloads() if weights else nullcontext():
+        found = first_look(
+            tables["model"],
+            tables["data"],
+            tables["baseline"],
+            name=_study_name(model, data),
+            macs=budget,
+            notify=lambda event: print_line(console, event.text) if isinstance(event, Notice) else None,
+        )
     _write(path, found)
     for line in (*_lines(found), *found.notes, f"wrote {path}; next: branchfold run {path}"):
         print_line(console, line)

@@ -83,18 +83,19 @@ def as_study_name(study: str) -> str:
 
 
 def as_arguments(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Factory arguments from `key=value` strings; values as in TOML, else text.
+    """Factory arguments from `key=value` or `model.key=value` strings; values as in TOML, else text.
 
     Raises:
         NetworkError: if a string names no argument.
     """
     from ...studies.definition.reading import parse_override
 
-    for override in overrides:
+    own = [override.strip().removeprefix("model.") for override in overrides]
+    for override in own:
         name, _, value = override.partition("=")
         if not value.strip() or not name.strip().isidentifier():
             raise NetworkError(f"--set {override}: must be an argument of the factory and its value, e.g. width=0.25")
-    return {path[-1]: value for path, value in (parse_override(f"model.{override}") for override in overrides)}
+    return {path[-1]: value for path, value in (parse_override(f"model.{override}") for override in own)}
 
 
 def as_shape(text: str | None) -> tuple[int, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,8 @@ from .terminal import announce, make_console, print_line, watching
 if TYPE_CHECKING:
     import optuna
 
-_AN_OBJECT = "came as an object from the program that made the file: name what"
+# What options name the code of.
+_MEANS = {"factory": "network", "data": "data", "task": "task"}
 
 
 @click.command()
@@ -109,10 +110,10 @@ def export(
     if _is_file(source):
         if trial is not None or pareto:
             raise StudyError(f"{source} is one network: --trial and --pareto are for studies")
-        with _naming_factory(Path(source)):
+        with _naming_own_code("export", Path(source), {"factory": factory, "data": data, "task": task}):
             done = write_file(
                 Path(source),
-                Place(data_root or "data", data, task),
+                Place(data_root, data, task),
                 factory,
                 storage,
                 forms,
@@ -263,10 +264,10 @@ def evaluate(
     from .handover import is_known_export
     from .outcome import evaluation_lines
 
-    with _naming_factory(file):
+    with _naming_own_code("evaluate", file, {"factory": factory, "data": data, "task": task}):
         description, evaluation = evaluate_file(
             file,
-            Place(data_root or "data", data, task),
+            Place(data_root, data, task),
             factory,
             known=lambda digest: is_known_export(storage, digest),
             trust=trust,
@@ -286,24 +287,31 @@ def _is_file(source: str) -> bool:
 
 
 @contextmanager
-def _naming_factory(file: Path) -> Iterator[None]:
-    """Tells with the option's name that a file's network was built, or its data made, by code of the user's own."""
+def _naming_own_code(command: str, file: Path, given: dict[str, str | None]) -> Iterator[None]:
+    """Tells in one command what code of the user's own a file needs beside what was given, by option."""
     from ...models.checkpoints import UntrustedFactoryError
-    from ...models.networks.given import PREFIX
     from ..data.opening import UntrustedDataError
+    from ..exports.evaluation import PLACE, UntrustedTaskError, own_code_of, tell_of
 
     try:
         yield
-    except UntrustedDataError as error:
-        if error.name.startswith(PREFIX):
-            raise StudyError(f"{file}: its data {_AN_OBJECT} makes them, --data path/to/file.py:MAKE") from None
-        option = f"--data {shlex.quote(error.name)}"
-        raise StudyError(f"{file}: the data are made by code of your own, not run unasked: name it, {option}") from None
-    except UntrustedFactoryError as error:
-        if error.factory.startswith(PREFIX):
-            raise StudyError(f"{file}: its network {_AN_OBJECT} builds it, --factory path/to/file.py:FACTORY") from None
-        option = f"--factory {shlex.quote(error.factory)}"
-        raise StudyError(f"{file} was built by code of your own, which is not run unasked: name it, {option}") from None
+    except (UntrustedDataError, UntrustedFactoryError, UntrustedTaskError):
+        needed = own_code_of(tell_of(file).description)
+        missing = [option for option in needed if given[option] is None]
+        words = ["branchfold", command, str(file)]
+        for option, name in needed.items():
+            words += [f"--{option}", given[option] or name]
+        objects = [option for option in missing if needed[option].startswith(PLACE)]
+        sources = [
+            (_listed(objects), "came as an object from the program that made the file"),
+            (_listed(x for x in missing if x not in objects), "made by code of your own, which is not run unasked"),
+        ]
+        told = ", ".join(f"{what} {how}" for what, how in sources if what)
+        raise StudyError(f"{file}: {told}: name it, {shlex.join(words)}") from None
+
+
+def _listed(options: Iterable[str]) -> str:
+    return " and ".join(f"its {_MEANS[option]}" for option in options)
 
 
 def _load(study: str, storage: str) -> optuna.Study:

@@ -27,6 +27,7 @@ from ...models.networks.factories import Factory, resolve_factory
 from ...studies.database.artifacts import BASELINE, artifact_store, fetch_network, record_export
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
+from ..data.opening import whereabouts
 from ..space.recipe import Recipe
 from ..trial.measurement import Judgement
 from .card import ExportedFile, card_of, model_card, recipe_words
@@ -104,7 +105,8 @@ def export_trial(
         {**entry, **selected} if entry.get("split") == "validation" else entry for entry in source.description.metrics
     ]
     origin = {**source.description.origin, **_told_of(study, trial)}
-    source = replace(source, description=replace(source.description, metrics=metrics, origin=origin))
+    data = {**source.description.data, **whereabouts(definition.data)}
+    source = replace(source, description=replace(source.description, metrics=metrics, origin=origin, data=data))
     return _deliver(source, Place.of(definition), paths, options, study)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import DataError, StudyError
-from ...models.checkpoints import NetworkDescription, trusted_factory
+from ...models.checkpoints import NetworkDescription, UntrustedFactoryError, trusted_factory
 from ...models.cost import CostModel
 from ...models.examples import arguments, first_of, placed, zeros_like
 from ...models.networks.factories import resolve_factory
@@ -33,6 +33,8 @@ from .package import Content, Options, Package, Run, normalisation, runs
 from .verification import BATCHES, runtime_of
 
 _BATCH = 500
+# Stands where only the user knows a path.
+PLACE = "path/to/file.py"
 # Of a measurement of latency: an export may take longer than a trial's.
 LATENCY_SECONDS = 1.0
 
@@ -78,16 +80,20 @@ class Evaluation:
         return {**told, "milliseconds": milliseconds, "latency": latency}
 
 
+class UntrustedTaskError(StudyError):
+    """A network for a task of the user's own, which a file cannot make run."""
+
+
 class Place(NamedTuple):
     """Where the data of a network are, and what code of the user's own may run: no file makes it run.
 
     Attributes:
-        root: folder of the data set.
+        root: folder of the data set; None for where the file says that they were, or `data`.
         own: what makes data of the user's own.
         task: the user's own task.
     """
 
-    root: str
+    root: str | None = None
     own: str | None = None
     task: str | None = None
 
@@ -315,16 +321,35 @@ def task_of_description(description: NetworkDescription, scale: tuple[float, ...
         own: the user's own task, where it is for one.
 
     Raises:
-        StudyError: if it is for a task of the user's own that is not given.
+        UntrustedTaskError: if it is for a task of the user's own that is not given.
     """
     told = description.task or {"name": "classification"}
     name = str(told.get("name"))
     if name not in TASKS and own is None:
         if name.startswith(PREFIX):
-            raise StudyError(
+            raise UntrustedTaskError(
                 "the network is for a task that came as an object from the program that made the file: name its class, "
                 "--task path/to/file.py:TASK"
             )
-        raise StudyError(f"the network is for {name}, which is not run unasked: name it with --task {name}")
+        raise UntrustedTaskError(f"the network is for {name}, which is not run unasked: name it with --task {name}")
     arguments, classes = told.get("arguments") or {}, told.get("num_classes")
     return make_task(own or name, arguments, num_classes=classes, scale=scale)
+
+
+def own_code_of(description: NetworkDescription) -> dict[str, str]:
+    """What code of the user's own a network needs, by the option that names it: `factory`, `data`, `task`.
+
+    A place to be filled in stands for an object, which no name leads to.
+    """
+    found = {}
+    try:
+        trusted_factory(description, None, "")
+    except UntrustedFactoryError:
+        found["factory"] = description.factory
+    if ":" in (data := str(description.data.get("name"))):
+        found["data"] = data
+    task = str((description.task or {"name": "classification"}).get("name"))
+    if task not in TASKS:
+        found["task"] = task
+    objects = {"factory": "FACTORY", "data": "MAKE", "task": "TASK"}
+    return {option: f"{PLACE}:{objects[option]}" if name.startswith(PREFIX) else name for option, name in found.items()}

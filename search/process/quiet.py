@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import optuna
 
@@ -15,3 +16,19 @@ def quiet_optuna() -> Iterator[None]:
         yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def quiet_downloads() -> Iterator[None]:
+    """Hugging Face's hub tells of no attempt that failed: whoever asked for the download tells of its end."""
+    if find_spec("huggingface_hub") is None:
+        yield
+        return
+    from huggingface_hub.utils import logging as hub
+
+    before = hub.get_verbosity()
+    hub.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub.set_verbosity(before)

@@ -18,6 +18,8 @@ Builder = Callable[[int | None, tuple[float, ...], Mapping[str, Any]], Task]
 
 def _segmentation(classes: int | None, scale: tuple[float, ...], arguments: Mapping[str, Any]) -> Task:
     found = arguments.get("num_classes", classes)
+    if found is None:
+        raise StudyError("task.num_classes is missing: how many classes a pixel may have, e.g. task.num_classes = 21")
     if type(found) is not int or found < 2:
         raise StudyError(f"task.num_classes must be how many classes a pixel may have, at least 2, but got {found!r}")
     ignored = arguments.get("ignore_index", 255)

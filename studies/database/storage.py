@@ -194,7 +194,10 @@ def _create_file(address: URL, path: Path) -> None:
     """Builds an empty study database beside its place and links it there, unless another process was faster."""
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        storage = _connect(address.set(database=str(draft)), create=True)
+        try:
+            storage = _connect(address.set(database=str(draft)), create=True)
+        except StudyError as error:  # which names what the user knows nothing of
+            raise StudyError(str(error).replace(draft.name, path.name)) from error
         storage.remove_session()
         storage.engine.dispose()
         _prepare(draft)

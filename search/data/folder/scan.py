@@ -58,7 +58,12 @@ class Folder:
     @property
     def is_split(self) -> bool:
         """Whether the folder holds a folder for each split."""
-        return _part_folder(self.root, TRAIN) is not None
+        return is_split(self.root)
+
+
+def is_split(root: Path) -> bool:
+    """Whether a folder holds a folder for each split."""
+    return _part_folder(root, TRAIN) is not None
 
 
 def scan(root: Path, *, test: float) -> Folder:
@@ -78,9 +83,12 @@ def scan(root: Path, *, test: float) -> Folder:
     folder = _part_folder(root, TRAIN)
     if folder is None:
         classes, files = _listed(root)
-        held_out = _held_out(files, root, test)
+        held_out = _held_out(files, root, test, classes)
         return Folder(root, classes, files.chosen([i for i in range(len(files)) if i not in held_out]), None, test)
     classes, files = _listed(folder)
+    # Only the names in the test folder are read: a study that could not be judged at its end does not begin.
+    if (tested := _part_folder(root, "test")) is not None:
+        _check_classes(_class_names(tested), classes, tested, "test")
     validation = _part(root, "validation", classes)
     return Folder(root, classes, files, validation, test)
 
@@ -93,13 +101,12 @@ def test_files(folder: Folder) -> Files | None:
     """
     if folder.is_split:
         return _part(folder.root, "test", folder.classes)
-    _, files = _listed(folder.root)
-    return files.chosen(sorted(_held_out(files, folder.root, folder.test_share)))
+    classes, files = _listed(folder.root)
+    return files.chosen(sorted(_held_out(files, folder.root, folder.test_share, classes)))
 
 
 def _listed(folder: Path) -> tuple[tuple[str, ...], Files]:
-    # Hidden folders, such as `.ipynb_checkpoints`, are no classes.
-    classes = tuple(sorted(x.name for x in folder.iterdir() if x.is_dir() and not x.name.startswith(".")))
+    classes = _class_names(folder)
     numbers = {name: i for i, name in enumerate(classes)}
     samples = make_dataset(str(folder), numbers, IMG_EXTENSIONS, allow_empty=True) if classes else []
     if not samples:
@@ -116,16 +123,26 @@ def _listed(folder: Path) -> tuple[tuple[str, ...], Files]:
     return classes, Files(tuple(Path(path) for path, _ in samples), labels)
 
 
+def _class_names(folder: Path) -> tuple[str, ...]:
+    # Hidden folders, such as `.ipynb_checkpoints`, are no classes.
+    return tuple(sorted(x.name for x in folder.iterdir() if x.is_dir() and not x.name.startswith(".")))
+
+
+def _check_classes(found: Sequence[str], classes: Sequence[str], folder: Path, part: str) -> None:
+    if missing := sorted(set(classes) - set(found)):
+        raise DataError(
+            f"{_named(missing)} missing in the {part} split, {folder}: each split needs all {len(classes)} classes"
+        )
+    if more := sorted(set(found) - set(classes)):
+        raise DataError(f"{_named(more)} of the {part} split, {folder}, missing in the train split")
+
+
 def _part(root: Path, part: str, classes: tuple[str, ...]) -> Files | None:
     folder = _part_folder(root, part)
     if folder is None:
         return None
-    found, files = _listed(folder)
-    if missing := sorted(set(classes) - set(found)):
-        raise DataError(f"{_named(missing)} missing in {folder}: each split needs all {len(classes)} classes")
-    if more := sorted(set(found) - set(classes)):
-        raise DataError(f"{_named(more)} of {folder} missing in the train split")
-    return files
+    _check_classes(_class_names(folder), classes, folder, part)
+    return _listed(folder)[1]
 
 
 def _part_folder(root: Path, part: str) -> Path | None:
@@ -134,13 +151,14 @@ def _part_folder(root: Path, part: str) -> Path | None:
     return next((folder for folder in folders if folder.is_dir() and any(x.is_dir() for x in folder.iterdir())), None)
 
 
-def _held_out(files: Files, root: Path, share: float) -> set[int]:
+def _held_out(files: Files, root: Path, share: float, classes: Sequence[str]) -> set[int]:
     """Indices of the test split: of each class those files whose names have the lowest digests."""
     places = [hashlib.sha256(path.relative_to(root).as_posix().encode()).digest() for path in files.paths]
     chosen: set[int] = set()
     for label, members in _by_class(files.labels):
         if len(members) < 3:
-            raise DataError(f"class {label} of {root} has {len(members)} images: too few for three splits")
+            count = f"{len(members)} {'image' if len(members) == 1 else 'images'}"
+            raise DataError(f"class {classes[label]!r} of {root} has {count}: too few for three splits")
         ranked = sorted(members, key=places.__getitem__)
         chosen.update(ranked[: max(1, round(share * len(ranked)))])
     return chosen

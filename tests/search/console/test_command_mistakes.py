@@ -214,7 +214,15 @@ class TestMistakes:
         description, network = read_description("tiny.safetensors"), load_network("tiny.safetensors")
         save_network(network, "own.safetensors", replace(description, factory="my nets/net.py:make"))
         message = refused("evaluate", "own.safetensors")
-        assert message.endswith("not run unasked: name it, --factory 'my nets/net.py:make'")
+        told = "not run unasked: name it, branchfold evaluate own.safetensors --factory 'my nets/net.py:make'"
+        assert message.endswith(told)
+        own = {"data": {**description.data, "name": "a.py:make"}, "task": {"name": "a.py:Task"}}
+        save_network(network, "own.safetensors", replace(description, factory="my nets/net.py:make", **own))
+        assert refused("evaluate", "own.safetensors").endswith(f"{told} --data a.py:make --task a.py:Task")
+        message = refused("export", "own.safetensors", "--factory", "vgg_digits", "--format", "pt2")
+        assert message.endswith(
+            "branchfold export own.safetensors --factory vgg_digits --data a.py:make --task a.py:Task"
+        )
 
     def test_a_mistake_in_the_definition_leaves_no_database(self, here, refused):
         for change in ("study.budget={macs=1e-4}", "model.factory='none'", "data.name='none'", "model.num_classes=3"):

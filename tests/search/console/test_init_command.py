@@ -51,9 +51,10 @@ def test_nothing_is_replaced_and_nothing_left_half_written(branchfold, photos):
     (photos / "resnet20-photos.toml").write_text("mine")
     assert "it is there" in branchfold("init", "resnet20", "--data", "photos").err
     for arguments, expected in (
-        (("resnet20", "--data", "fotos"), "data.name must be one of"),
+        (("resnet20", "--data", "fotos"), "no folder 'fotos' (--data is a folder"),
         (("resnet20x", "--data", "photos"), "did you mean resnet20?"),
         (("resnet20", "--data", "photos", "--set", "num_classes=7"), "set model.num_classes = 2"),
+        (("resnet20", "--data", "photos", "--set", "model.num_classes=7"), "set model.num_classes = 2"),
         (("resnet20", "--data", "photos", "--checkpoint", "no.pt"), "there is no checkpoint"),
         (("resnet20", "--data", "photos", "--checkpoint", "a", "--weights", "b"), "and not both"),
         (("resnet20", "--data", "photos", "--weights", "DEFAULT"), "published weights are those of"),

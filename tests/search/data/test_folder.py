@@ -8,7 +8,8 @@ from branchfold.search.data.batches import Split
 from branchfold.search.data.folder import images as folder_images
 from branchfold.search.data.folder.images import StreamedSplit
 from branchfold.search.data.folder.pictures import Form, read_picture
-from branchfold.search.data.opening import reopened
+from branchfold.search.data.opening import reopened, whereabouts
+from branchfold.studies.definition.data_keys import DataTable
 
 
 def pixels(split):
@@ -95,6 +96,31 @@ class TestSplitFolders:
         message = told_by(reopened, {**told, "classes": ["cat", "cow"]}, str(tmp_path / "photos"))
         assert "are not those that the network was trained on" in message
 
+    def test_a_file_refuses_another_layout_than_its_study_had(self, write_images, tmp_path):
+        for part in ("train", "test"):
+            write_images(tmp_path / "photos" / part)
+        write_images(tmp_path / "flat")
+        told = {"name": "folder", "keys": {"size": [8, 8]}}
+        for here, other in (("photos", "photos/train"), ("flat", "photos")):
+            described = {**told, **whereabouts(DataTable(name="folder", root=str(tmp_path / here)))}
+            assert len(reopened(described, str(tmp_path / here)).judged(print)) > 0
+            message = told_by(reopened, described, str(tmp_path / other))
+            assert message.startswith(f"{tmp_path / other} has ")
+            assert message.endswith("name that with --data-root FOLDER")
+
+    def test_a_file_finds_its_folder_again_and_says_when_it_is_gone(self, write_images, tmp_path, monkeypatch):
+        write_images(tmp_path / "photos")
+        told = {"name": "folder", "keys": {"size": [8, 8]}}
+        assert told_by(reopened, told, None).endswith("name it with --data-root FOLDER")
+        with monkeypatch.context() as context:
+            context.chdir(tmp_path)
+            told |= whereabouts(DataTable(name="folder", root="photos"))
+        assert told["root"] == str(tmp_path / "photos")
+        assert len(reopened(told, None).judged(print)) == 6
+        (tmp_path / "photos").rename(tmp_path / "away")
+        assert f"{tmp_path / 'photos'} that the network was trained on is gone" in told_by(reopened, told, None)
+        assert len(reopened(told, str(tmp_path / "away")).judged(print)) == 6
+
 
 class TestRefusals:
     def test_folders_that_hold_no_study(self, write_images, read, tmp_path):
@@ -102,7 +128,7 @@ class TestRefusals:
         (tmp_path / "bare" / "cat").mkdir(parents=True)
         write_images(tmp_path / "one", classes=("cat",))
         (write_images(tmp_path / "hollow") / "eel").mkdir()
-        write_images(tmp_path / "few", count=2)
+        write_images(tmp_path / "few", count=1)
         (tmp_path / "file").touch()
         expected = {
             "missing": "is no folder",
@@ -111,7 +137,7 @@ class TestRefusals:
             "bare": "no images in",
             "one": "one class alone in",
             "hollow": "no images in class 'eel'",
-            "few": "too few for three splits",
+            "few": f"class 'cat' of {tmp_path / 'few'} has 1 image: too few for three splits",
         }
         for name, text in expected.items():
             assert text in told_by(read, "folder", root=str(tmp_path / name), size=8)
@@ -120,8 +146,18 @@ class TestRefusals:
         write_images(tmp_path / "train", classes=("cat", "dog", "eel"))
         write_images(tmp_path / "validation", classes=("cat", "dog"))
         message = told_by(read, "folder", root=str(tmp_path), size=8)
-        assert "class 'eel' missing in" in message
+        assert "class 'eel' missing in the validation split" in message
         assert "each split needs all 3 classes" in message
+
+    def test_a_test_folder_of_other_classes_is_refused_before_its_images_are_read(self, write_images, read, tmp_path):
+        write_images(tmp_path / "train")
+        (write_images(tmp_path / "test", classes=("cat",)) / "cow").mkdir()
+        (tmp_path / "test" / "cat" / "000.png").write_text("no image")
+        assert "class 'dog' missing in the test split" in told_by(read, "folder", root=str(tmp_path), size=8)
+        (tmp_path / "test" / "dog").mkdir()
+        assert "class 'cow' of the test split" in told_by(read, "folder", root=str(tmp_path), size=8)
+        (tmp_path / "test" / "cow").rmdir()
+        assert read("folder", root=str(tmp_path), size=8).classes == ("cat", "dog")
 
     def test_size_that_nothing_tells(self, write_images, read, tmp_path):
         assert "data.size is missing" in told_by(read, "folder", root=str(write_images(tmp_path)))

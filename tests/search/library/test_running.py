@@ -166,14 +166,15 @@ def test_other_processes_are_told_what_is_missing(ran, monkeypatch, refused, tmp
     assert line.startswith(f"network '{name}' was given as an object by another process, or is another one now")
     assert refused("rerun", "mine", "--storage", ran.url, "--trial", "0").splitlines()[-1] == line
     line = refused("evaluate", file, "--storage", ran.url)
-    came = "came as an object from the program that made the file: name what"
-    assert line == f"{file}: its network {came} builds it, --factory path/to/file.py:FACTORY"
+    came = "came as an object from the program that made the file: name it, branchfold evaluate"
+    options = "--factory path/to/file.py:FACTORY --data path/to/file.py:MAKE"
+    assert line == f"{file}: its network and its data {came} {file} {options}"
     with pytest.raises(NetworkError, match="was given as an object by another process"):
         load_network(file, name)
     factory = tmp_path / "factory.py"
     factory.write_text("from torch import nn\n\n\ndef make():\n    return nn.Linear(1, 1)\n")
     line = refused("evaluate", file, "--storage", ran.url, "--factory", f"{factory}:make")
-    assert line == f"{file}: its data {came} makes them, --data path/to/file.py:MAKE"
+    assert line == f"{file}: its data {came} {file} --factory {factory}:make --data path/to/file.py:MAKE"
 
 
 def test_a_definition_object_names_what_is_not_given(make, tmp_path, quick_latency):
