@@ -144,7 +144,9 @@ class TestFiles:
             assert f"| `{path.name}` |" in card
 
     @pytest.mark.usefixtures("quick_latency")
-    def test_again_from_the_file_with_images_normalised_inside_and_batch_norms_folded(self, place, branchfold):
+    def test_again_from_the_file_with_images_normalised_inside_and_batch_norms_folded(
+        self, place, branchfold, monkeypatch
+    ):
         onnx, onnxruntime = (pytest.importorskip(name, reason=ORT) for name in ("onnx", "onnxruntime"))
         changed = ["--fuse", "--with-normalisation", "--format", "onnx"]
         answer = branchfold("export", "out/tiny-trial-1.safetensors", *changed)
@@ -161,8 +163,23 @@ class TestFiles:
         (found,) = session.run(None, {"input": raw.numpy()})
         np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
         assert "BatchNormalization" not in {node.op_type for node in onnx.load("tiny-trial-1.onnx").graph.node}
+        timed, sessions, quiet = [], [], evaluation.compare_passes
+        monkeypatch.setattr(
+            evaluation, "compare_passes", lambda *given, **keys: timed.append(given) or quiet(*given, **keys)
+        )
+        run = onnxruntime.InferenceSession.run
+        monkeypatch.setattr(
+            onnxruntime.InferenceSession, "run", lambda self, *given: sessions.append(self) or run(self, *given)
+        )
         told = json.loads(branchfold("evaluate", "tiny-trial-1.onnx", "--json").out)
         assert told["value"] == pytest.approx(accuracy(expected, labels))
+        # What is timed beside the file is the full network in the file's own runtime, changed as the file is.
+        ((own, full, example),) = timed
+        sessions.clear()
+        for passed in (own, full):
+            passed(*example)
+        assert [session.get_inputs()[0].type for session in sessions] == ["tensor(uint8)"] * 2
+        assert sessions[0] is not sessions[1]
         assert "BatchNorm folded in, normalises uint8" in Path("tiny-trial-1.md").read_text("utf-8")
         assert len(read_description("out/tiny-trial-1.safetensors").metrics) == 2
 

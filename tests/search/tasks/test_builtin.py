@@ -4,11 +4,13 @@ import torch
 from sklearn.metrics import f1_score, jaccard_score
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from branchfold.errors import StudyError
 from branchfold.search.tasks.classification import Classification
 from branchfold.search.tasks.multilabel import Multilabel
 from branchfold.search.tasks.reconstruction import Reconstruction
 from branchfold.search.tasks.regression import Regression
 from branchfold.search.tasks.segmentation import Segmentation
+from branchfold.search.tasks.table import make_task
 from branchfold.search.tasks.task import Task
 
 
@@ -107,3 +109,8 @@ def test_the_divergence_of_masks_is_the_mean_over_their_pixels():
     flat = Classification().distance(*rows, kind="divergence", temperature=3.0)
     whole = Segmentation(4).distance(logits, {"out": teacher}, kind="divergence", temperature=3.0)
     assert float(whole) == pytest.approx(float(flat), rel=1e-6)
+
+
+def test_segmentation_says_which_key_is_missing():
+    with pytest.raises(StudyError, match=r"^task\.num_classes is missing: .* e\.g\. task\.num_classes = 21$"):
+        make_task("segmentation", {}, num_classes=None, scale=(1.0,))

@@ -310,3 +310,9 @@ def test_kill_leaves_finished_trials_and_queues_the_killed_one_again(url, monkey
     assert [row.state for row in trial_rows(study)] == ["complete", "complete", "fail", "complete"]
     assert study.trials[3].params == study.trials[2].params
     assert study.trials[3].system_attrs["failed_trial"] == 2
+
+
+def test_a_database_that_cannot_be_made_is_told_by_its_own_name():
+    with pytest.raises(StudyError, match=r"cannot use the study database sqlite:////proc/x\.db: ") as caught:
+        open_storage("sqlite:////proc/x.db", create=True)
+    assert "/.x.db" not in str(caught.value)
