@@ -22,6 +22,7 @@ from ...studies.definition.reading import Definition
 from ...studies.metric import Metric
 from ...studies.statistics import Interval, wilson
 from ..events import BaselineEpoch, BaselineReady, BaselineStarted, Listener, Notice
+from ..process.quiet import quiet_downloads
 from ..training.fitting import BaselineTraining, fit
 from .measurement import judged, metric_of
 from .problem import Problem, new_network
@@ -85,7 +86,8 @@ def first_network(definition: Definition) -> nn.Module:
     if table.checkpoint is not None:
         fill(network, read_weights(Path(table.checkpoint)), table.checkpoint, model.factory)
     if table.weights is not None and not has_given_weights(definition):
-        untrained = load_published(network, model.factory, model.arguments, table.weights)
+        with quiet_downloads():
+            untrained = load_published(network, model.factory, model.arguments, table.weights)
         if untrained and table.epochs is None:
             raise StudyError(
                 f"baseline.weights = {table.weights!r} of {model.factory} have other shapes or no values for "
@@ -99,7 +101,8 @@ def source_of(definition: Definition) -> str:
     table = definition.baseline
     parts = [table.checkpoint] if table.checkpoint else []
     parts += [f"weights {table.weights}"] if table.weights else []
-    parts += [f"{table.epochs} epochs"] if table.epochs is not None else []
+    if table.epochs is not None:
+        parts.append("1 epoch" if table.epochs == 1 else f"{table.epochs} epochs")
     return ", ".join(parts)
 
 
