@@ -7,11 +7,9 @@ import torch
 from torch import nn
 
 from branchfold.benchmarks.zoo_parts.building import BATCH, ENLARGED, KEEP, Subject, Tell, as_dtype, run, tensors
+from branchfold.benchmarks.zoo_parts.judging import EXACT_IN_TRAINING
 from branchfold.errors import BranchfoldError
 from branchfold.models import add_branches, channel_groups, fold
-
-# Relative to the largest output, in float64; statistics of a batch of two magnify what is rounded.
-EXACT, EXACT_IN_TRAINING = 1e-9, 1e-6
 
 
 def check(network: nn.Module, subject: Subject, tell: Tell) -> None:

@@ -12,6 +12,7 @@ from timm.models._registry import _model_to_module
 
 from branchfold.benchmarks.zoo_networks import NETWORKS
 from branchfold.benchmarks.zoo_parts.building import build
+from branchfold.benchmarks.zoo_parts.judging import FAMILIES
 
 # timm's files without convolutions but for patches, positions and inside a transformer's blocks.
 TRANSFORMERS = """
@@ -22,7 +23,6 @@ TRANSFORMERS = """
 MOST_PARAMETERS = 90e6
 # Of 126 drawn networks: convolutional and hybrid ones of timm, transformers of timm, segmentation networks.
 SHARES = (99, 13, 14)
-FAMILIES = ("convolutional", "transformer", "segmentation", "hand-written")
 # The twenty-five of the quick form are small and the same for every seed: these, and some hand-written ones.
 QUICK = """
     timm:resnet18 timm:mobilenetv3_small_050 timm:regnetx_002 timm:convnext_atto timm:res2net50_14w_8s timm:ghostnet_050
@@ -36,7 +36,7 @@ class Draw(NamedTuple):
 
     Attributes:
         key: what it is built from: "timm:NAME", "smp:ARCHITECTURE/ENCODER" or "own:NAME".
-        family: one of `FAMILIES`.
+        family: one of `judging.FAMILIES`.
     """
 
     key: str

@@ -5,8 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from branchfold.benchmarks.zoo_parts.checks import EXACT, EXACT_IN_TRAINING
-from branchfold.benchmarks.zoo_parts.drawing import FAMILIES
+from branchfold.benchmarks.zoo_parts.judging import EXACT, EXACT_IN_TRAINING, FAMILIES
 
 Row = dict[str, Any]
 # Results are alike, so that seconds can be compared, if the shares of the MACs removed differ by at most this.
