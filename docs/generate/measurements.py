@@ -162,6 +162,21 @@ def _removed(rows: list[dict[str, Any]]) -> str:
     return f"{100 * statistics.mean(map(removed, rows)):.1f} %" if rows else "–"
 
 
+def deployed() -> list[str]:
+    """ONNX files of a pruned VGG-16 beside the full one's, in onnxruntime."""
+    result = read("deployed")
+    lines = []
+    for found in result["networks"]:
+        size = f"{found['bytes'] / 1e6:.1f} of {result['full_bytes'] / 1e6:.1f} MB"
+        lines += [
+            f"| {found['multiple']} | {100 * found['macs_share']:.1f} % | {size} | {row['batch']} | {row['threads']} | "
+            f"{row['milliseconds']:.2f} | {row['full_milliseconds']:.2f} | {row['ratio_of_medians']:.2f} |"
+            for row in found["latency"]
+        ]
+    head = "| widths in multiples of | MACs | file | batch | threads | ms | full network, ms | ratio of medians |"
+    return [head, "| --- |" + " --- |" * 7, *lines]
+
+
 def families() -> list[str]:
     """What of one network of each torchvision family can be narrowed, and why the rest cannot."""
     lines = []

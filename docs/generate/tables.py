@@ -27,6 +27,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "families": measurements.families,
     "streams": measurements.streams,
     "zoo": measurements.zoo,
+    "deployed": measurements.deployed,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,
