@@ -59,10 +59,7 @@ class OwnTask(Task):
         Raises:
             StudyError: if it fails, or is no scalar.
         """
-        try:
-            loss = self.own.loss(outputs, targets)
-        except Exception as error:
-            raise StudyError(f"task {self.spec!r}: loss fails: {typed_line(error)}") from error
+        loss = self._ran("loss", outputs, targets)
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             what = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise StudyError(f"task {self.spec!r}: loss must be one number in a tensor, but is {what}")
@@ -81,11 +78,14 @@ class OwnTask(Task):
         pairs = [(a, b) for a, b in zip(_tensors(outputs), _tensors(teacher), strict=True) if a.is_floating_point()]
         return torch.stack([0.5 * (a.float() - b.float()).square().mean() for a, b in pairs]).mean()
 
-    def _scores(self, outputs: Any, targets: Any) -> Tensor:
+    def _ran(self, name: str, outputs: Any, targets: Any) -> Any:
         try:
-            scores = self.own.metric(outputs, targets)
+            return getattr(self.own, name)(outputs, targets)
         except Exception as error:
-            raise StudyError(f"task {self.spec!r}: metric fails: {typed_line(error)}") from error
+            raise StudyError(f"task {self.spec!r}: {name} fails: {typed_line(error)}") from error
+
+    def _scores(self, outputs: Any, targets: Any) -> Tensor:
+        scores = self._ran("metric", outputs, targets)
         if not isinstance(scores, Tensor) or scores.dim() != 1:
             what = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise StudyError(f"task {self.spec!r}: metric must be one value per example, (N,), but is {what}")
