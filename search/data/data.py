@@ -10,7 +10,13 @@ Augment = bool | str | Sequence[str]
 
 
 class BatchSource(Protocol):
-    """Batches, pass after pass: inputs with targets, each pass as seed and the pass's number have it."""
+    """Batches, pass after pass: inputs with targets, each pass as seed and the pass's number have it.
+
+    Attributes:
+        epoch: Number of the next pass; set it to go on where an earlier run was.
+    """
+
+    epoch: int
 
     def __len__(self) -> int:
         """Batches of a pass."""

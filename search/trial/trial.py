@@ -1,39 +1,34 @@
 """One trial: branches are added and initialised, α falls, the network is folded, trained on, checked and measured."""
 
-import copy
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ...errors import BranchfoldError, NetworkError
+from ...errors import BranchfoldError
 from ...models.branches.folding import fold
 from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
 from ...models.examples import arguments, placed
 from ...models.layers.copying import deep_copy
-from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
-from ...models.tracing.inputs import copied, tensors_of, with_tensors
 from ...studies.database.trials import Measurement
 from ..space import Recipe
+from ..training.checkpoint import Checkpoint, place_of
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from ..training.fitting import fit
+from ..training.passes import Passes
+from ..training.states import State, seed_random
 from .baseline import describe
+from .fold_check import FoldCheck
 from .latency import compare_latency
 from .measurement import judged, loss_of, metric_of
 from .problem import Problem
-
-# Folded and branched at α = 0 differ by rounding alone, in float64.
-FOLDING_TOLERANCE = 1e-9
-# On so many examples they are compared.
-_COMPARED = 32
 
 
 class Diverged(BranchfoldError):  # noqa: N818  what happened to a trial
@@ -66,6 +61,11 @@ class Report:
         """The report in JSON types; without a loss that is no number."""
         return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
 
+    @staticmethod
+    def of(kept: dict[str, Any]) -> "Report":
+        """The report that `to_dict` gave."""
+        return Report(**{"loss": math.nan, **kept})
+
 
 OnReport = Callable[[Report], None]
 
@@ -91,8 +91,17 @@ class TrialResult:
     reports: list[Report] = field(default_factory=list)
 
 
-def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport) -> TrialResult:
-    """Runs one recipe.
+def run_trial(
+    recipe: Recipe,
+    baseline: nn.Module,
+    problem: Problem,
+    *,
+    seed: int,
+    on_report: OnReport,
+    checkpoint: Checkpoint | None = None,
+    on_resume: Callable[[list[Report]], None] = lambda reports: None,
+) -> TrialResult:
+    """Runs one recipe, or goes on where an earlier process was stopped in it.
 
     Args:
         recipe: of the trial.
@@ -100,19 +109,24 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         problem: the study's data and costs.
         seed: of everything random in the trial.
         on_report: told at every milestone, the last one after the last step; may end the trial by raising.
+        checkpoint: where its state is kept while it trains; without one a stop loses it.
+        on_resume: told the reports of a trial that goes on, which `on_report` is not told again.
 
     Raises:
         Diverged: if the training loss is no longer a number.
         NetworkError: if the branches cannot be fitted.
+        Interrupted: if asked to stop while it trains; with a checkpoint, once it is written.
     """
-    torch.manual_seed(seed)
-    table = problem.definition.trial
-    start = initialised(recipe, baseline, problem)
-    batches = problem.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
+    seed_random(seed)
+    table, state = problem.definition.trial, None if checkpoint is None else checkpoint.load()
+    start = initialised(recipe, baseline, problem) if state is None else structure(recipe, baseline, problem)
+    at = None if state is None else place_of(state)
+    batches = Passes(problem.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment), at)
     meter = problem.meter()
-    check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
+    check = FoldCheck(arguments(problem.calibration_batches[0][0]))
     milestones = _Milestones(problem, meter, on_report)
-    milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
+    if state is None:
+        milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
     module = BranchTraining(
         start.train(),
         recipe,
@@ -123,20 +137,37 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
         after_step=milestones.passed,
     )
+    if state is not None:
+        module.resume(state["training"])
+        check.error = state["folding_error"]
+        milestones.reports += map(Report.of, state["reports"])
+        on_resume(milestones.reports)
+
+    def more() -> State:
+        return {"folding_error": check.error, "reports": [report.to_dict() for report in milestones.reports]}
+
     fit(
         module,
         batches,
-        epochs=-1 if table.epochs is None else table.epochs,
+        epochs=-1,  # the module ends the trial when its length is through
         callbacks=[],
         clip=recipe.training.clip,
         precision=recipe.training.precision,
         device=table.device,
+        checkpoint=checkpoint,
+        more=more,
     )
     network = delivered(module.network.cpu(), problem)
     found = judged(network, problem.validation_batches(), problem.task)
     _check_finite(found.value, problem)
     measurement = measure(network, found.value, recipe.widths, baseline, problem)
     return TrialResult(network, measurement, found.scores, meter.spent, check.error, milestones.reports)
+
+
+def structure(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Module:
+    """The network at the trial's start but for its branches' values, which a checkpoint has."""
+    branched = branched_at(baseline, problem.inputs, widths=recipe.widths, init="kaiming")
+    return branched if branched.plan.widths else fold(branched)
 
 
 def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Module:
@@ -205,36 +236,6 @@ class _Spread(nn.Module):
 
     def forward(self, inputs: tuple[Any, ...]) -> Any:
         return self.network(*inputs)
-
-
-class _FoldCheck:
-    """Folds groups, and compares with the branched network at their α = 0 on real inputs, in float64."""
-
-    def __init__(self, inputs: tuple[Any, ...]) -> None:
-        self.inputs, self.error = inputs, 0.0
-
-    def __call__(self, branched: BranchedNetwork, groups: Collection[str]) -> nn.Module:
-        branched.set_alpha(dict.fromkeys(groups, 0.0))
-        exact = copy.deepcopy(branched).double()
-        inputs = placed(self.inputs, exact)
-        with evaluating(exact):
-            expected, actual = exact(*copied(inputs)), fold(exact, groups).eval()(*copied(inputs))
-        error = _difference(actual, expected)
-        if math.isfinite(error):  # a diverged network is ended by the next report
-            if error > FOLDING_TOLERANCE:
-                raise NetworkError(
-                    f"the folded network differs from the branched one by {error:.1e} of its outputs, more than "
-                    f"{FOLDING_TOLERANCE}: a fault of branchfold's, please report it with the network"
-                )
-            self.error = max(self.error, error)
-        return fold(branched, groups)
-
-
-def _difference(actual: Any, expected: Any) -> float:
-    """The largest difference of an output, relative to that output's largest value."""
-    pairs = zip(tensors_of(actual), tensors_of(expected), strict=True)
-    errors = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b.is_floating_point()]
-    return math.nan if any(math.isnan(error) for error in errors) else max(errors, default=0.0)
 
 
 def _check_finite(value: float, problem: Problem) -> None:
