@@ -48,6 +48,13 @@ class BaselineReady:
 
 
 @dataclass(frozen=True)
+class TrialTaken:
+    """A trial has its number, and a process that runs it."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
 class TrialStarted:
     """A trial has its recipe."""
 
@@ -151,6 +158,7 @@ Event = (
     | BaselineReady
     | ScreeningStarted
     | Screened
+    | TrialTaken
     | TrialStarted
     | TrialReport
     | TrialEnded

@@ -9,8 +9,8 @@ import optuna
 import torch
 
 from ...errors import BranchfoldError, StudyError
+from ...studies.database.retries import release_interrupted
 from ...studies.database.storage import open_storage
-from ...studies.database.trials import release_interrupted
 from ...studies.definition.reading import Definition, parse_definition
 from ..events import BaselineReady, Event, Listener, TrialEnded, TrialStarted
 from ..process.quiet import quiet_optuna

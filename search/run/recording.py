@@ -4,7 +4,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
+from ...studies.database.addresses import DATABASE_ERRORS
 from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, attach_network
 from ...studies.database.optuna_internals import set_user_attrs
+from ...studies.database.retries import SEED, release_interrupted
 from ...studies.database.trials import (
     HISTORY,
     RECIPE,
@@ -24,7 +26,6 @@ from ...studies.database.trials import (
     finished_trials,
     measurement_of,
     metric_value,
-    release_interrupted,
     set_constraints,
 )
 from ...studies.definition.reading import Definition
@@ -34,7 +35,6 @@ from ..space import Recipe
 from ..trial.problem import Problem
 from ..trial.trial import Report, TrialResult, save_result
 
-SEED = "seed"
 REPEATED = "same_as"
 _VERSIONS = ("branchfold", "torch", "pytorch-lightning", "optuna")
 
@@ -100,6 +100,15 @@ class Recorder:
         self.trial, self.definition, self.notify = trial, definition, notify
         self.history: list[dict[str, Any]] = []
 
+    def resume(self, reports: list[Report]) -> None:
+        """Tells Optuna what a trial that goes on had reported under its earlier number."""
+        self.history = [report.to_dict() for report in reports]
+        if len(self.definition.study.objectives) > 1:
+            self.trial.set_user_attr(HISTORY, self.history)
+            return
+        for report in reports:
+            self.trial.report(report.folded_metric, report.number)
+
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
         self.notify(as_event(self.trial.number, self.definition, report))
@@ -121,7 +130,9 @@ def releasing(study: optuna.Study) -> Iterator[list[int]]:
 
     def release() -> None:
         for number in begun:
-            release_interrupted(study, number)
+            # Where the database is what fails, the next process that opens it finds the trial.
+            with suppress(*DATABASE_ERRORS):
+                release_interrupted(study, number)
 
     try:
         with last_words(release):

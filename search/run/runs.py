@@ -20,6 +20,7 @@ from ...names import COSTS
 from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.optuna_internals import set_user_attrs
+from ...studies.database.retries import SEED
 from ...studies.database.storage import stored_definition
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials, metric_of, trial_of, values_of
 from ...studies.definition.reading import Definition
@@ -27,7 +28,7 @@ from ..events import Listener, Notice
 from ..space import Recipe
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
-from .recording import SEED, Recorder, keep_result, record_recipe, releasing
+from .recording import Recorder, keep_result, record_recipe, releasing
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
 SOURCE = "refines"

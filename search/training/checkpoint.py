@@ -5,8 +5,8 @@ A checkpoint is written under another name, synced, and then renamed: one that i
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...errors import one_line
 from ...files import whole_file
-from ..process.signals import Deferral
+from ..process.signals import Deferral, Interrupted
 from .passes import Passes, Place
 from .states import State
 
@@ -84,6 +84,17 @@ class Checkpoint:
             self.failed(f"cannot write {self.path}: {getattr(error, 'strerror', None) or one_line(error)}")
         ended = time.monotonic()
         self._due = ended + max(INTERVAL, _SPARING * (ended - started))
+
+    @contextmanager
+    def kept_until_its_end(self, *others: type[BaseException]) -> Iterator[None]:
+        """Removes the file when the block ends, but where the training is to go on: stopped, or for these reasons."""
+        try:
+            yield
+        except BaseException as error:
+            if not isinstance(error, (Interrupted, KeyboardInterrupt, *others)):
+                self.remove()
+            raise
+        self.remove()
 
     def remove(self) -> None:
         """Removes the file, of a training that ended."""

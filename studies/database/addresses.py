@@ -13,6 +13,8 @@ from ...errors import StudyError, one_line
 
 # Everything that opening a database raises, from the driver up to Optuna's schema check (RuntimeError).
 FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, OSError)
+# What a database raises that is open.
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 
 
 def parse_url(url: str) -> URL:
@@ -75,3 +77,12 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def failure_beneath(error: BaseException | None, url: str) -> StudyError | None:
+    """The line about a database that failed somewhere beneath an error, as Optuna raises it; None where none did."""
+    while error is not None:
+        if isinstance(error, DATABASE_ERRORS):
+            return failure(make_url(url), error)
+        error = error.__cause__ or error.__context__
+    return None

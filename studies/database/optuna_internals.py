@@ -64,6 +64,29 @@ def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
         )
 
 
+def insert_trial_attr(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> bool:
+    """Whether this process is the first to give a trial an attribute, which one that has ended may get too.
+
+    Optuna's own way replaces what is there, and refuses trials that have ended.
+    """
+    engine = engine_of(study._storage)
+    if engine is None:  # a storage in memory has one process
+        first = key not in trial.user_attrs and trial.state == TrialState.RUNNING
+        if first:
+            study._storage.set_trial_user_attr(trial._trial_id, key, value)
+        return first or key not in trial.user_attrs
+    row = {"trial": trial._trial_id, "key": key, "value": json.dumps(value)}
+    try:
+        with engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)"), row
+            )
+    except IntegrityError:
+        return False
+    trial.user_attrs[key] = value  # Optuna keeps a trial that has ended in memory, and does not read it again
+    return True
+
+
 def claim(study: optuna.Study, key: str) -> bool:
     """Whether this process is the first to claim `key`, and so the one that does what it stands for.
 

@@ -252,8 +252,8 @@ class TestOneProcess:
     def test_baseline_of_a_faster_process_is_used(self, study_run, monkeypatch):
         """While this process trains a baseline another one saves its own, which every trial is measured against."""
 
-        def beaten(problem, path, notify):
-            record = make_baseline(problem, path, notify)
+        def beaten(problem, path, notify, **options):
+            record = make_baseline(problem, path, notify, **options)
             study = open_study(open_storage(url, create=False), problem.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
