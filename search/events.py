@@ -64,6 +64,21 @@ class TrialStarted:
 
 
 @dataclass(frozen=True)
+class CrewStarted:
+    """So many workers run the study from here on, numbered from 0."""
+
+    workers: int
+
+
+@dataclass(frozen=True)
+class WorkerTook:
+    """A worker runs a trial."""
+
+    worker: int
+    trial: int
+
+
+@dataclass(frozen=True)
 class ScreeningStarted:
     """Candidates of widths are judged from here on; `judged` are already."""
 
@@ -156,6 +171,8 @@ Event = (
     | BaselineStarted
     | BaselineEpoch
     | BaselineReady
+    | CrewStarted
+    | WorkerTook
     | ScreeningStarted
     | Screened
     | TrialTaken

@@ -40,6 +40,10 @@ class Interrupted(BaseException):
         return exit_status(self.number)
 
 
+class TimeUp(Interrupted):
+    """The time that the user gave is up."""
+
+
 def exit_status(number: int) -> int:
     """The exit status of a process that a signal ended, as shells tell it."""
     return 128 + number
@@ -127,6 +131,21 @@ def _ask(request: Interrupted) -> None:
     if not _deferrals:
         raise request
     _deferrals[-1].request = request
+
+
+@contextmanager
+def stopping_after(seconds: float | None) -> Iterator[None]:
+    """Stops what runs inside after so many seconds, as a signal would, by `TimeUp`; only in the main thread."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, lambda number, frame: _ask(TimeUp(number)))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

@@ -1,49 +1,76 @@
-"""Several workers of a run, each in its own process: started, listened to, ended together."""
+"""Several workers of a run, each in its own process: started, listened to, replaced when one dies, ended together."""
 
+import signal
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import wait
+from typing import Any
 
 import optuna
 import torch
 
 from ...errors import BranchfoldError, StudyError
-from ...studies.database.retries import release_interrupted
-from ...studies.database.storage import open_storage
+from ...studies.database.retries import release_interrupted, release_killed
+from ...studies.database.storage import load_study, open_storage
 from ...studies.definition.reading import Definition, parse_definition
-from ..events import BaselineReady, Event, Listener, TrialEnded, TrialStarted
+from ..events import (
+    BaselineReady,
+    CrewStarted,
+    Event,
+    Listener,
+    Notice,
+    Screened,
+    ScreeningStarted,
+    TrialEnded,
+    TrialTaken,
+    WorkerTook,
+)
+from ..process.machine import kills_for_memory
 from ..process.quiet import quiet_optuna
 from ..process.signals import Interrupted, last_words, stopping_on_signals
 from ..trial.problem import Problem
 from .lifeline import Job, Process
+from .sharing import Share
+from .stopping import is_over, trials_left
 from .worker import Worker
+
+# Workers that die one after another before any has begun a trial are not replaced for ever.
+_IDLE_DEATHS = 3
 
 
 def run_crew(
-    study: optuna.Study, definition: Definition, url: str, *, workers: int, target: int, threads: int, notify: Listener
+    study: optuna.Study,
+    definition: Definition,
+    url: str,
+    *,
+    shares: list[Share],
+    target: int,
+    patience: int | None,
+    notify: Listener,
 ) -> None:
-    """Runs trials in several processes until `target` are finished or running anywhere.
+    """Screens widths and runs trials in several processes until `target` are finished or running anywhere.
 
     Args:
         study: which.
         definition: of the study.
         url: of its database.
-        workers: how many processes.
+        shares: what each worker has.
         target: finished trials that the study is to have.
-        threads: of each worker.
+        patience: trials without a better one after which the study ends.
         notify: receives the progress of all of them.
 
     Raises:
-        BranchfoldError: if a worker meets an error that the user can mend, or dies.
+        BranchfoldError: if a worker meets an error that the user can mend, or workers die before they do anything.
         Interrupted: if asked to stop; the workers have ended then.
     """
-    crew = _Crew(study)
+    jobs = [Job(i, definition.to_dict(), url, target, share.threads, patience) for i, share in enumerate(shares)]
+    crew = _Crew(study, jobs, shares, notify)
+    notify(CrewStarted(len(shares)))
     try:
         with last_words(crew.kill):
-            for number in range(workers):
-                crew.processes.append(Process(Job(number, definition.to_dict(), url, target, threads)))
-            crew.listen(notify)
+            crew.start()
+            crew.listen()
     finally:
         crew.end()
 
@@ -53,58 +80,109 @@ class _Crew:
 
     Args:
         study: whose trials they run.
+        jobs: one a worker.
+        shares: likewise.
+        notify: receives the progress of all of them.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
-        self.study = study
-        self.processes: list[Process] = []
+    def __init__(self, study: optuna.Study, jobs: list[Job], shares: list[Share], notify: Listener) -> None:
+        self.study, self.jobs, self.shares, self.notify = study, jobs, shares, notify
+        self.processes: dict[int, Process] = {}
         self.running: dict[int, int] = {}  # trials by the workers that run them
+        self._kills, self._idle_deaths, self._screened = kills_for_memory(), 0, -1
 
-    def listen(self, notify: Listener) -> None:
+    def start(self) -> None:
+        """Starts all workers."""
+        for job in self.jobs:
+            self._start(job.number)
+
+    def _start(self, number: int) -> None:
+        self.processes[number] = Process(self.jobs[number], self.shares[number].gpu)
+
+    def listen(self) -> None:
         """Tells what the workers tell until all have ended.
 
         Raises:
             BranchfoldError: a worker's; or that workers died.
         """
-        talking = {process.events: number for number, process in enumerate(self.processes)}
-        while talking:
+        while self.processes:
+            talking: dict[Any, int] = {process.events: number for number, process in self.processes.items()}
             for events in wait(list(talking)):
-                number = talking[events]  # type: ignore[index]
+                number = talking[events]
                 try:
                     event: Event | BranchfoldError = self.processes[number].events.recv()
                 except (EOFError, OSError):  # the latter where it died in the midst of a word
-                    del talking[self.processes[number].events]
+                    self._ended(number)
                     continue
                 if isinstance(event, BranchfoldError):
                     raise event
-                self._note(number, event)
-                notify(event)
-        statuses = [status for process in self.processes if (status := process.wait())]
-        if statuses:
-            raise StudyError(
-                f"{len(statuses)} of {len(self.processes)} workers died (exit status {statuses[0]}); "
-                f"finished trials are kept, run the same command again to go on"
-            )
+                self._heard(number, event)
 
     def end(self) -> None:
         """Asks all to stop and waits until they have."""
-        for process in self.processes:
+        for process in self.processes.values():
             process.terminate()
-        for process in self.processes:
+        for process in self.processes.values():
             process.wait()
 
     def kill(self) -> None:
         """Ends all at once, and releases the trials that they were running."""
-        for process in self.processes:
+        for process in list(self.processes.values()):
             process.kill()
         for trial in list(self.running.values()):
             release_interrupted(self.study, trial)
 
-    def _note(self, number: int, event: Event) -> None:
-        if isinstance(event, TrialStarted):
-            self.running[number] = event.trial
-        elif isinstance(event, TrialEnded):
-            self.running.pop(number, None)
+    def _heard(self, number: int, event: Event) -> None:
+        match event:
+            case TrialTaken():
+                self.running[number], self._idle_deaths = event.trial, 0
+                event = WorkerTook(number, event.trial)
+            case TrialEnded():
+                self.running.pop(number, None)
+            case ScreeningStarted():
+                if self._screened >= 0:
+                    return
+                self._screened = event.judged
+            case Screened():  # each worker counts the candidates of all
+                if event.candidate <= self._screened:
+                    return
+                self._screened = event.candidate
+        self.notify(event)
+
+    def _ended(self, number: int) -> None:
+        """Lets a worker go; one that was killed is replaced, and its trial goes on in another.
+
+        Raises:
+            StudyError: if it ended by an error of its own, or several were killed before they began a trial.
+        """
+        status = self.processes.pop(number).wait()
+        trial = self.running.pop(number, None)
+        if status == 0:
+            return
+        if status > 0:
+            raise StudyError(
+                f"a worker died (exit status {status}); finished trials are kept, run the same command again to go on"
+            )
+        reason = self._reason(-status)
+        if trial is None:
+            self._idle_deaths += 1
+        else:
+            goes_on = release_killed(self.study, trial, reason)
+            told = "goes on from its checkpoint" if goes_on else "is not tried again"
+            self.notify(Notice(f"worker {number} died: {reason}; trial {trial} {told}"))
+        if self._idle_deaths >= _IDLE_DEATHS:
+            raise StudyError(
+                f"{_IDLE_DEATHS} workers died before they began a trial: {reason}; finished trials are kept, run the "
+                f"same command again to go on"
+            )
+        if trials_left(self.study, self.jobs[number].target) and not is_over(self.study):
+            self._start(number)
+
+    def _reason(self, number: int) -> str:
+        before, self._kills = self._kills, kills_for_memory()
+        if number == signal.SIGKILL and self._kills > before:
+            return "the kernel killed it, for the memory had run out"
+        return f"killed by {signal.Signals(number).name}"
 
 
 def work(job: Job, send: Callable[[Event | BranchfoldError], None]) -> None:
@@ -118,8 +196,12 @@ def work(job: Job, send: Callable[[Event | BranchfoldError], None]) -> None:
     try:
         with quiet_optuna(), stopping_on_signals():
             definition = parse_definition(job.tables)
-            worker = Worker(Problem.of(definition), open_storage(job.url, create=False), _later(send), job.number)
-            worker.run(job.target, worker.baseline())
+            storage = open_storage(job.url, create=False)
+            study = load_study(storage, definition.study.name)
+            worker = Worker(Problem.of(definition), storage, _later(send), job.number, study=study)
+            baseline = worker.baseline()
+            worker.prepare(baseline)
+            worker.run(job.target, baseline, patience=job.patience)
     except Interrupted:
         pass
     except BranchfoldError as error:

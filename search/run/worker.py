@@ -11,7 +11,7 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from torch import nn
 
 from ...errors import BranchfoldError, StudyError
@@ -38,20 +38,10 @@ from .faults import NOT_ITS_END, Taken, as_outcomes, check_running
 from .preparing import PREPARED, prepare
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
 from .samplers import check_search, make_pruner, make_sampler
+from .stopping import end_if_stuck, is_over, trials_left
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-
-
-def is_exhausted(study: optuna.Study) -> bool:
-    """Whether every combination of the study's grid was tried, and none is queued again."""
-    return EXHAUSTED in study.user_attrs and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-
-
-def trials_left(study: optuna.Study, target: int) -> int:
-    """How many more trials than are finished or running anywhere a study takes to have `target`; 0 at least."""
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return max(0, target - len(study.get_trials(deepcopy=False, states=counted)))
 
 
 class Worker:
@@ -62,10 +52,19 @@ class Worker:
         storage: its database.
         notify: receives the progress.
         number: of this worker among those of the run; their samplers draw differently.
+        study: the study, if it is there and to be joined as it is.
     """
 
-    def __init__(self, problem: Problem, storage: RDBStorage, notify: Listener, number: int = 0) -> None:
-        self.problem, self.storage, self.notify = problem, storage, notify
+    def __init__(
+        self,
+        problem: Problem,
+        storage: RDBStorage,
+        notify: Listener,
+        number: int = 0,
+        *,
+        study: optuna.Study | None = None,
+    ) -> None:
+        self.problem, self.storage, self.notify, self._joined = problem, storage, notify, study
         self.store = artifact_store(storage.url)
         self.number = number
         check_search(problem.definition, self._space())
@@ -78,6 +77,9 @@ class Worker:
     @cached_property
     def study(self) -> optuna.Study:
         """The study; created where it is missing."""
+        if self._joined is not None:
+            self._joined.pruner = make_pruner(self.problem.definition)
+            return self._joined
         return open_study(
             self.storage,
             self.problem.definition,
@@ -115,8 +117,13 @@ class Worker:
         """Does this process's share of what comes before any trial (`preparing.prepare`)."""
         prepare(self.problem, self._space(baseline), baseline, self.study, self.storage, self.notify)
 
-    def run(self, target: int, baseline: nn.Module) -> None:
-        """Runs trials until `target` are finished or running anywhere.
+    def run(self, target: int, baseline: nn.Module, *, patience: int | None = None) -> None:
+        """Runs trials until `target` are finished or running anywhere, or the study is over for another reason.
+
+        Args:
+            target: finished trials that the study is to have.
+            baseline: the trained network.
+            patience: trials without a better one after which the study ends.
 
         Raises:
             Interrupted: if asked to stop; the interrupted trial's parameters are queued again.
@@ -128,8 +135,10 @@ class Worker:
         entropy = [self.problem.definition.study.seed, self.number, len(self.study.get_trials(deepcopy=False))]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         self.study.sampler = self._noting(make_sampler(self.problem.definition, space.dimensions(), seed))
-        while not is_exhausted(self.study) and trials_left(self.study, target):
+        while not is_over(self.study) and trials_left(self.study, target):
             stop_if_asked()
+            if end_if_stuck(self.study, self.problem.definition, patience):
+                return
             self._run_next(space, baseline)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
