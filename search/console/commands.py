@@ -13,6 +13,7 @@ from ...errors import BranchfoldError, VerificationError
 from .init_command import init
 from .options import (
     Detail,
+    WorkersType,
     as_arguments,
     as_definition,
     as_shape,
@@ -23,10 +24,12 @@ from .options import (
     json_option,
     set_option,
     storage_option,
+    timeout_option,
 )
 from .study_commands import delete, list_studies
 from .terminal import announce, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
+from .worker_command import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -41,7 +44,20 @@ def cli() -> None:
 @cli.command()
 @click.argument("study")
 @click.option("--trials", type=click.IntRange(min=1), help="Finished trials that the study is to have in all.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that run trials.")
+@click.option(
+    "--workers",
+    type=WorkersType(),
+    default="auto",
+    show_default=True,
+    help="Processes that run trials; auto is one a GPU, or for every two of more than four cores.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="End when N trials in a row were no better than the best.",
+)
+@timeout_option
 @storage_option
 @data_root_option
 @device_option
@@ -54,7 +70,9 @@ def cli() -> None:
 def run(
     study: str,
     trials: int | None,
-    workers: int,
+    workers: int | None,
+    patience: int | None,
+    timeout: float | None,
     storage: str,
     data_root: str | None,
     device: str | None,
@@ -86,7 +104,9 @@ def run(
 
     at_once = f"stopped: finished trials are kept; {goes_on}"
     with ending_on_signals(console, hint, at_once=at_once), Progress(console, total, best, detail) as progress:
-        optuna_study = run_study(definition, storage, workers=workers, notify=progress)
+        optuna_study = run_study(
+            definition, storage, workers=workers, notify=progress, timeout=timeout, patience=patience
+        )
     print_line(console, write_selected(optuna_study, definition, storage, output))
 
 
@@ -149,7 +169,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (init, show, export, rerun, refine, evaluate, list_studies, delete):
+for command in (init, worker, show, export, rerun, refine, evaluate, list_studies, delete):
     cli.add_command(command)
 
 
