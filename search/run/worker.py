@@ -151,7 +151,7 @@ class Worker:
                     lambda trial: self._objective(trial, space, baseline), n_trials=1, catch=(BranchfoldError,)
                 )
         except Exception as error:
-            if isinstance(error, Taken) or self._was_taken():
+            if self._was_taken():
                 self.notify(Notice(f"trial {self._begun[0]} goes on elsewhere: this process was silent for too long"))
                 return
             if (failed := failure_beneath(error, self.storage.url)) is not None:
@@ -209,6 +209,9 @@ class Worker:
                     values, measured = repeat_result(trial, other, self.problem.definition), measurement_of(other)
                 else:
                     values, measured = self._run(trial, recipe, baseline, recorder)
+        except Taken:
+            self._has_outcome = True
+            raise
         except (optuna.TrialPruned, Diverged) as stop:
             self._failures.clear()
             self._has_outcome = True

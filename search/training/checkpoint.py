@@ -3,6 +3,8 @@
 A checkpoint is written under another name, synced, and then renamed: one that is there is whole.
 """
 
+import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -123,6 +125,12 @@ class Checkpointing(pl.Callback):
     ) -> None:
         self.checkpoint, self.module, self.passes = checkpoint, module, passes
         self.asked, self.more = asked, more
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Lightning's own handler, which it has put before ours, ends a training at the next step without a checkpoint.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, index: int) -> None:
         if self.asked.request is None and not self.checkpoint.is_due:
