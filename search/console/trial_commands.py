@@ -43,13 +43,17 @@ def show(study: str, storage: str, as_json: bool) -> None:
 
     Example: branchfold show digits
     """
+    from .failures import failure_lines
     from .listings import trials_table, trials_values
 
     loaded = _load(study, storage)
     if as_json:
         click.echo(json.dumps(trials_values(loaded), indent=2))
     else:
-        make_console().print(trials_table(loaded))
+        console = make_console()
+        console.print(trials_table(loaded))
+        for line in failure_lines(loaded):
+            print_line(console, line)
 
 
 @click.command()
