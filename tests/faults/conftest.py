@@ -46,7 +46,7 @@ class Study:
         (folder / "tiny.toml").write_text(toml)
         (folder / "site").mkdir()
         (folder / "site" / "sitecustomize.py").write_text(SITE.format(grace=grace))
-        self.process, self.starts = None, 0
+        self.process, self.starts, self._left = None, 0, set()
 
     def start(self):
         """Starts the command, unless it runs."""
@@ -84,10 +84,19 @@ class Study:
         except Exception:
             return None
 
-    def is_running(self):
-        """Whether a trial runs."""
+    def running(self):
+        """Numbers of the trials that run, but for those that a killed command left."""
         study = self.study()
-        return study is not None and study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) != []
+        trials = [] if study is None else study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return {trial.number for trial in trials} - self._left
+
+    def kill(self, pid):
+        """Kills a process; where it is the command itself, waits for its end."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        if pid == self.process.pid:
+            self.process.wait()
+            self._left |= self.running()
 
     def finished(self):
         """Number → (state, value, network) of what is finished."""
