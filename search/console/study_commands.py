@@ -15,7 +15,7 @@ from .terminal import make_console, print_line
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ...studies.database.overview import StudyRow
+    from ...studies.database.upkeep.overview import StudyRow
 
 
 # States that a word alone does not tell.
@@ -31,7 +31,7 @@ def list_studies(storage: str, as_json: bool) -> None:
     Example: branchfold list
     """
     from ...studies.database.addresses import shown_url
-    from ...studies.database.overview import study_rows
+    from ...studies.database.upkeep.overview import study_rows
     from ...studies.database.storage import open_storage
 
     rows = study_rows(open_storage(storage, create=False))
@@ -56,7 +56,7 @@ def delete(study: str, yes: bool, storage: str) -> None:
 
     Example: branchfold delete digits --yes
     """
-    from ...studies.database.overview import belongings, delete_study
+    from ...studies.database.upkeep.overview import belongings, delete_study
     from ...studies.database.storage import load_study, open_storage
 
     opened = open_storage(storage, create=False)

@@ -16,7 +16,7 @@ from ..definition.keys import COMPANIONS
 from ..definition.reading import describe_difference, stored_fingerprint
 from .artifacts import BASELINE
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
-from .deletion import delete_alone
+from .upkeep.deletion import delete_alone
 
 SCREENING, REFINED = COMPANIONS
 # Attribute of a companion: its kind.

@@ -7,8 +7,8 @@ from contextlib import suppress
 import optuna
 from optuna.storages import RDBStorage
 
-from .artifacts import artifact_folder
-from .optuna_internals import artifact_ids
+from ..artifacts import artifact_folder
+from ..optuna_internals import artifact_ids
 
 
 def delete_alone(storage: RDBStorage, name: str) -> int:
