@@ -31,8 +31,8 @@ def list_studies(storage: str, as_json: bool) -> None:
     Example: branchfold list
     """
     from ...studies.database.addresses import shown_url
-    from ...studies.database.upkeep.overview import study_rows
     from ...studies.database.storage import open_storage
+    from ...studies.database.upkeep.overview import study_rows
 
     rows = study_rows(open_storage(storage, create=False))
     if as_json:
@@ -56,8 +56,8 @@ def delete(study: str, yes: bool, storage: str) -> None:
 
     Example: branchfold delete digits --yes
     """
-    from ...studies.database.upkeep.overview import belongings, delete_study
     from ...studies.database.storage import load_study, open_storage
+    from ...studies.database.upkeep.overview import belongings, delete_study
 
     opened = open_storage(storage, create=False)
     loaded = load_study(opened, as_study_name(study))

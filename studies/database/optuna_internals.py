@@ -10,15 +10,21 @@ from __future__ import annotations
 import json
 import os
 import platform
+from dataclasses import asdict
 from typing import Any
 
 import optuna
+from optuna.artifacts import ArtifactMeta
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
+from .tables.names import BASELINE
 from .tables.storage import StudyStorage
+
+_ARTIFACT = "artifacts:"
+
 
 def engine_of(storage: BaseStorage) -> Engine | None:
     """The engine behind a study's storage; None if it is no database."""
@@ -59,6 +65,23 @@ def set_study_attrs(study: optuna.Study, values: dict[str, Any]) -> None:
     else:  # in memory
         for key, value in values.items():
             study.set_user_attr(key, value)
+
+
+def add_baseline(study: optuna.Study, record: dict[str, Any]) -> bool:
+    """Keeps a study's baseline; False if it has one, because another process was faster."""
+    backend = getattr(study._storage, "_backend", study._storage)
+    if isinstance(backend, StudyStorage):
+        return backend.add_baseline(study._study_id, record)
+    study.set_user_attr(BASELINE, record)
+    return True
+
+
+def list_artifact(study: optuna.Study, artifact: str, filename: str) -> None:
+    """Lists a file of the store among a study's artifacts, where the dashboard took it off the list."""
+    key, storage = f"{_ARTIFACT}{artifact}", study._storage
+    if json.loads(storage.get_study_system_attrs(study._study_id).get(key, "null")) is None:
+        meta = ArtifactMeta(artifact, filename, "application/octet-stream", None)
+        storage.set_study_system_attr(study._study_id, key, json.dumps(asdict(meta)))
 
 
 def claim(study: optuna.Study, key: str) -> bool:
@@ -122,4 +145,4 @@ def artifact_ids(study: optuna.Study) -> set[str]:
     """The ids of the artifacts that a study and its trials list, those uploaded in the dashboard too."""
     listed = [study._storage.get_study_system_attrs(study._study_id)]
     listed += [trial.system_attrs for trial in study.get_trials(deepcopy=False)]
-    return {key.removeprefix("artifacts:") for attrs in listed for key in attrs if key.startswith("artifacts:")}
+    return {key.removeprefix(_ARTIFACT) for attrs in listed for key in attrs if key.startswith(_ARTIFACT)}

@@ -1,4 +1,4 @@
-"""What earlier versions kept as JSON in Optuna's attributes, moved into rows; other programs' studies stay as they are."""
+"""What earlier versions kept as JSON in Optuna's attributes, moved into rows; other programs' studies stay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, column, delete, insert, select, table
 
 from ..attributes import DEFINITION
 from ..tables.models import studies, trials
-from ..tables.names import BASELINE, HISTORY, WIDTHS, by_todays_names
+from ..tables.names import BASELINE, HISTORY, by_todays_names
 from ..tables.studies import HELD as HELD_OF_STUDIES
 from ..tables.studies import write_study
 from ..tables.trials import is_held, is_shown, note_files, write_trial
@@ -74,9 +74,7 @@ def _attributes(connection: Connection, of: str, owners: list[int]) -> dict[int,
 
 def _delete(connection: Connection, of: str, owner: int, keys: list[str]) -> None:
     attributes = _table(of)
-    connection.execute(
-        delete(attributes).where((attributes.c[f"{of}_id"] == owner) & attributes.c.key.in_(keys))
-    )
+    connection.execute(delete(attributes).where((attributes.c[f"{of}_id"] == owner) & attributes.c.key.in_(keys)))
 
 
 def _artifacts(connection: Connection) -> set[str]:

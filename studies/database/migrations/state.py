@@ -43,7 +43,7 @@ def state_of(engine: Engine, address: URL) -> State:
     """
     with engine.connect() as connection:
         names = set(inspect(connection).get_table_names())
-        if not _OPTUNAS <= names:
+        if not names >= _OPTUNAS:
             _check_empty(names, address)
             return State(optuna=False, revision=None, earlier=False)
         revision = None

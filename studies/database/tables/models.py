@@ -140,7 +140,7 @@ class StageAlpha(Base):
 
 
 class Network(Base):
-    """The network that a trial delivered: its file, its metric on a split, its cost, its latency and how that was timed.
+    """The network that a trial delivered: its file, its metric on a split, its cost, its latency and how it was timed.
 
     Shares are those of the baseline's; `latency` is in milliseconds for `latency_batch` examples on `latency_threads`
     threads of the CPU; `answers` are the scores of the split's examples, packed.

@@ -10,18 +10,20 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, DateTime, bindparam, column, delete, insert, table, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from .guarding import guarding, persistently
+from .names import BASELINE
 from .studies import HELD as HELD_OF_STUDIES
-from .studies import read_study, write_study
+from .studies import add_baseline, read_study, write_study
 from .trials import is_held, is_shown, read_trials, write_milestone, write_trial
 
 # One statement: Optuna reads the state first and writes it then, in between which SQLite lets another process read too.
@@ -97,6 +99,22 @@ class StudyStorage(RDBStorage):
 
         persistently(self, write)
 
+    def add_baseline(self, study_id: int, record: Mapping[str, Any]) -> bool:
+        """Keeps a study's baseline; False if it has one already: the first one stays."""
+
+        def write() -> bool:
+            try:
+                with self.engine.begin() as connection:
+                    if self.tables:
+                        add_baseline(connection, study_id, record)
+                    else:
+                        _replace_attributes(connection, "study", study_id, {BASELINE: record}, [])
+            except IntegrityError:
+                return False
+            return True
+
+        return persistently(self, write)
+
     def set_trial_values(self, trial_id: int, values: Mapping[str, Any]) -> None:
         """Sets several values of a running trial in one transaction: all of them or none."""
 
@@ -143,7 +161,7 @@ class StudyStorage(RDBStorage):
         # A trial that is added with values has them one by one in its own transaction.
         if model_cls is TrialUserAttributeModel and self.tables and is_held(key, value):
             trial = TrialModel.find_or_raise_by_id(trial_id, session)
-            self.check_trial_is_updatable(trial_id, trial.state)
+            self.check_trial_is_updatable(trial_id, cast(TrialState, trial.state))
             write_trial(session.connection(), trial_id, {key: value})
             if not is_shown(key, value):
                 return

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select
+from sqlalchemy import Connection, Row, delete, insert, select
 
 from ..attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
 from .models import Base, Baseline, Definition, Group, table_of
@@ -29,22 +29,38 @@ def write_study(connection: Connection, study_id: int, values: Mapping[str, Any]
     if BASELINE in values:
         connection.execute(delete(table_of(Baseline)).where(table_of(Baseline).c.study_id == study_id))
         if values[BASELINE] is not None:
-            baseline = _baseline_row(values[BASELINE])
-            put(connection, Baseline, key, baseline)
-            note_files(connection, [baseline[name] for name in ("file", COPY) if baseline.get(name)])
+            add_baseline(connection, study_id, values[BASELINE])
     if GROUPS in values:
         groups = [
-            {"position": position, **group, "resolution": as_json(group["resolution"]), "errors": as_json(group["errors"])}
+            {
+                "position": position,
+                **group,
+                "resolution": as_json(group["resolution"]),
+                "errors": as_json(group["errors"]),
+            }
             for position, group in enumerate(values[GROUPS] or ())
         ]
         replace_rows(connection, Group, key, groups)
+
+
+def add_baseline(connection: Connection, study_id: int, record: Mapping[str, Any]) -> None:
+    """Inserts a study's baseline.
+
+    Raises:
+        IntegrityError: If it has one.
+    """
+    baseline = _baseline_row(record)
+    connection.execute(insert(table_of(Baseline)).values(study_id=study_id, **baseline))
+    note_files(connection, [baseline[name] for name in ("file", COPY) if baseline.get(name)])
 
 
 def read_study(connection: Connection, study_id: int) -> dict[str, Any]:
     """What the tables hold of a study."""
     values: dict[str, Any] = {}
     for row in _rows(connection, Definition, study_id):
-        values |= {key: json.loads(text) for key in (DEFINITION, FINGERPRINT) if (text := getattr(row, key)) is not None}
+        values |= {
+            key: json.loads(text) for key in (DEFINITION, FINGERPRINT) if (text := getattr(row, key)) is not None
+        }
         if row.identity is not None:
             values[IDENTITY] = row.identity
         if row.metric is not None:

@@ -11,10 +11,10 @@ from ....errors import StudyError
 from ...metric import ACCURACY, Metric
 from ..attributes import EXHAUSTED
 from ..companions import companions_of, is_companion
-from .deletion import delete_alone
 from ..optuna_internals import artifact_ids
 from ..storage import stored_definition
 from ..trials import best_trial, finished_trials, living_trials, metric_of, metric_value
+from .deletion import delete_alone
 
 
 class Companion(NamedTuple):
