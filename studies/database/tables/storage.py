@@ -8,6 +8,7 @@ methods of Optuna's: see `optuna_internals`.
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -45,6 +46,16 @@ class StudyStorage(RDBStorage):
     def __init__(self, url: str, *, tables: bool = True, **options: Any) -> None:
         super().__init__(url, **options)
         self.tables = tables
+        self._close_with_this()
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self._close_with_this()
+
+    def _close_with_this(self) -> None:
+        """A server's connections are closed when the storage is no more; SQLite's belong to their threads."""
+        if self.engine.name != "sqlite":
+            weakref.finalize(self, self.engine.dispose)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Sets a trial's state; False where it was to begin and does not wait, because another process took it."""
