@@ -154,10 +154,18 @@ DISTANCES = {
     "squares": "squared error of the logits",
 }
 
-# [space.training] precision
+# [trial] precision; and [space.training] precision, where "auto" is what [trial] has
 PRECISIONS = {
+    "auto": "the faster of both here, timed once per study",
     "float32": "single precision",
     "bfloat16": "mixed precision",
+}
+
+# [trial] memory_format
+MEMORY_FORMATS = {
+    "auto": "the faster of both here, timed once per study",
+    "contiguous": "each channel's pixels together",
+    "channels_last": "each pixel's channels together",
 }
 
 # [search] sampler

@@ -25,8 +25,9 @@ from ..events import Listener, Notice
 from ..space import SearchSpace, check_space
 from ..tasks.table import make_task
 from ..tasks.task import Task
+from ..training.arithmetic import PLAIN, Arithmetic, Choice, choose
 from ..training.compute import Meter
-from ..training.device import check_device
+from ..training.device import check_device, training_device
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
@@ -45,12 +46,14 @@ class Problem:
         data: train and validation split.
         costs: the network's cost as a function of its widths.
         task: what the network is for: its loss and its metric.
+        arithmetic: what its networks train in; the baseline's record keeps it.
     """
 
     definition: Definition
     data: Data
     costs: CostModel
     task: Task
+    arithmetic: Arithmetic = PLAIN
 
     @staticmethod
     def of(definition: Definition, notify: Listener = lambda event: None) -> "Problem":
@@ -132,6 +135,18 @@ class Problem:
     def meter(self) -> Meter:
         """A new meter of compute, in epochs of the baseline's training."""
         return Meter.of(len(self.data.train), self.costs.full.macs, self.inputs)
+
+    def choose_arithmetic(self, network: nn.Module) -> Choice:
+        """What the study's networks are to train in, by `[trial]` and by timing a few steps of this one."""
+        table = self.definition.trial
+        return choose(
+            network,
+            self.calibration_batches[0],
+            self.task,
+            precision=table.precision,
+            memory_format=table.memory_format,
+            device=training_device(table.device),
+        )
 
     @cached_property
     def glance(self) -> list[tuple[Any, Any]]:

@@ -22,6 +22,7 @@ from ...models.layers.statistics import recompute_batch_norm
 from ...models.tracing.inputs import copied, tensors_of, with_tensors
 from ...studies.database.trials import Measurement
 from ..space import Recipe
+from ..training.arithmetic import PLAIN
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from ..training.fitting import fit
@@ -118,6 +119,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         recipe,
         problem.task,
         fold=check,
+        arithmetic=problem.arithmetic,
         length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
         teacher=baseline,
         validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
@@ -129,7 +131,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         epochs=-1 if table.epochs is None else table.epochs,
         callbacks=[],
         clip=recipe.training.clip,
-        precision=recipe.training.precision,
+        arithmetic=problem.arithmetic.at(recipe.training.precision),
         device=table.device,
     )
     network = delivered(module.network.cpu(), problem)
@@ -155,6 +157,7 @@ def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Mod
 def delivered(network: nn.Module, problem: Problem) -> nn.Module:
     """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
     folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
+    PLAIN.arranged(folded)
     recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in problem.recalibration_batches))
     return folded.eval()
 
