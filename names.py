@@ -54,6 +54,7 @@ DATA_SETS = {
 # [data] augment, and the choices of [space.training] augment
 AUGMENTATIONS = {
     "none": "images as they are",
+    "flip": "mirrored with probability one half, where that keeps the class",
     "shift-flip": "shifted by up to an eighth of their size and, where that keeps the class, mirrored",
     "random-resized-crop": "a part of 8 to 100 % of the area, brought to full size, and mirrored likewise",
     "cut-out": "a square of half the side is black",

@@ -41,7 +41,7 @@ class BranchTraining(pl.LightningModule):
         fold: folds groups, and checks.
         length: of the trial, in steps or in compute.
         arithmetic: whose memory format the network's weights are in, before and after folds.
-        teacher: the baseline, for distillation; it is copied.
+        teacher: the baseline, for distillation; it is copied. None where the batches have its outputs.
         validation_loss: of the network as it is, for schedules that observe it.
         after_step: called with this module after every step.
     """
@@ -112,9 +112,10 @@ class BranchTraining(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._advance()
 
-    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
-        """The loss of the blend and, by the recipe's weight, that at α = 0."""
-        inputs, targets, taught = arguments(batch[0]), self.task.targets(*batch), None
+    def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
+        """The loss of the blend and, by the recipe's weight, that at α = 0; a batch's third part is what is taught."""
+        inputs, targets = arguments(batch[0]), self.task.targets(*batch[:2])
+        taught = batch[2] if len(batch) > 2 else None
         for teacher in self._teacher:
             with torch.no_grad():
                 taught = teacher(*inputs)
@@ -124,7 +125,7 @@ class BranchTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: tuple[Any, Any], batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Any, ...], batch_idx: int) -> None:
         passes = 2 if self._hears_zero() else 1
         macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
         self.length.step(macs, batch_size(arguments(batch[0])))

@@ -109,7 +109,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
     torch.manual_seed(seed)
     table = problem.definition.trial
     start = initialised(recipe, baseline, problem)
-    batches = problem.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
+    training = recipe.training
+    taught = problem.taught(baseline, training.augment) if training.distillation > 0 else None
+    batches = problem.training_batches(table.batch_size, seed=seed, augment=training.augment, known=taught)
     meter = problem.meter()
     check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
     milestones = _Milestones(problem, meter, on_report)
@@ -121,7 +123,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         fold=check,
         arithmetic=problem.arithmetic,
         length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
-        teacher=baseline,
+        teacher=baseline if taught is None else None,
         validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
         after_step=milestones.passed,
     )
@@ -130,8 +132,8 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         batches,
         epochs=-1 if table.epochs is None else table.epochs,
         callbacks=[],
-        clip=recipe.training.clip,
-        arithmetic=problem.arithmetic.at(recipe.training.precision),
+        clip=training.clip,
+        arithmetic=problem.arithmetic.at(training.precision),
         device=table.device,
     )
     network = delivered(module.network.cpu(), problem)

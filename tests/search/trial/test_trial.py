@@ -150,6 +150,23 @@ class TestResult:
         assert result.measurement.metric == plain_accuracy(result.network, problem)
         assert 0 < result.folding_error < 1e-9
 
+    def test_what_the_baseline_teaches_of_images_as_they_are_costs_nothing(self, problem, baseline, monkeypatch):
+        kept, _, _ = run(problem, baseline, distillation=0.5, augment=False)
+        monkeypatch.setattr(Problem, "taught", lambda *_: None)
+        beside, _, _ = run(problem, baseline, distillation=0.5, augment=False)
+        plain, _, _ = run(problem, baseline, augment=False)
+        # One of three passes of every epoch is the baseline's.
+        epochs = problem.definition.trial.epochs
+        assert beside.compute - kept.compute == pytest.approx(epochs / 3, rel=0.05)
+        assert kept.compute == plain.compute
+        different = 0
+        for (name, value), other, without in zip(
+            kept.network.named_parameters(), beside.network.parameters(), plain.network.parameters(), strict=True
+        ):
+            torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-4, msg=name)
+            different += not torch.allclose(value, without, rtol=1e-2, atol=1e-2)
+        assert different > 3
+
     def test_folding_is_exact(self, ran):
         assert 0 < ran[0].folding_error < 1e-9
 
