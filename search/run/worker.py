@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
 from ..space.known import REFERENCE, equal_widths, known_recipes
+from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
@@ -106,6 +108,7 @@ class Worker:
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
+            self.problem = replace(self.problem, arithmetic=Arithmetic.of(record))
             network = load_network(path, resolve_factory(self.problem.definition.model.factory))
         self.notify(baseline_ready(record, self.problem.task.metric))
         return network
