@@ -43,9 +43,9 @@ def test_to_a_server_and_back(source, empty_postgresql, tmp_path, monkeypatch):
 def test_to_another_file(source, tmp_path):
     target = f"sqlite:///{tmp_path}/to/t.db"
     assert copy_database(source, target) == (1, 2, 2)
-    assert known(source) == known(target)
     assert len(list(artifact_folder(target).iterdir())) == 2
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == ["artifacts", "t.db"]
+    assert known(source) == known(target)
     with closing(sqlite3.connect(tmp_path / "to" / "t.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
