@@ -84,7 +84,7 @@ class Runs:
 
             def objective(trial: optuna.Trial) -> tuple[float, ...]:
                 begun.append(trial.number)
-                record_recipe(trial, recipe, seed, **about)
+                record_recipe(trial, recipe, seed, self.problem, **about)
                 return self._trained(trial, recipe, seed, notify)
 
             self.refined.optimize(objective, n_trials=1)

@@ -97,7 +97,9 @@ class Worker:
         name = self.problem.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
             path = Path(folder) / f"{name}-baseline.safetensors"
-            record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
+            record = None
+            if has_study(self.storage, name):
+                record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
                 made = make_baseline(self.problem, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
@@ -252,7 +254,7 @@ class Worker:
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.problem.definition
         seed = definition.study.seed + trial.number
-        record_recipe(trial, recipe, seed)
+        record_recipe(trial, recipe, seed, self.problem)
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))
         result = run_trial(recipe, baseline, self.problem, seed=seed, on_report=recorder)

@@ -90,6 +90,13 @@ class BranchTraining(pl.LightningModule):
         return sum(self.network.alpha.values()) / len(self._windows)
 
     @property
+    def alphas(self) -> tuple[float, ...]:
+        """The mean α of each stage's groups, in the stages' order; those that are folded count as 0."""
+        known = self.network.alpha if isinstance(self.network, BranchedNetwork) else {}
+        means = (sum(known.get(name, 0.0) for name in stage) / len(stage) for stage in self.recipe.groups_of_stages())
+        return tuple(means)
+
+    @property
     def rate(self) -> float:
         """The learning rate of the step that is done or goes on."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])

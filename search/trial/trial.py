@@ -53,6 +53,7 @@ class Report:
         folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
         loss: mean training loss since the report before; NaN before the first step.
         rate: the learning rate of the last step; NaN before the first one.
+        alphas: mean α of each stage's groups, in the stages' order; none before the first step.
     """
 
     number: int
@@ -62,10 +63,12 @@ class Report:
     folded_metric: float
     loss: float
     rate: float = math.nan
+    alphas: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON types; without a loss that is no number."""
-        return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
+        numbers = {key: value for key, value in asdict(self).items() if key != "alphas" and math.isfinite(value)}
+        return numbers | ({"alphas": list(self.alphas)} if self.alphas else {})
 
 
 OnReport = Callable[[Report], None]
@@ -260,13 +263,21 @@ class _Milestones:
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
         if number > self.reports[-1].number:
-            self.report(module.network, module.alpha, module.take_loss(), number, module.rate)
+            self.report(module.network, module.alpha, module.take_loss(), number, module.rate, module.alphas)
 
-    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0, rate: float = math.nan) -> None:
+    def report(
+        self,
+        network: nn.Module,
+        alpha: float,
+        loss: float,
+        number: int = 0,
+        rate: float = math.nan,
+        alphas: tuple[float, ...] = (),
+    ) -> None:
         validation = self.problem.validation_batches()
         folded = metric_of(delivered(network, self.problem), validation, self.problem.task)
         blended = metric_of(network, validation, self.problem.task) if alpha > 0 else folded
-        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate)
+        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate, alphas)
         self.reports.append(report)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):
