@@ -15,7 +15,7 @@ from .fitting.activations import input_batches
 from .fitting.choice import CHOICES
 from .fitting.initialisations import INITIALISATIONS
 from .layers.copying import deep_copy
-from .layers.modes import modes_of, set_modes
+from .layers.modes import modes_of
 from .tracing.inputs import ExampleInputs, as_inputs
 from .tracing.preserving import preserving_state
 from .tracing.wrappers import require_plain
@@ -105,7 +105,7 @@ def narrow(network: nn.Module, widths: Mapping[str, int], example_inputs: Exampl
     """
     analysis = _analysed(network, example_inputs)
     branched = BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths))
-    _follow_modes(branched, network)
+    branched.follow_modes(modes_of(network), network.training)
     return fold(branched)
 
 
@@ -143,21 +143,10 @@ def _initialised(
     elif widths:
         batches = input_batches(analysis, data)
         try:
-            with preserving_state(branched.network):  # the data flows through it
+            with preserving_state(branched.original):  # the data flows through it
                 initialisation.fit(branched, analysis, batches, method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
-    _follow_modes(branched, model)
+    branched.follow_modes(modes_of(model), model.training)
     return branched
-
-
-def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
-    """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
-    set_modes(branched.network, modes_of(model))
-    branched.training = model.training
-    for container in (branched.mixing, branched.compress, branched.narrow, branched.values, branched.blend):
-        for module in container.modules():
-            module.training = model.training
-    for path in branched.plan.carriers:
-        branched.narrow.at(path).train(branched.network.get_submodule(path).training)
