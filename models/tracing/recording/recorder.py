@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
+from torch.overrides import TorchFunctionMode, _pop_mode_temporarily
 
 from ...layers.equivalences import equivalence_of, function_of
 from ...layers.kinds import is_known_whole
@@ -111,6 +111,8 @@ class Recorder(Flow):
             return self._value(function, args, kwargs)
         if name in CONSTANT_READS:
             return self._run(function, args, kwargs)
+        if function is torch._assert and not isinstance(args[0], Tensor):  # of sizes, what it says is recorded by now
+            return function(*args, **kwargs)
         if name == "size":
             sizes = self.attribute("shape", Tensor.shape.__get__, args[0])  # type: ignore[attr-defined]
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
@@ -132,7 +134,7 @@ class Recorder(Flow):
             function, swapped = _OPERATORS[name]
             args = args[::-1] if swapped else args
             node = self._create("call_function", function, args, kwargs)
-        elif is_tensor_method_or_property(function):
+        elif getattr(Tensor, name, None) is function:
             node = self._create("call_method", name, args, kwargs)
         else:
             node = self._create("call_function", function, args, kwargs)
