@@ -15,6 +15,7 @@ from .fitting.activations import input_batches
 from .fitting.choice import CHOICES
 from .fitting.initialisations import INITIALISATIONS
 from .layers.copying import deep_copy
+from .layers.lending import lent
 from .layers.modes import modes_of
 from .tracing.inputs import ExampleInputs, as_inputs
 from .tracing.preserving import preserving_state
@@ -130,7 +131,7 @@ def _analysed(model: nn.Module, example_inputs: ExampleInputs) -> Analysis:
     if isinstance(model, BranchedNetwork):
         raise NetworkError("model must be a network, but got a network that has branches already: fold it first")
     require_plain(model)
-    return Analysis.of(deep_copy(model), example_inputs)
+    return Analysis.of(deep_copy(model, lent(model)), example_inputs)
 
 
 def _initialised(
