@@ -26,7 +26,7 @@ from .options import (
     storage_option,
     timeout_option,
 )
-from .study_commands import delete, list_studies
+from .study_commands import copy_storage, delete, gc, list_studies
 from .terminal import announce, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
 from .worker_command import worker
@@ -169,7 +169,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (init, worker, show, export, rerun, refine, evaluate, list_studies, delete):
+for command in (init, worker, show, export, rerun, refine, evaluate, list_studies, delete, gc, copy_storage):
     cli.add_command(command)
 
 

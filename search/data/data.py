@@ -12,6 +12,8 @@ Augment = bool | str | Sequence[str]
 class BatchSource(Protocol):
     """Batches, pass after pass: inputs with targets, each pass as seed and the pass's number have it.
 
+    A third part, where there is one, is what is known of each example beforehand.
+
     Attributes:
         epoch: Number of the next pass; set it to go on where an earlier run was.
     """
@@ -21,7 +23,7 @@ class BatchSource(Protocol):
     def __len__(self) -> int:
         """Batches of a pass."""
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """One pass."""
 
 

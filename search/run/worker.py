@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from ...studies.definition.dimensions import parse_dimension
 from ..events import Listener, Notice, TrialEnded, TrialStarted, TrialTaken
 from ..process.signals import stop_if_asked
 from ..space import Recipe, SearchSpace
+from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
@@ -98,7 +100,9 @@ class Worker:
         name = self.problem.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
             path = Path(folder) / f"{name}-baseline.safetensors"
-            record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
+            record = None
+            if has_study(self.storage, name):
+                record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
                 checkpoint = self.checkpoints.of_baseline(self.problem.definition)
                 made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
@@ -109,6 +113,7 @@ class Worker:
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
+            self.problem = replace(self.problem, arithmetic=Arithmetic.of(record))
             network = load_network(path, resolve_factory(self.problem.definition.model.factory))
         self.notify(baseline_ready(record, self.problem.task.metric))
         return network
@@ -249,7 +254,7 @@ class Worker:
         definition = self.problem.definition
         seed = int(trial.user_attrs.get(SEED, definition.study.seed + trial.number))
         name = checkpoint_name(trial)
-        record_recipe(trial, recipe, seed, **{CHECKPOINT: name})
+        record_recipe(trial, recipe, seed, self.problem, **{CHECKPOINT: name})
         checkpoint = self.checkpoints.of_trial(name, recipe, seed, lambda: check_running(trial))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))

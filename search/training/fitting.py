@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...models.examples import arguments
 from ..process.signals import deferring
 from ..tasks.task import Task
+from .arithmetic import PLAIN, Arithmetic
 from .checkpoint import Checkpoint, Checkpointing, Resumable, stacked, unstacked
 from .device import accelerator
 from .passes import Passes
@@ -105,7 +106,7 @@ def fit(
     epochs: int,
     callbacks: list[pl.Callback],
     clip: float = 0.0,
-    precision: str = "float32",
+    arithmetic: Arithmetic = PLAIN,
     device: str = "auto",
     checkpoint: Checkpoint | None = None,
     more: Callable[[], State] = dict,
@@ -118,7 +119,7 @@ def fit(
         epochs: passes over the batches; -1 for as many as it takes until the module stops its trainer.
         callbacks: of Lightning.
         clip: largest norm of the gradient, 0 for none.
-        precision: "float32" or "bfloat16" (automatic mixed precision).
+        arithmetic: the precision; whoever makes the module arranges its weights.
         device: where, by its name in `[trial] device`.
         checkpoint: where the module's state is saved as it trains; `batches` are `Passes` then.
         more: what else belongs to the state.
@@ -131,9 +132,9 @@ def fit(
         assert isinstance(module, Resumable)
         with deferring() as asked:
             saving = Checkpointing(checkpoint, module, batches, asked, more)
-            _train(module, batches, epochs, [*callbacks, saving], clip, precision, device)
+            _train(module, batches, epochs, [*callbacks, saving], clip, arithmetic, device)
     else:
-        _train(module, batches, epochs, callbacks, clip, precision, device)
+        _train(module, batches, epochs, callbacks, clip, arithmetic, device)
 
 
 def _train(
@@ -142,7 +143,7 @@ def _train(
     epochs: int,
     callbacks: list[pl.Callback],
     clip: float,
-    precision: str,
+    arithmetic: Arithmetic,
     device: str,
 ) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -158,7 +159,7 @@ def _train(
             max_epochs=epochs,
             callbacks=callbacks,
             gradient_clip_val=clip or None,
-            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+            precision="bf16-mixed" if arithmetic.precision == "bfloat16" else "32-true",
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

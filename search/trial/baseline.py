@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ...studies.metric import Metric
 from ...studies.statistics import Interval, wilson
 from ..events import BaselineEpoch, BaselineReady, BaselineStarted, Listener, Notice
 from ..process.quiet import quiet_downloads
+from ..training.arithmetic import ARITHMETIC, PLAIN, Arithmetic, Choice
 from ..training.checkpoint import Checkpoint, place_of
 from ..training.fitting import BaselineTraining, fit
 from ..training.passes import Passes
@@ -48,6 +50,12 @@ def make_baseline(
     """
     table = problem.definition.baseline
     network = first_network(problem.definition)
+    state = None if checkpoint is None else checkpoint.load()
+    # A training that goes on does so in what it began in: timed anew, another might seem faster.
+    chosen = problem.choose_arithmetic(network) if state is None else Choice(Arithmetic.of(state), {})
+    problem = replace(problem, arithmetic=chosen.arithmetic)
+    if chosen.arithmetic != PLAIN and chosen.seconds:
+        notify(Notice(_faster(chosen)))
     before = None
     if table.epochs is not None:
         if not problem.task.stratified:
@@ -69,7 +77,15 @@ def make_baseline(
         "macs": problem.costs.full.macs,
         "parameters": problem.costs.full.parameters,
         "source": source_of(problem.definition),
+        ARITHMETIC: chosen.arithmetic.to_dict(),
     }
+
+
+def _faster(chosen: Choice) -> str:
+    return (
+        f"baseline and trials train in {chosen.arithmetic} (trial.precision, trial.memory_format): a step takes "
+        f"{chosen.share:.2f} times as long there as in float32"
+    )
 
 
 def baseline_ready(record: Mapping[str, Any], metric: Metric) -> BaselineReady:
@@ -201,12 +217,24 @@ def train(network: nn.Module, problem: Problem, notify: Listener, checkpoint: Ch
     at = None if state is None else place_of(state)
     batches = Passes(problem.training_batches(table.batch_size, seed=seed), at)
     steps = table.epochs * len(batches)
-    module = BaselineTraining(network, problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps)
+    arithmetic = problem.arithmetic
+    module = BaselineTraining(
+        arithmetic.arranged(network), problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps
+    )
     if state is not None:
         module.resume(state["training"])
         notify(Notice(f"the baseline's training goes on in epoch {batches.first + 1} of {table.epochs}"))
-    report, device = _Report(problem, table.epochs, notify, batches.first), problem.definition.trial.device
-    fit(module, batches, epochs=table.epochs - batches.first, callbacks=[report], device=device, checkpoint=checkpoint)
+    fit(
+        module,
+        batches,
+        epochs=table.epochs - batches.first,
+        callbacks=[_Report(problem, table.epochs, notify, batches.first)],
+        arithmetic=arithmetic,
+        device=problem.definition.trial.device,
+        checkpoint=checkpoint,
+        more=lambda: {ARITHMETIC: arithmetic.to_dict()},
+    )
+    PLAIN.arranged(network)
 
 
 def describe(

@@ -1,8 +1,8 @@
 """One trial: branches are added and initialised, α falls, the network is folded, trained on, checked and measured."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...models.layers.copying import deep_copy
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
+from ..training.arithmetic import PLAIN
 from ..training.checkpoint import Checkpoint, place_of
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
@@ -29,45 +30,13 @@ from .fold_check import FoldCheck
 from .latency import compare_latency
 from .measurement import judged, loss_of, metric_of
 from .problem import Problem
+from .report import OnReport as OnReport
+from .report import OnResume
+from .report import Report as Report
 
 
 class Diverged(BranchfoldError):  # noqa: N818  what happened to a trial
     """The training loss of a trial is no longer a number."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A trial's state at one of its milestones; number 0 is the initialised network.
-
-    Attributes:
-        number: of the report.
-        compute: spent so far, in epochs of the baseline's training.
-        alpha: mean α of the narrowed groups.
-        metric: of the study on the validation split, at the current α.
-        folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
-        loss: mean training loss since the report before; NaN before the first step.
-        rate: the learning rate of the last step; NaN before the first one.
-    """
-
-    number: int
-    compute: float
-    alpha: float
-    metric: float
-    folded_metric: float
-    loss: float
-    rate: float = math.nan
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report in JSON types; without a loss that is no number."""
-        return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
-
-    @staticmethod
-    def of(kept: dict[str, Any]) -> "Report":
-        """The report that `to_dict` gave."""
-        return Report(**{"loss": math.nan, **kept})
-
-
-OnReport = Callable[[Report], None]
 
 
 @dataclass
@@ -99,7 +68,7 @@ def run_trial(
     seed: int,
     on_report: OnReport,
     checkpoint: Checkpoint | None = None,
-    on_resume: Callable[[list[Report]], None] = lambda reports: None,
+    on_resume: OnResume = lambda reports, seconds, elapsed: None,
 ) -> TrialResult:
     """Runs one recipe, or goes on where an earlier process was stopped in it.
 
@@ -118,10 +87,14 @@ def run_trial(
         Interrupted: if asked to stop while it trains; with a checkpoint, once it is written.
     """
     seed_random(seed)
-    table, state = problem.definition.trial, None if checkpoint is None else checkpoint.load()
+    table, state, training = problem.definition.trial, None, recipe.training
+    if checkpoint is not None:
+        state = checkpoint.load()
     start = initialised(recipe, baseline, problem) if state is None else structure(recipe, baseline, problem)
+    taught = problem.taught(baseline, training.augment) if training.distillation > 0 else None
     at = None if state is None else place_of(state)
-    batches = Passes(problem.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment), at)
+    whole = problem.training_batches(table.batch_size, seed=seed, augment=training.augment, known=taught)
+    batches = Passes(whole, at)
     meter = problem.meter()
     check = FoldCheck(arguments(problem.calibration_batches[0][0]))
     milestones = _Milestones(problem, meter, on_report)
@@ -132,27 +105,28 @@ def run_trial(
         recipe,
         problem.task,
         fold=check,
+        arithmetic=problem.arithmetic,
         length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
-        teacher=baseline,
+        teacher=baseline if taught is None else None,
         validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
         after_step=milestones.passed,
     )
     if state is not None:
         module.resume(state["training"])
         check.error = state["folding_error"]
-        milestones.reports += map(Report.of, state["reports"])
-        on_resume(milestones.reports)
+        milestones.resume(state["milestones"])
+        on_resume(milestones.reports, milestones.seconds, milestones.elapsed)
 
     def more() -> State:
-        return {"folding_error": check.error, "reports": [report.to_dict() for report in milestones.reports]}
+        return {"folding_error": check.error, "milestones": milestones.state()}
 
     fit(
         module,
         batches,
         epochs=-1,  # the module ends the trial when its length is through
         callbacks=[],
-        clip=recipe.training.clip,
-        precision=recipe.training.precision,
+        clip=training.clip,
+        arithmetic=problem.arithmetic.at(training.precision),
         device=table.device,
         checkpoint=checkpoint,
         more=more,
@@ -186,6 +160,7 @@ def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Mod
 def delivered(network: nn.Module, problem: Problem) -> nn.Module:
     """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
     folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
+    PLAIN.arranged(folded)
     recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in problem.recalibration_batches))
     return folded.eval()
 
@@ -250,20 +225,47 @@ class _Milestones:
         self.problem, self.meter, self.on_report = problem, meter, on_report
         self.total = problem.definition.trial.reports
         self.reports: list[Report] = []
+        self.seconds: list[float] = []
+        self._began = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the trial began, but for those in which it was stopped."""
+        return time.monotonic() - self._began
+
+    def state(self) -> State:
+        """What `resume` goes on from."""
+        reports = [report.to_dict() for report in self.reports]
+        return {"reports": reports, "seconds": self.seconds, "elapsed": self.elapsed}
+
+    def resume(self, state: State) -> None:
+        """Goes on from the milestones of an earlier process."""
+        self.reports += map(Report.of, state["reports"])
+        self.seconds += state["seconds"]
+        self._began = time.monotonic() - state["elapsed"]
 
     def passed(self, module: BranchTraining) -> None:
         """Reports if the module has passed the next milestone; of several at once the last."""
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
         if number > self.reports[-1].number:
-            self.report(module.network, module.alpha, module.take_loss(), number, module.rate)
+            self.report(module.network, module.alpha, module.take_loss(), number, module.rate, module.alphas)
 
-    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0, rate: float = math.nan) -> None:
+    def report(
+        self,
+        network: nn.Module,
+        alpha: float,
+        loss: float,
+        number: int = 0,
+        rate: float = math.nan,
+        alphas: tuple[float, ...] = (),
+    ) -> None:
         validation = self.problem.validation_batches()
         folded = metric_of(delivered(network, self.problem), validation, self.problem.task)
         blended = metric_of(network, validation, self.problem.task) if alpha > 0 else folded
-        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate)
+        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate, alphas)
         self.reports.append(report)
+        self.seconds.append(self.elapsed)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):
             raise Diverged(f"the training diverged: its loss is {loss}; a smaller learning rate may help")
