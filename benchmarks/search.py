@@ -96,7 +96,7 @@ class Subject:
         return [b - a for a, b in pairwise(ends)]
 
     def _untrained(
-        self, recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport
+        self, recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport, **kept: Any
     ) -> TrialResult:
         for number in range(problem.definition.trial.reports + 1):
             on_report(report_of(number))

@@ -1,6 +1,7 @@
 """Trials that are stopped, killed or taken over, in a study: nothing is lost, nothing is run twice."""
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -192,3 +193,21 @@ def test_when_the_time_is_up_what_runs_is_kept_and_goes_on(define, tmp_path, qui
     assert states(study) == ["COMPLETE", "FAIL", "WAITING"]
     assert events[-1] == Notice("the time is up: 1 of 3 trials are finished, and none runs any more")
     assert files(url) == ["trial"]
+
+
+def test_a_finalists_run_that_is_stopped_goes_on_in_the_next_command(before_finalists, tmp_path, quick_latency):
+    folder, definition = before_finalists
+    shutil.copytree(folder, tmp_path / "copy")
+    url, events = f"sqlite:///{tmp_path}/copy/s.db", []
+
+    def stop(event):
+        if isinstance(event, TrialReport):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run_study(definition, url, workers=1, notify=stop)
+    assert files(url) == ["run"]
+    run_study(definition, url, workers=1, notify=events.append)
+    reports = [event for event in events if isinstance(event, TrialReport)]
+    assert [report.number for report in reports[:3]] == [1, 0, 1]  # the first run had told its beginning before
+    assert files(url) == []
