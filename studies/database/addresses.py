@@ -73,6 +73,8 @@ def failure(address: URL, error: BaseException) -> StudyError:
         return StudyError(f"the driver of {shown_url(address)} needs the Python module {cause.name}{how}")
     reason = without_secrets(getattr(cause, "strerror", None) or one_line(cause), address)
     hint = "close the program that holds it and try again" if "locked" in reason else "check --storage"
+    if "full" in reason or "disk I/O" in reason:  # SQLite says the latter where its log has no room
+        hint = "make room on its disk and run the same command again"
     return StudyError(f"cannot use the study database {shown_url(address)}: {reason}; {hint}")
 
 

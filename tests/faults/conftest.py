@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from contextlib import closing, suppress
 from pathlib import Path
+from resource import RLIMIT_FSIZE, setrlimit
 
 import pytest
 from optuna.trial import TrialState
@@ -48,8 +49,8 @@ class Study:
         (folder / "site" / "sitecustomize.py").write_text(SITE.format(grace=grace))
         self.process, self.starts, self._left = None, 0, set()
 
-    def start(self):
-        """Starts the command, unless it runs."""
+    def start(self, largest=None):
+        """Starts the command, unless it runs; no file may grow beyond `largest` bytes, as on a disk that is full."""
         if self.process is not None and self.process.poll() is None:
             return
         path = os.pathsep.join([str(self.folder / "site"), *filter(None, sys.path)])
@@ -58,7 +59,12 @@ class Study:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
         with (self.folder / "out").open("a") as out:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, env=environment, stdout=out, stderr=subprocess.STDOUT
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                preexec_fn=None if largest is None else lambda: setrlimit(RLIMIT_FSIZE, (largest, largest)),
             )
 
     def workers_alive(self):
