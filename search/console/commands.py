@@ -17,6 +17,7 @@ from .options import (
     as_arguments,
     as_definition,
     as_shape,
+    as_study_name,
     data_root_option,
     detail_option,
     device_option,
@@ -29,7 +30,6 @@ from .options import (
 from .study_commands import copy_storage, delete, gc, list_studies
 from .terminal import announce, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun, show
-from .worker_command import worker
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,6 +111,42 @@ def run(
 
 
 @cli.command()
+@click.argument("study")
+@storage_option
+@data_root_option
+@device_option
+@timeout_option
+@detail_option
+def worker(
+    study: str, storage: str, data_root: str | None, device: str | None, timeout: float | None, detail: Detail
+) -> None:
+    """Join STUDY, which `branchfold run` began, as one more worker: from another shell, or another machine.
+
+    It needs the study's database and the folders beside it, and the data.
+
+    Example: branchfold worker digits
+    """
+    name = as_study_name(study)
+    console = make_console()
+    announce(console, name, detail)
+    from ...studies.database.storage import load_study, open_storage, stored_definition
+    from ...studies.database.trials import finished_trials
+    from ..run.processes import join_study
+    from .progress import Progress
+
+    found = load_study(open_storage(storage, create=False), name)
+    total = stored_definition(found).study.trials
+    hint = f"stopped: what this worker ran goes on elsewhere; `branchfold worker {name}` joins again"
+    with ending_on_signals(console, lambda: hint, at_once=hint), Progress(console, total, detail=detail) as progress:
+        found = join_study(name, storage, data_root=data_root, device=device, notify=progress, timeout=timeout)
+    print_line(
+        console,
+        f"study {name} has {len(finished_trials(found))} of {total} trials finished, and none for this worker; "
+        f"`branchfold run {name}` trains the finalists and exports the best network",
+    )
+
+
+@cli.command()
 @click.argument("model")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="An argument of the factory, e.g. width=0.25."
@@ -169,7 +205,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (init, worker, show, export, rerun, refine, evaluate, list_studies, delete, gc, copy_storage):
+for command in (init, show, export, rerun, refine, evaluate, list_studies, delete, gc, copy_storage):
     cli.add_command(command)
 
 

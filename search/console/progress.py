@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.status import Status
 
 from ...studies.metric import ACCURACY, Metric
+from ..crew.table import CrewTable
 from ..events import (
     BaselineEpoch,
     BaselineReady,
@@ -25,7 +26,6 @@ from ..events import (
     TrialReport,
     TrialStarted,
 )
-from .crew_table import CrewTable
 from .numbers import percent, with_interval
 from .options import Detail
 

@@ -43,8 +43,8 @@ def show(study: str, storage: str, as_json: bool) -> None:
 
     Example: branchfold show digits
     """
-    from .failures import failure_lines
     from .listings import trials_table, trials_values
+    from .outcome import failure_lines
 
     loaded = _load(study, storage)
     if as_json:

@@ -22,6 +22,9 @@ from ...studies.database.storage import (
 )
 from ...studies.database.trials import end_abandoned, finished_trials, metric_of
 from ...studies.definition.reading import Definition
+from ..crew.crew import run_crew
+from ..crew.memory import check_memory, fitting_workers
+from ..crew.sharing import Share, automatic, shares
 from ..events import Listener, Notice, StudyMetric
 from ..process.machine import cores
 from ..process.quiet import quiet_optuna
@@ -30,11 +33,8 @@ from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
 from ..trial.baseline import first_network
 from ..trial.problem import Problem
-from .crew import run_crew
 from .finalists import train_finalists
-from .memory import check_memory, fitting_workers
 from .samplers import check_search
-from .sharing import Share, automatic, shares
 from .stopping import is_over, trials_left
 from .worker import Worker
 

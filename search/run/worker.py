@@ -33,10 +33,10 @@ from ..process.signals import stop_if_asked
 from ..space import Recipe, SearchSpace
 from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
+from ..trial.faults import NOT_ITS_END, Taken, as_outcomes, check_running
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
 from .checkpoints import Checkpoints, checkpoint_name
-from .faults import NOT_ITS_END, Taken, as_outcomes, check_running
 from .preparing import PREPARED, prepare
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
 from .samplers import check_search, make_pruner, make_sampler

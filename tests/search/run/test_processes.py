@@ -19,6 +19,8 @@ import torch
 from optuna.trial import TrialState, create_trial
 
 from branchfold.errors import BranchfoldError, DataError, StudyError
+from branchfold.search.crew import crew, memory
+from branchfold.search.crew.sharing import Share
 from branchfold.search.data import opening
 from branchfold.search.data import splits as data
 from branchfold.search.data.known.source import Source
@@ -33,10 +35,9 @@ from branchfold.search.events import (
 )
 from branchfold.search.process.quiet import quiet_optuna
 from branchfold.search.process.signals import STOPPING
-from branchfold.search.run import crew, memory, processes
+from branchfold.search.run import processes
 from branchfold.search.run import worker as runner
 from branchfold.search.run.processes import run_study
-from branchfold.search.run.sharing import Share
 from branchfold.search.run.stopping import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline

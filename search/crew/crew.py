@@ -29,11 +29,11 @@ from ..events import (
 from ..process.machine import kills_for_memory
 from ..process.quiet import quiet_optuna
 from ..process.signals import Interrupted, last_words, stopping_on_signals
+from ..run.stopping import is_over, trials_left
+from ..run.worker import Worker
 from ..trial.problem import Problem
 from .lifeline import Job, Process
 from .sharing import Share
-from .stopping import is_over, trials_left
-from .worker import Worker
 
 # Workers that die one after another before any has begun a trial are not replaced for ever.
 _IDLE_DEATHS = 3

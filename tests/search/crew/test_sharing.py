@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from branchfold.search.run import sharing
-from branchfold.search.run.sharing import Share, automatic, shares
+from branchfold.search.crew import sharing
+from branchfold.search.crew.sharing import Share, automatic, shares
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from branchfold.search.console.crew_table import CrewTable
-from branchfold.search.console.failures import failure_lines
+from branchfold.search.console.outcome import failure_lines
 from branchfold.search.console.progress import Progress
+from branchfold.search.crew.table import CrewTable
 from branchfold.search.events import CrewStarted, Notice, TrialEnded, TrialReport, TrialStarted, WorkerTook
 from branchfold.studies.database.retries import release_killed
 from branchfold.studies.database.storage import open_storage, open_study

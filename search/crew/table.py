@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from ...studies.metric import Metric
+from ..console.numbers import percent
 from ..events import Event, TrialEnded, TrialReport, TrialStarted, WorkerTook
-from .numbers import percent
 
 
 @dataclass
