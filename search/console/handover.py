@@ -17,18 +17,17 @@ from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
 from ..exports.evaluation import Evaluation, Place, judged_on_test
 from ..exports.formats import format_of
-from ..exports.package import AS_IT_IS, Options
-from ..exports.places import check_outputs, places_for
+from ..exports.options import AS_IT_IS, Options
+from ..exports.places import check_outputs, places_for, run_output
 from ..run.finalists import Selection, known_trial, select
 from ..run.repetition import Refinement
 from ..space.known import REFERENCE
 from ..trial.measurement import Judgement
-from .numbers import with_interval
-from .outcome import (
+from .shown.numbers import with_interval
+from .shown.outcome import (
     evaluation_lines,
     file_lines,
     front_lines,
-    output_file,
     pareto_front,
     refined_lines,
     selection_lines,
@@ -43,7 +42,7 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
         BranchfoldError: if the network cannot be exported.
     """
     selection = select(study, open_storage(url, create=False), definition)
-    path = output_file(definition, output)
+    path = run_output(definition, output)
     trials, examples = len(finished_trials(study)), study.user_attrs[BASELINE]["examples"]
     among = len(selection.finalists) or trials
     delivery = export_trial(selection.study, definition, url, selection.trial, {"safetensors": path}, among=among)

@@ -11,12 +11,10 @@ from ...studies.metric import Metric
 from ..space.recipe import Recipe
 from ..trial.latency import Latency
 from .evaluation import Evaluation
-from .onnx_file import OPSET
-from .package import Options
+from .files.onnx_file import OPSET
+from .options import Options
+from .places import MARK
 from .verification import Verified
-
-# The first line, by which a card is known as one that may be replaced.
-MARK = "<!-- model card, written by branchfold -->"
 
 
 @dataclass(frozen=True)
@@ -52,20 +50,6 @@ class ExportedFile:
             "fuse": self.options.fuse,
             "with_normalisation": self.options.with_normalisation,
         }
-
-
-def card_of(path: Path) -> Path:
-    """Where the model card of a file lies; files that differ by their suffix have one together."""
-    return path.with_suffix(".md")
-
-
-def is_card(path: Path) -> bool:
-    """Whether a file is a card that branchfold wrote."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MARK)) == MARK.encode()
-    except OSError:
-        return False
 
 
 def model_card(

@@ -30,7 +30,7 @@ from ...studies.definition.reading import Definition
 from ..data.opening import whereabouts
 from ..space.recipe import Recipe
 from ..trial.measurement import Judgement
-from .card import ExportedFile, card_of, model_card, recipe_words
+from .card import ExportedFile, model_card, recipe_words
 from .evaluation import (
     LATENCY_SECONDS,
     Evaluation,
@@ -41,8 +41,10 @@ from .evaluation import (
     judged_on_test,
     write_full,
 )
-from .formats import format_of
-from .package import AS_IT_IS, Content, Options, Package, runs
+from .files.package import Content, Package, runs
+from .formats import check_installed, format_of
+from .options import AS_IT_IS, Options
+from .places import card_of
 from .verification import Draft, verify
 
 
@@ -169,7 +171,7 @@ def _deliver(
 ) -> Delivery:
     """All of an export: measured, written under temporary names, verified, recorded, and then put in place."""
     for form in paths:
-        format_of(form).check()
+        check_installed(form)
     network, description = source.network, source.description
     held = HeldOut.of(description, place, network)
     evaluation = evaluate(runs(network), Content(description, AS_IT_IS), "safetensors", source.build, held)

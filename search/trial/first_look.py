@@ -26,7 +26,8 @@ from ..data.opening import open_data
 from ..events import Listener
 from ..space.budget import relative_cost
 from ..training.device import training_device
-from .baseline import at_chance, check_alive, first_network
+from .baseline import check_alive, first_network
+from .chance import at_chance
 from .measurement import judged
 from .problem import Problem
 
@@ -113,11 +114,12 @@ def first_look(
     problem = Problem(definition, problem.data, problem.costs, problem.task)
     network, notes, told, bounds = first_network(definition), [], None, {}
     if definition.baseline.epochs is None:
-        labels = check_alive(network, problem)
+        check_alive(network, problem)
         found, metric = judged(network, problem.validation_batches(), problem.task), problem.task.metric
         examples = len(problem.data.validation)
-        told = metric, found.value, metric.interval(found.value, examples, found.array)
-        if labels is not None and (line := at_chance(found.value, labels, problem)) is not None:
+        interval = metric.interval(found.value, examples, found.array)
+        told = metric, found.value, interval
+        if (line := at_chance(found.value, interval, problem)) is not None:
             notes.append(line)
         bounds = bounds_of(network, problem)
     step = seconds_of_step(network, problem)

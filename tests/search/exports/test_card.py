@@ -1,8 +1,9 @@
 """What a model card says where there is little to say, and of a recipe with everything in it."""
 
 from branchfold.models import NetworkDescription
-from branchfold.search.exports.card import MARK, is_card, model_card, recipe_words, share_text, size_text
+from branchfold.search.exports.card import model_card, recipe_words, share_text, size_text
 from branchfold.search.exports.evaluation import Evaluation
+from branchfold.search.exports.places import MARK, is_card
 from branchfold.search.space.recipe import Recipe, Stages, Training
 from branchfold.search.trial.latency import Latency
 from branchfold.studies.metric import ACCURACY

@@ -20,7 +20,7 @@ from branchfold.search.exports.evaluation import digest_of_file, tell_of
 from branchfold.studies.database.storage import load_study, open_storage
 
 URL = "sqlite:///studies/branchfold.db"
-ORT = "onnxruntime is not installed: pip install 'branchfold[onnx]'"
+ORT = "onnxruntime is not installed: pip install onnx onnxscript onnxruntime"
 FORMS = [name for name in formats.FORMATS if name != "onnx" or find_spec("onnxruntime")]
 
 
@@ -306,8 +306,8 @@ class TestPlaces:
         assert branchfold("export", "tiny", "--output", "new.safetensors").status == 0
 
     def test_what_onnx_needs_is_told_where_it_is_missing(self, copy, refused, monkeypatch):
-        monkeypatch.setattr("branchfold.search.exports.onnx_file.find_spec", lambda name: None)
-        needs = "the format onnx needs onnx, onnxscript, onnxruntime: pip install 'branchfold[onnx]'"
+        monkeypatch.setattr("branchfold.search.exports.files.onnx_file.find_spec", lambda name: None)
+        needs = "the format onnx needs onnx, onnxscript, onnxruntime: pip install onnx onnxscript onnxruntime"
         assert refused("export", "tiny", "--format", "onnx") == needs
         Path("x.onnx").touch()
         assert refused("evaluate", "x.onnx") == needs

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from branchfold.errors import NetworkError
 from branchfold.models.networks.factories import build_network
-from branchfold.search.console.listings import groups_table, inspection, trials_table, trials_values
+from branchfold.search.console.shown.listings import groups_table, inspection, trials_table, trials_values
 from branchfold.search.data.splits import first_images
 from branchfold.studies.database.answers import packed
 from branchfold.studies.database.optuna_internals import set_user_attrs
