@@ -19,6 +19,9 @@ from .terminal import make_console, print_line
 if TYPE_CHECKING:
     from ..trial.first_look import FirstLook
 
+# From this share of the time on it is told that other programs had the core.
+_BUSY = 0.1
+
 
 @click.command("init")
 @click.argument("model")
@@ -150,13 +153,23 @@ def _lines(found: FirstLook) -> list[str]:
     ]
     if found.baseline is not None:
         lines.append(f"baseline: {with_interval(*found.baseline)} on {found.examples} validation examples")
-    seconds = found.trial_seconds
-    trial_time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     lines.append(
-        f"about {trial_time} a trial of {trial['epochs']} epochs and {hours:.1f} h in "
-        f"all, {device_line().removeprefix('training ')}, measured now"
+        f"about {_time_text(found.trial_seconds)} a trial of {trial['epochs']} epochs and {hours:.1f} h in "
+        f"all, {device_line().removeprefix('training ')}, measured now{_busy_text(found)}"
     )
     return lines
+
+
+def _busy_text(found: FirstLook) -> str:
+    """What other programs cost of the measured time; nothing where that is little."""
+    if found.waiting < _BUSY:
+        return ""
+    alone = _time_text(found.trial_seconds * (1 - found.waiting))
+    return f" while other programs took {100 * found.waiting:.0f} % of the time; about {alone} a trial without them"
+
+
+def _time_text(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _study_name(model: str, data: str) -> str:

@@ -28,6 +28,8 @@ from ...studies.database.artifacts import BASELINE, artifact_store, fetch_networ
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
 from ..data.opening import whereabouts
+from ..run.recording import SEED
+from ..run.runs import SOURCE
 from ..space.recipe import Recipe
 from ..trial.measurement import Judgement
 from .card import ExportedFile, model_card, recipe_words
@@ -160,6 +162,8 @@ def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         with suppress(ValidationError):  # another version's
             recipe = Recipe.from_dict(trial.user_attrs[RECIPE])
             told["recipe"] = recipe_words(recipe, history[-1]["compute"] if history else None)
+    if SOURCE in trial.user_attrs:
+        told["repeats"] = {"trial": trial.user_attrs[SOURCE], "seed": trial.user_attrs[SEED]}
     if BASELINE in study.user_attrs:
         baseline = with_metric(study.user_attrs[BASELINE])
         told["baseline"] = {key: baseline[key] for key in ("metric", "examples", "source")}

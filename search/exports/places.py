@@ -34,15 +34,19 @@ def places_for(forms: Sequence[str], output: Path | None, name: str) -> dict[str
         return {form: folder / f"{name}.{suffix}" for form, suffix in suffixes.items()}
     (form, suffix), *_ = suffixes.items()
     path = output or Path(f"{name}.{suffix}")
-    others = {".md", *(f".{other.suffix}" for other in FORMATS.values())} - {f".{suffix}"}
+    others = {".md", ".toml", ".db", ".py", *(f".{other.suffix}" for other in FORMATS.values())} - {f".{suffix}"}
     if path.suffix in others:
         raise StudyError(f"cannot write {path}: a file of the format {form} ends in .{suffix}; choose another --output")
     return {form: path}
 
 
 def run_output(definition: Definition, output: Path | None) -> Path:
-    """Where a run writes its best network: `output`, or a file of the study's name."""
-    return output or Path(f"{definition.study.name}.safetensors")
+    """Where a run writes its best network: `output`, or a file of the study's name.
+
+    Raises:
+        StudyError: if the file has another format's suffix.
+    """
+    return places_for(["safetensors"], output, definition.study.name)["safetensors"]
 
 
 def card_of(path: Path) -> Path:

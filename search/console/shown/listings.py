@@ -83,7 +83,8 @@ def trials_table(study: optuna.Study) -> Table:
         table.add_row(
             str(row.number),
             row.state,
-            "-" if row.metric is None else metric.text(row.metric),
+            # What a trial that was interrupted reported last is no result.
+            "-" if row.metric is None or row.state == "fail" else metric.text(row.metric),
             _mark(row.number, comparison),
             _or_dash(row.macs_share),
             _or_dash(row.parameters_share),

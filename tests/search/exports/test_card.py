@@ -36,6 +36,15 @@ def test_of_a_network_that_no_study_has_and_that_takes_several_inputs(tmp_path):
     assert not is_card(tmp_path / "missing.md")
 
 
+def test_a_network_that_came_as_an_object_is_told_as_such():
+    text = model_card(NetworkDescription("given:12ab", {}, [3, 8, 8]), EVALUATION, {"a": 4}, 1234)
+    assert (
+        "\n\n# a network given as an object\n\nA network that a program handed over as an object (digest 12ab; " in text
+    )
+    assert 'load_network("FILE.safetensors", factory=make)' in text
+    assert "given:" not in text
+
+
 def test_a_recipe_in_words():
     training = Training(lr=0.0123456, distillation=0.5, precision="bfloat16")
     stages = Stages(count=3, order="sensitivity", windows="own")

@@ -128,6 +128,14 @@ class TestTrials:
             trials_table(study)
         )
 
+    def test_what_an_interrupted_trial_reported_last_is_no_result(self, study):
+        other = study.ask()
+        other.report(0.375, 1)
+        study.tell(other, state=optuna.trial.TrialState.FAIL)
+        text = printed(trials_table(study))
+        assert "25.0 %" in text  # of the one that was stopped early
+        assert "37.5 %" not in text
+
     def test_states_that_a_word_does_not_tell_are_explained_where_they_stand(self, study):
         study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})
         assert "waiting: queued" not in printed(trials_table(study))
