@@ -25,7 +25,7 @@ from .options import (
     set_option,
     storage_option,
 )
-from .study_commands import delete, list_studies
+from .study_commands import copy_storage, delete, gc, list_studies
 from .taking_commands import evaluate, export
 from .terminal import announce, ending_on_signals, make_console, print_line
 from .trial_commands import refine, rerun, show
@@ -158,7 +158,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (init, show, export, rerun, refine, evaluate, list_studies, delete):
+for command in (init, show, export, rerun, refine, evaluate, list_studies, delete, gc, copy_storage):
     cli.add_command(command)
 
 

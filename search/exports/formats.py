@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import NetworkError, StudyError, nearest
-from .files.record import is_described
+from .files.record import ARCHIVES, find_record, is_described
 from .options import AS_IT_IS, Options
 
 if TYPE_CHECKING:
@@ -118,8 +118,10 @@ def is_export(path: Path) -> bool:
     if is_described(path):
         return True
     name = name_by_suffix(path)
-    if not FORMATS[name].needs:  # the others hold it where torch is not needed to see it
+    if name == "safetensors":
         return False
+    if FORMATS[name].suffix in ARCHIVES:
+        return find_record(path) is not None
     try:
         check_installed(name)
         FORMATS[name].tell(path)

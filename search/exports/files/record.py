@@ -8,15 +8,17 @@ from safetensors import SafetensorError, safe_open
 # Under this key or name each format holds the description.
 KEY = "branchfold"
 RECORD = f"{KEY}.json"
+# Suffixes of files that are zip archives of torch's.
+ARCHIVES = ("pt", "pt2")
 
 
 def is_described(path: Path) -> bool:
-    """Whether a safetensors file or a zip archive of torch's holds a description."""
+    """Whether a file is one of safetensors and holds a description."""
     try:
         with safe_open(path, framework="numpy") as file:
             return KEY in (file.metadata() or {})
     except (SafetensorError, OSError):
-        return find_record(path) is not None
+        return False
 
 
 def add_record(path: Path, text: str) -> None:
