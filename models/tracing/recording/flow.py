@@ -15,7 +15,6 @@ from .places import place, user_frame
 from .valueless import without_values
 from .values import UntraceableError
 
-
 _CONSTANT = (int, float, str, bool, type(None))
 
 

@@ -16,7 +16,9 @@ _SHAPE_KEEPING: set[Any] = {F.batch_norm, torch.batch_norm, F.instance_norm, tor
 _LAST_IN_PLACE = {F.relu, F.relu6, F.silu, F.hardswish, F.hardsigmoid}
 _SHAPE_KEEPING |= _LAST_IN_PLACE | {F.gelu}
 _NORMS: set[Any] = {F.layer_norm, torch.layer_norm}
-_ARITHMETIC = frozenset("add sub mul div true_divide __add__ __radd__ __sub__ __mul__ __rmul__ __truediv__".split())
+_ARITHMETIC = frozenset(
+    ["add", "sub", "mul", "div", "true_divide", "__add__", "__radd__", "__sub__", "__mul__", "__rmul__", "__truediv__"]
+)
 _MOVES = {"cpu", "cuda"}
 
 
