@@ -49,8 +49,8 @@ class _ShapePropagation(fx.Interpreter):
     """Runs the graph one step behind the network, which lends it the results of costly layers.
 
     A result is lent only where graph and network call the same layer with equal tensors, but for rounding, and all
-    between those layers is computed twice: a graph that differs from the network gets other tensors, and its own results
-    from there on.
+    between those layers is computed twice: a graph that differs from the network gets other tensors, and its own
+    results from there on.
     """
 
     def __init__(self, network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...]) -> None:
