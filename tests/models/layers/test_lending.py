@@ -19,9 +19,10 @@ def network():
 def test_copies_are_what_deepcopy_gives():
     net = network()
     twin, wanted = deep_copy(net, lent(net)), copy.deepcopy(net)
-    for (name, mine), theirs in zip(
-        twin.state_dict(keep_vars=True).items(), wanted.state_dict(keep_vars=True).values()
-    ):
+    theirs_by_name = wanted.state_dict(keep_vars=True)
+    assert theirs_by_name.keys() == twin.state_dict().keys()
+    for name, mine in twin.state_dict(keep_vars=True).items():
+        theirs = theirs_by_name[name]
         assert torch.equal(mine, theirs), name
         assert (type(mine), mine.requires_grad, mine.stride()) == (type(theirs), theirs.requires_grad, theirs.stride())
 
