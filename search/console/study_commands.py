@@ -25,7 +25,7 @@ _STATES = {"companion": "left of a deleted study", "foreign": "not a study of th
 
 
 @click.command("list")
-@click.argument("study", required=False)
+@click.argument("study", required=False, metavar="[STUDY]")
 @storage_option
 @json_option
 def list_studies(study: str | None, storage: str, as_json: bool) -> None:
