@@ -77,7 +77,7 @@ def run(
     from .progress import Progress
 
     check_outputs([output_file(definition, output)], url=storage, sources=sources_of(definition, study), force=force)
-    _, best = resume_point(storage, definition)
+    _, best = resume_point(storage, definition, lambda line: print_line(console, line))
     total, goes_on = definition.study.trials, "the same command goes on from here"
 
     def hint() -> str:
