@@ -82,7 +82,7 @@ def run(
     from .shown.outcome import resume_point
     from .shown.progress import Progress
 
-    _, best = resume_point(storage, definition)
+    _, best = resume_point(storage, definition, lambda line: print_line(console, line))
     total, goes_on = definition.study.trials, "the same command goes on from here"
 
     def hint() -> str:

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, load_network, read_description
 from ...models.networks.factories import resolve_factory
+from ...studies.database.addresses import shown_url
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.companions import REFINED
 from ...studies.database.storage import load_study, open_storage
@@ -174,7 +175,7 @@ def write_file(
     delivery = export_file(file, place, factory, paths, options=options, study=study)
     lines = [evaluation_lines(description.data["name"], delivery.evaluation), *file_lines(delivery)]
     if study is None and any(format_of(form).unpickles for form in forms):
-        lines.append(f"no study in {url} keeps a record of it: `branchfold evaluate` will ask for --trust")
+        lines.append(f"no study in {shown_url(url)} keeps a record of it: `branchfold evaluate` will ask for --trust")
     return "\n".join([*lines, f"exported {file} to {_listed(delivery)}"])
 
 

@@ -1,5 +1,7 @@
 """The lines that say what a run, an export or a repetition came to."""
 
+from collections.abc import Callable
+
 import optuna
 from optuna.trial import FrozenTrial
 
@@ -27,10 +29,18 @@ from ...run.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
 
 
-def resume_point(url: str, definition: Definition) -> tuple[int, Best | None]:
-    """How many trials a study has finished, and the best one if there is one."""
+def resume_point(
+    url: str, definition: Definition, told: Callable[[str], None] | None = None
+) -> tuple[int, Best | None]:
+    """How many trials a study has finished, and the best one if there is one.
+
+    Args:
+        url: of the database.
+        definition: of the study.
+        told: receives a line if an earlier version's database was brought up to date.
+    """
     try:
-        study = load_study(open_storage(url, create=False), definition.study.name)
+        study = load_study(open_storage(url, create=False, told=told), definition.study.name)
     except StudyError:
         return 0, None
     finished = len(finished_trials(study))
