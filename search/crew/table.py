@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from rich.table import Table
 
 from ...studies.metric import Metric
-from ..console.numbers import percent
+from ..console.shown.numbers import percent
 from ..events import Event, TrialEnded, TrialReport, TrialStarted, WorkerTook
 
 

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from branchfold.search.console.outcome import failure_lines
-from branchfold.search.console.progress import Progress
+from branchfold.search.console.shown.outcome import failure_lines
+from branchfold.search.console.shown.progress import Progress
 from branchfold.search.crew.table import CrewTable
 from branchfold.search.events import CrewStarted, Notice, TrialEnded, TrialReport, TrialStarted, WorkerTook
 from branchfold.studies.database.retries import release_killed

@@ -8,20 +8,20 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
-from ...errors import NetworkError
-from ...models.branches.keep import rounded_width
-from ...models.cost import CostModel
-from ...models.fitting.activations import sensitivity
-from ...models.networks.factories import build_network, default_input_shape
-from ...models.weights import fill, read_weights
-from ...studies.database.answers import Comparison, compare_with_best
-from ...studies.database.companions import is_screening
-from ...studies.database.rows import TrialRow, trial_rows
-from ...studies.database.trials import metric_of
-from ...studies.metric import Metric
-from ...studies.statistics import SIGNIFICANCE
-from ..run.screening import WIDTHS, ranked
-from ..trial.baseline import baseline_ready
+from ....errors import NetworkError
+from ....models.branches.keep import rounded_width
+from ....models.cost import CostModel
+from ....models.fitting.activations import sensitivity
+from ....models.networks.factories import build_network, default_input_shape
+from ....models.weights import fill, read_weights
+from ....studies.database.answers import Comparison, compare_with_best
+from ....studies.database.companions import is_screening
+from ....studies.database.rows import TrialRow, trial_rows
+from ....studies.database.trials import metric_of
+from ....studies.metric import Metric
+from ....studies.statistics import SIGNIFICANCE
+from ...run.screening import WIDTHS, ranked
+from ...trial.baseline import baseline_ready
 from .numbers import percent, with_interval
 
 # Marks in the table of trials.
@@ -83,7 +83,8 @@ def trials_table(study: optuna.Study) -> Table:
         table.add_row(
             str(row.number),
             row.state,
-            "-" if row.metric is None else metric.text(row.metric),
+            # What a trial that was interrupted reported last is no result.
+            "-" if row.metric is None or row.state == "fail" else metric.text(row.metric),
             _mark(row.number, comparison),
             _or_dash(row.macs_share),
             _or_dash(row.parameters_share),

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ...studies.metric import Metric
-from ..trial.latency import Latency
+from ....studies.metric import Metric
+from ...trial.latency import Latency
 
 
 def percent(share: float) -> str:

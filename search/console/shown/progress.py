@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.status import Status
 
-from ...studies.metric import ACCURACY, Metric
-from ..crew.table import CrewTable
-from ..events import (
+from ....studies.metric import ACCURACY, Metric
+from ...crew.table import CrewTable
+from ...events import (
     BaselineEpoch,
     BaselineReady,
     BaselineStarted,
@@ -26,8 +26,8 @@ from ..events import (
     TrialReport,
     TrialStarted,
 )
+from ..options import Detail
 from .numbers import percent, with_interval
-from .options import Detail
 
 
 class Progress:
