@@ -15,6 +15,7 @@ from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import worker as runner
 from branchfold.search.run.checkpoints import checkpoint_folder
 from branchfold.search.run.processes import join_study, run_study
+from branchfold.search.training.checkpoint import Checkpoint
 from branchfold.search.trial.trial import run_trial
 from branchfold.studies.database.artifacts import artifact_folder
 from branchfold.studies.database.retries import release_killed
@@ -195,17 +196,23 @@ def test_when_the_time_is_up_what_runs_is_kept_and_goes_on(define, tmp_path, qui
     assert files(url) == ["trial"]
 
 
-def test_a_finalists_run_that_is_stopped_goes_on_in_the_next_command(before_finalists, tmp_path, quick_latency):
+def test_a_finalists_run_that_is_stopped_goes_on_in_the_next_command(
+    before_finalists, tmp_path, quick_latency, monkeypatch
+):
     folder, definition = before_finalists
     shutil.copytree(folder, tmp_path / "copy")
-    url, events = f"sqlite:///{tmp_path}/copy/s.db", []
+    url, events, steps = f"sqlite:///{tmp_path}/copy/s.db", [], []
 
-    def stop(event):
-        if isinstance(event, TrialReport):
+    def due(checkpoint):
+        steps.append(1)
+        if len(steps) == 3:
             signal.raise_signal(signal.SIGINT)
+        return False
 
-    with pytest.raises(Interrupted):
-        run_study(definition, url, workers=1, notify=stop)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "is_due", property(due))
+        with pytest.raises(Interrupted):
+            run_study(definition, url, workers=1, notify=lambda event: None)
     assert files(url) == ["run"]
     run_study(definition, url, workers=1, notify=events.append)
     reports = [event for event in events if isinstance(event, TrialReport)]

@@ -1,9 +1,12 @@
 """A trial that was cut short goes on once, keeps what is its own, and kills three processes at most."""
 
 import pytest
+from sqlalchemy import text
 
+from branchfold.studies.database.optuna_internals import engine_of
 from branchfold.studies.database.retries import release_interrupted, release_killed, was_cut_short
 from branchfold.studies.database.storage import load_study, open_storage, open_study
+from branchfold.studies.database.trials import end_abandoned
 from branchfold.studies.definition.reading import load_definition
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -74,3 +77,20 @@ def test_one_that_finished_after_all_stays(study):
     assert not release_killed(study, number, "silent")
     assert states(study) == ["COMPLETE"]
     assert "note" not in study.trials[number].user_attrs
+
+
+@pytest.mark.parametrize(
+    ("hours", "after"), [(1, ["RUNNING", "RUNNING"]), (-1, ["FAIL", "FAIL", "WAITING", "WAITING"])]
+)
+def test_a_clock_that_jumped_hides_the_dead_or_has_the_living_taken(study, hours, after):
+    """Since the trials began the clock was put back by an hour, or forward: one has given a heartbeat, one has not."""
+    beating, silent = begin(study), begin(study)
+    storage = study._storage
+    storage.record_heartbeat(study.trials[beating]._trial_id)
+    shift = {"shift": f"{hours} hours"}
+    with engine_of(storage).begin() as connection:
+        connection.execute(text("UPDATE trials SET datetime_start = datetime(datetime_start, :shift)"), shift)
+        connection.execute(text("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, :shift)"), shift)
+    end_abandoned(study)
+    assert states(study) == after
+    assert [release_interrupted(study, number) for number in (beating, silent)] == [hours > 0] * 2
