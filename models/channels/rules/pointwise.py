@@ -34,7 +34,6 @@ _ACTIVATION_FUNCTIONS = (
     functions=_ACTIVATION_FUNCTIONS,
     methods="relu relu_ sigmoid sigmoid_ tanh tanh_ clamp clamp_ abs exp neg pow square sqrt rsqrt log "
     "contiguous clone detach float to",
-    named=("torchvision.ops.stochastic_depth.stochastic_depth",),
 )
 def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
     source = source_of(node)
