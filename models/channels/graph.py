@@ -32,6 +32,8 @@ class ChannelGraph(FollowedNumbers):
         in_groups: paths of convolutions that write channels in groups, even where a group reads or writes only one.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
         products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
+        second: nodes whose tensors hold a value for each two channels of one set, and what is carried of them → the
+            layout of the other dimension.
     """
 
     in_groups: set[str] = field(default_factory=set)
@@ -42,6 +44,7 @@ class ChannelGraph(FollowedNumbers):
     held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
     products: dict[fx.Node, tuple[int, tuple[Layout, ...]]] = field(default_factory=dict)
+    second: dict[fx.Node, Layout] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -140,6 +143,23 @@ class ChannelGraph(FollowedNumbers):
         self.carry(node, layout)
         if node in self.layouts:
             self._mixed.append((node, layout))
+
+    def carry_pairs(self, node: fx.Node, layout: Layout, second: Layout) -> None:
+        """`node` yields a value for each two channels of one set, which lie along both dimensions."""
+        self.carry(node, layout)
+        if node in self.layouts:
+            self.second[node] = second
+            self._mixed.append((node, Layout(0, (*layout.given, *second.given))))
+
+    def carry_as(self, node: fx.Node, source: fx.Node) -> None:
+        """`node` treats each channel of `source` on its own, or each two."""
+        if source in self.second:
+            return self.carry_pairs(node, self.layouts[source], self.second[source])
+        return self.carry(node, self.layouts[source])
+
+    def all_along(self, node: fx.Node) -> list[Layout]:
+        """The layouts of all dimensions of what a node yields that hold channels."""
+        return [known[node] for known in (self.layouts, self.second) if node in known]
 
     def blocks_beside(self, node: fx.Node, tensor: fx.Node) -> tuple[int, ...]:
         """Of each segment of `tensor`, which the layer of `node` reads or writes, the blocks that it does not mix."""

@@ -102,11 +102,13 @@ def _along(node: fx.Node, graph: ChannelGraph, dim: Any) -> None:
     """One dimension's values depend on each other: the channels, or the positions of each channel on its own."""
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
-    if layout is None or shape is None or not isinstance(dim, int) or graph.is_batch(source, dim % len(shape)):
+    if source is None or layout is None or shape is None or not isinstance(dim, int):
         return graph.fix(node, f"{graph.operation(node)} mixes channels")
-    if dim % len(shape) == layout.dim:
+    if graph.is_batch(source, dim % len(shape)):
+        return graph.fix(node, f"{graph.operation(node)} mixes channels")
+    if dim % len(shape) == layout.dim and source not in graph.second:
         return graph.carry_mixed(node, layout)
-    return graph.carry(node, layout)
+    return graph.carry_as(node, source)
 
 
 @rule_for(functions=(F.normalize,))
