@@ -129,8 +129,8 @@ def make_equal(one: Form, other: Form, known: dict[Attribute, Form]) -> bool:
             return False
         if attributes := rest.attributes():
             return len(attributes) == 1 and _learned(attributes[0], rest, known)
-        if not _tied(rest) and not _divided(rest):
-            return False
+        if not _tied(rest):
+            return _laid_out_alike(one, other) or (_divided(rest) and make_equal(one, other, known))
 
 
 def _learned(attribute: Attribute, rest: Form, known: dict[Attribute, Form]) -> bool:
@@ -152,6 +152,18 @@ def _tied(rest: Form) -> bool:
                 a.unite(b)
                 return True
     return False
+
+
+def _laid_out_alike(one: Form, other: Form) -> bool:
+    """Makes two numbers equal that are sizes of dimensions: by making the channels at equal places one."""
+    layouts = [_segments(form) for form in (one, other)]
+    return all(layouts) and unite(*layouts)
+
+
+def _segments(form: Form) -> tuple[Segment, ...]:
+    """The segments of the dimension whose size a number is; none where it is something else."""
+    found = [Segment(atom, int(k)) for atom, k in form.terms if isinstance(atom, Channels) and k > 0 and k == int(k)]
+    return tuple(found) if len(found) == len(form.terms) and form.constant == 0 else ()
 
 
 def _divided(rest: Form) -> bool:
