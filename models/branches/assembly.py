@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from ..channels.derived import reads_value, yields_tensors
+from ..channels.graph import READS
 from ..channels.groups import Analysis
 from ..channels.in_place import is_in_place_method
 from ..channels.parameters import held_tensor, values_at
@@ -160,7 +161,7 @@ class _Builder:
             self.alphas = self._mixed()
         role = self.channels.roles.get(node)
         source = node.args[0] if node.args else None
-        reads = role == "write" and isinstance(source, fx.Node) and source in self.alike and source in self.thin
+        reads = role in READS and isinstance(source, fx.Node) and source in self.alike and source in self.thin
         blended = source if reads and isinstance(source, fx.Node) else None
         if node.op == "output":
             self._join_results()
@@ -201,7 +202,7 @@ class _Builder:
 
     def _home(self, node: fx.Node) -> str | None:
         """The group in whose branch alone a node works, if it has one; there, values without channels are its own."""
-        if self.channels.roles.get(node) == "write":
+        if self.channels.roles.get(node) in READS:
             return None
         if node in self.channels.derived:
             named = self.analysis.derived_from(node) & self.widths.keys()

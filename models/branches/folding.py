@@ -17,7 +17,7 @@ from ...errors import NetworkError
 from ..channels.groups import Analysis
 from ..channels.parameters import held_tensor, put_tensor
 from ..layers.copying import deep_copy
-from ..layers.kinds import by_output
+from ..layers.kinds import by_output, weight_names
 from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.plain.classes import restore_classes
@@ -190,7 +190,8 @@ def _chosen(groups: Collection[str] | None, there: Collection[str]) -> set[str]:
 def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
     """The original with folded channelwise layers; weights that are yet to be folded are the original's own."""
     layer = branched.network.get_submodule
-    weights = [layer(path).get_parameter("weight") for path in _layers_of(branched, chosen)]
+    folded_into = [layer(path) for path in _layers_of(branched, chosen)]
+    weights = [module.get_parameter(name) for module in folded_into for name in weight_names(module)]
     instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
     for path, parts in branched.plan.carriers.items():
         instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)

@@ -15,7 +15,9 @@ from .layouts import Channels, Layout, Segment
 from .nodes import label, located
 from .numbers.following import FollowedNumbers
 
-Role = Literal["write", "carry"]
+Role = Literal["write", "read", "carry"]
+# Of layers with a weight into which an E before them is folded.
+READS = ("write", "read")
 
 
 @dataclass
@@ -24,8 +26,9 @@ class ChannelGraph(FollowedNumbers):
 
     Attributes:
         layouts: node → layout of the tensor it yields.
-        roles: "write" for a layer that reads its input's channels and produces new ones, "carry" for an operation that
-            treats each channel on its own and so works at any width. A node without a role touches fixed channels only.
+        roles: "write" for a layer that reads its input's channels and produces new ones, "read" for one that produces
+            none that are followed, "carry" for an operation that treats each channel on its own and so works at any
+            width. A node without a role touches fixed channels only.
         pieces: nodes that yield several tensors → the layout of each.
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
@@ -73,12 +76,8 @@ class ChannelGraph(FollowedNumbers):
         shape = shape_of(node)
         if not isinstance(source, fx.Node) or shape is None:
             return self.fix(node, "is called in an unusual way")
-        read = self.layout(source, dim)
+        read = self._read_by(node, source, dim)
         written = Channels(shape[dim], writers=[node])
-        for root in read.roots():
-            root.readers.append(node)
-        if source not in self.derived:
-            self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
         self.keep_batch(node)
@@ -88,6 +87,25 @@ class ChannelGraph(FollowedNumbers):
             read.fix(reason)
             written.fix(reason)
         return None
+
+    def read(self, node: fx.Node, *, dim: int) -> None:
+        """`node`'s layer reads its input along `dim`; what it yields has no channels that could be narrowed."""
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        read = self._read_by(node, source, dim)
+        self.roles[node] = "read"
+        self._unite_calls(node, read)
+        self.tell_sizes(node, Layout(dim, ()), read)
+        if reason := self._unusual(node):
+            read.fix(reason)
+
+    def _read_by(self, node: fx.Node, source: fx.Node, dim: int) -> Layout:
+        read = self.layout(source, dim)
+        for root in read.roots():
+            root.readers.append(node)
+        if source not in self.derived:
+            self.layouts[source] = read
+        return read
 
     def write_in_groups(self, node: fx.Node, groups: int) -> None:
         """`node`'s layer reads its input in equal groups of channels, each of which yields as many new ones."""
@@ -257,6 +275,6 @@ class ChannelGraph(FollowedNumbers):
             if others:
                 other = min(others) or "the network itself"
                 return f"{name} shares weights with {other}; called as one layer, they would be free"
-        if len(node.args) != 1 or node.kwargs:
+        if node.kwargs or (len(node.args) != 1 and self.roles.get(node) != "read"):  # a state may be given
             return located(f"{name} is called in an unusual way; with one tensor alone it would not be", node)
         return ""

@@ -310,7 +310,10 @@ def test_parts_have_widths_of_their_own():
 HARD_CODED = {
     "split": (lambda net, x: net.mid(x.split(4, 1)[1]), "split hard-codes the sizes of its parts"),
     "split in sizes": (lambda net, x: net.mid(x.split([4, 4], 1)[0]), "split hard-codes the sizes of its parts"),
-    "fewer chunks": (lambda net, x: net.mid(torch.cat(x.chunk(5, 1)[:2], 1)), "chunk hard-codes the sizes of its parts"),
+    "fewer chunks": (
+        lambda net, x: net.mid(torch.cat(x.chunk(5, 1)[:2], 1)),
+        "chunk hard-codes the sizes of its parts",
+    ),
     "slice": (lambda net, x: net.mid(x[:, :4]), "getitem hard-codes the channels that it takes"),
     "one channel": (lambda net, x: net.mid(x[:, 0, None].expand(-1, 4, -1, -1)), "getitem is not known"),
     "groups": (lambda net, x: x.view(2, 2, 4, 7, 9).sum(1), "view hard-codes its shape at "),

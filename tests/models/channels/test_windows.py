@@ -83,9 +83,7 @@ torch.fx.wrap("masked_attention")
 def test_a_function_that_fx_would_leave_whole_is_followed(functional, assert_folds):
     network = functional(
         lambda net, x: net.last(
-            masked_attention(
-                net.first(x).flatten(2).mT, net.qkv.weight, net.qkv.bias, net.proj.weight, 2, net.training
-            )
+            masked_attention(net.first(x).flatten(2).mT, net.qkv.weight, net.qkv.bias, net.proj.weight, 2, net.training)
         ),
         first=nn.Conv2d(3, 8, 3),
         qkv=nn.Linear(8, 24),
