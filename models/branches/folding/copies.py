@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from ..layers.copying import deep_copy
-from ..layers.kinds import weight_names
+from ...layers.copying import deep_copy
+from ...layers.kinds import weight_names
 
 
 def copied_to_fold(network: nn.Module, carriers: Mapping[str, nn.Module], layers: Iterable[str]) -> nn.Module:
