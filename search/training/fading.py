@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...models.branches.folding import fold as fold_groups
+from ...models.branches.folding.folding import fold as fold_groups
 from ...models.branches.network import BranchedNetwork
 from ...models.branches.optimizers import carry_optimizer_state
 from ...models.cost import batch_size

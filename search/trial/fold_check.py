@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ...errors import NetworkError
-from ...models.branches.folding import fold
+from ...models.branches.folding.folding import fold
 from ...models.branches.network import BranchedNetwork
 from ...models.examples import placed
 from ...models.layers.modes import evaluating

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import BranchfoldError
-from ...models.branches.folding import fold
+from ...models.branches.folding.folding import fold
 from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
