@@ -192,7 +192,7 @@ def test_when_the_time_is_up_what_runs_is_kept_and_goes_on(define, tmp_path, qui
 
     study = run_study(definition, url, workers=1, notify=up, timeout=1000)
     assert states(study) == ["COMPLETE", "FAIL", "WAITING"]
-    assert events[-1] == Notice("the time is up: 1 of 3 trials are finished, and none runs any more")
+    assert events[-1] == Notice("the time is up: 1 of 3 trials are finished; what ran here goes on in the next run")
     assert files(url) == ["trial"]
 
 
