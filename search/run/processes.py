@@ -95,7 +95,8 @@ def run_study(
             _run_trials(first, baseline, each, patience)
         except TimeUp:
             finished = len(finished_trials(study))
-            notify(Notice(f"the time is up: {finished} of {_trials(target)} are finished; what ran here goes on in the next run"))
+            done = f"{finished} of {_trials(target)} are finished"
+            notify(Notice(f"the time is up: {done}; what ran here goes on in the next run"))
             return study
         over = len(finished_trials(study)) >= target or is_over(study)
         if over and len(finished_trials(study)) < target:
