@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ...errors import StudyError
 from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, attach_network
-from ...studies.database.optuna_internals import set_user_attrs
+from ...studies.database.optuna_internals import set_user_attrs, show_report
 from ...studies.database.trials import (
     HISTORY,
     RECIPE,
@@ -105,6 +105,7 @@ class Recorder:
         self.notify(as_event(self.trial.number, self.definition, report))
         if len(self.definition.study.objectives) > 1:
             self.trial.set_user_attr(HISTORY, self.history)
+            show_report(self.trial, report.number, report.folded_metric)
         else:
             self.trial.report(report.folded_metric, report.number)
             if report.number < self.definition.trial.reports and self.trial.should_prune():

@@ -21,12 +21,14 @@ from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, values_of
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
+from ..space.groups import group_records, kept_shares
 from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.baseline import baseline_ready, make_baseline
 from ..trial.problem import Problem
@@ -116,6 +118,8 @@ class Worker:
         Args:
             baseline: the trained network.
         """
+        if not groups_of(self.study):
+            record_groups(self.study, group_records(self.problem.costs, self._errors_of(baseline)))
         if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
@@ -249,7 +253,7 @@ class Worker:
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.problem.definition
         seed = definition.study.seed + trial.number
-        record_recipe(trial, recipe, seed)
+        record_recipe(trial, recipe, seed, **kept_shares(recipe, self.problem.costs))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))
         result = run_trial(recipe, baseline, self.problem, seed=seed, on_report=recorder)

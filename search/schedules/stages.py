@@ -36,10 +36,17 @@ def windows_for(
     """
     count = min(count, len(groups))
     found: dict[str, Window] = {}
-    for stage, window in zip(_chunks(groups, count), _staggered(Window(0.0, fade), count, overlap), strict=True):
+    for stage, window in zip(stages_of(groups, count), _staggered(Window(0.0, fade), count, overlap), strict=True):
         own = _staggered(window, len(stage), 0.0) if windows == "own" else [window] * len(stage)
         found.update(zip(stage, own, strict=True))
     return found
+
+
+def stages_of(groups: Sequence[str], count: int) -> list[Sequence[str]]:
+    """The groups of each stage; stages differ by one group at most, and each has one."""
+    count = min(count, len(groups))
+    edges = [round(i * len(groups) / count) for i in range(count + 1)]
+    return [groups[a:b] for a, b in pairwise(edges)]
 
 
 def ordered(groups: Sequence[str], order: str, scores: Mapping[str, float]) -> list[str]:
@@ -54,11 +61,6 @@ def ordered(groups: Sequence[str], order: str, scores: Mapping[str, float]) -> l
     if order in ("forward", "backward"):
         return list(groups) if order == "forward" else list(reversed(groups))
     return sorted(groups, key=lambda name: -scores[name])
-
-
-def _chunks(groups: Sequence[str], count: int) -> list[Sequence[str]]:
-    edges = [round(i * len(groups) / count) for i in range(count + 1)]
-    return [groups[a:b] for a, b in pairwise(edges)]
 
 
 def _staggered(whole: Window, count: int, overlap: float) -> list[Window]:

@@ -86,6 +86,12 @@ class BranchTraining(pl.LightningModule):
         return sum(self.network.alpha.values()) / len(self._windows)
 
     @property
+    def stage_alphas(self) -> tuple[float, ...]:
+        """The mean α of each stage's groups; those that are folded count as 0."""
+        alphas = self.network.alpha if isinstance(self.network, BranchedNetwork) else {}
+        return tuple(sum(alphas.get(name, 0.0) for name in stage) / len(stage) for stage in self.recipe.stage_groups())
+
+    @property
     def rate(self) -> float:
         """The learning rate of the step that is done or goes on."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])

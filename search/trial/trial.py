@@ -52,6 +52,7 @@ class Report:
         folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
         loss: mean training loss since the report before; NaN before the first step.
         rate: the learning rate of the last step; NaN before the first one.
+        alphas: mean α of each stage's groups; none where nothing is narrowed.
     """
 
     number: int
@@ -61,10 +62,12 @@ class Report:
     folded_metric: float
     loss: float
     rate: float = math.nan
+    alphas: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON types; without a loss that is no number."""
-        return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
+        values = {key: value for key, value in asdict(self).items() if key != "alphas" and math.isfinite(value)}
+        return {**values, "alphas": list(self.alphas)}
 
 
 OnReport = Callable[[Report], None]
@@ -112,7 +115,8 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
     meter = problem.meter()
     check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
     milestones = _Milestones(problem, meter, on_report)
-    milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
+    narrows = isinstance(start, BranchedNetwork)
+    milestones.report(start, float(narrows), math.nan, alphas=(1.0,) * len(recipe.stage_groups()) if narrows else ())
     module = BranchTraining(
         start.train(),
         recipe,
@@ -255,13 +259,21 @@ class _Milestones:
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
         if number > self.reports[-1].number:
-            self.report(module.network, module.alpha, module.take_loss(), number, module.rate)
+            self.report(module.network, module.alpha, module.take_loss(), number, module.rate, module.stage_alphas)
 
-    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0, rate: float = math.nan) -> None:
+    def report(
+        self,
+        network: nn.Module,
+        alpha: float,
+        loss: float,
+        number: int = 0,
+        rate: float = math.nan,
+        alphas: tuple[float, ...] = (),
+    ) -> None:
         validation = self.problem.validation_batches()
         folded = metric_of(delivered(network, self.problem), validation, self.problem.task)
         blended = metric_of(network, validation, self.problem.task) if alpha > 0 else folded
-        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate)
+        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate, alphas)
         self.reports.append(report)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):

@@ -64,6 +64,11 @@ def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
         )
 
 
+def show_report(trial: optuna.Trial, step: int, value: float) -> None:
+    """Keeps a value of a milestone where the dashboard draws it; `Trial.report` refuses with several objectives."""
+    trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+
+
 def claim(study: optuna.Study, key: str) -> bool:
     """Whether this process is the first to claim `key`, and so the one that does what it stands for.
 
