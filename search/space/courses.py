@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,7 +13,9 @@ from ...studies.tables.study import Course, Span
 from .recipe import Recipe
 
 # Points of each window: steps look like steps.
-_POINTS = 40
+_POINTS = 200
+# So far from a straight line a point is seen.
+_STRAIGHT = 0.002
 
 
 def course_of(recipe: Mapping[str, Any]) -> Course | None:
@@ -43,4 +46,15 @@ def course(recipe: Recipe) -> Course:
         known: dict[float, float] = {}  # most groups share their window with others
         alphas = [known.setdefault(t, schedule(t)) for t in (fall(place) for fall in falls)]
         points.append((place, sum(alphas) / len(alphas)))
-    return Course(stages, tuple(points))
+    return Course(stages, tuple(_bends(points)))
+
+
+def _bends(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of a line without those that lie between their neighbours on a straight one."""
+    kept = points[:1]
+    for point, after in pairwise(points[1:]):
+        (x, y), (before_x, before_y) = point, kept[-1]
+        expected = before_y + (after[1] - before_y) * (x - before_x) / (after[0] - before_x)
+        if abs(expected - y) > _STRAIGHT:
+            kept.append(point)
+    return [*kept, points[-1]]

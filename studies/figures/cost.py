@@ -80,7 +80,10 @@ def figure(found: Drawn) -> go.Figure:
     ):
         if points:
             chart.add_scatter(
-                **_places(points, metric), name=name, mode="markers", marker={"color": colour, "symbol": symbol, "size": 7}
+                **_places(points, metric),
+                name=name,
+                mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": 7},
             )
     if found.front:
         bars = _bars(found.front, metric) if len(found.front) <= _MOST_BARS else {}
@@ -92,20 +95,33 @@ def figure(found: Drawn) -> go.Figure:
             line={"color": BLUE, "width": 1, "shape": "hv", "dash": "dot"},
             marker={"color": BLUE, "symbol": "square", "size": 9},
         )
-    for point, name, colour, symbol in (
-        (found.baseline, "baseline (validation)", REFERENCE, "diamond"),
-        (found.delivered, "delivered (test)", VERMILION, "star"),
-    ):
-        if point is not None:
-            chart.add_scatter(
-                **_places([point], metric),
-                **_bars([point], metric),
-                name=name,
-                mode="markers",
-                marker={"color": colour, "symbol": symbol, "size": 14},
-            )
-    chart.update_xaxes(rangemode="tozero")
+    if found.delivered is not None:
+        chart.add_scatter(
+            **_places([found.delivered], metric),
+            **_bars([found.delivered], metric),
+            name="delivered (test)",
+            mode="markers",
+            marker={"color": VERMILION, "symbol": "star", "size": 14},
+        )
+    if found.baseline is not None:
+        _add_baseline(chart, found.baseline, metric)
     return chart
+
+
+def _add_baseline(chart: go.Figure, baseline: Point, metric: Metric) -> None:
+    """The baseline's metric as a line and its interval as a band: its cost, 100 %, would crowd all others."""
+    chart.add_hline(
+        y=shown(metric, baseline.metric),
+        line={"color": REFERENCE, "dash": "dash", "width": 1},
+        annotation={
+            "text": f"baseline (100 %): {metric.text(baseline.metric)}",
+            "font": {"color": REFERENCE},
+            "xanchor": "right",
+        },
+    )
+    if baseline.interval is not None:
+        low, high = (shown(metric, end) for end in baseline.interval)
+        chart.add_hrect(y0=low, y1=high, fillcolor=REFERENCE, opacity=0.13, line_width=0, layer="below")
 
 
 def _cost(view: StudyView, measured: Sequence[TrialLine]) -> str:

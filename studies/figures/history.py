@@ -43,7 +43,9 @@ def drawn(view: StudyView, lines: Sequence[TrialLine]) -> Drawn:
             best.append((line.number, value))
     return Drawn(
         complete=tuple((line.number, line.metric or 0.0) for line in complete),
-        stopped=tuple((line.number, line.metric) for line in lines if line.state == "pruned" and line.metric is not None),
+        stopped=tuple(
+            (line.number, line.metric) for line in lines if line.state == "pruned" and line.metric is not None
+        ),
         best=tuple(best),
         last=max((line.number for line in lines), default=0),
         baseline=None if view.baseline is None else view.baseline.metric,

@@ -96,7 +96,10 @@ def figure(found: Drawn) -> go.Figure:
 
 
 def _add(chart: go.Figure, panel: Panel, metric: Metric, row: int, column: int, *, first: bool) -> None:
-    for stopped, name, colour, symbol in ((True, "stopped early", GREY, "x"), (False, "ran to the end", BLUE, "circle")):
+    for stopped, name, colour, symbol in (
+        (True, "stopped early", GREY, "x"),
+        (False, "ran to the end", BLUE, "circle"),
+    ):
         chosen = [i for i, was in enumerate(panel.stopped) if was == stopped]
         chart.add_scatter(
             x=[safe(v) if isinstance(v := panel.values[i], str) else v for i in chosen],
@@ -112,11 +115,14 @@ def _add(chart: go.Figure, panel: Panel, metric: Metric, row: int, column: int, 
             col=column,
         )
     if panel.words:
-        medians = [statistics.median([m for v, m in zip(panel.values, panel.metrics, strict=True) if v == w]) for w in panel.words]
+        ended = [(v, m) for v, m, was in zip(panel.values, panel.metrics, panel.stopped, strict=True) if not was]
+        medians = {
+            word: statistics.median(found) for word in panel.words if (found := [m for v, m in ended if v == word])
+        }
         chart.add_scatter(
-            x=list(map(safe, panel.words)),
-            y=[shown(metric, median) for median in medians],
-            name="median",
+            x=list(map(safe, medians)),
+            y=[shown(metric, median) for median in medians.values()],
+            name="median of those that ran to the end",
             legendgroup="median",
             showlegend=first,
             mode="markers",

@@ -39,7 +39,8 @@ def drawn(view: StudyView, lines: Sequence[TrialLine]) -> Drawn:
     """What is drawn of a study: the trials with a metric and more than one milestone."""
     quality, trials = view.metric.quality, {trial.number: trial for trial in view.trials}
     known = sorted(
-        (line for line in lines if line.metric is not None), key=lambda line: (-quality(line.metric or 0.0), line.number)
+        (line for line in lines if line.metric is not None),
+        key=lambda line: (-quality(line.metric or 0.0), line.number),
     )
     found = []
     for rank in _spread(len(known)):
@@ -111,4 +112,3 @@ def _spread(count: int) -> list[int]:
 
 def _name(line: TrialLine, metric: Metric) -> str:
     return f"trial {line.number}, {line.row.shape or '?'}: {metric.text(line.metric or 0.0)}"
-

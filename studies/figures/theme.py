@@ -27,7 +27,12 @@ BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE, GREY = (
 SERIES = (VERMILION, BLUE, GREEN, PURPLE, ORANGE, SKY)
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
 # From the worst quarter of the trials to the best: also told by their lightness and the lines' widths.
-QUARTERS = (("worst quarter", "#b5b5b5", 1.0), ("third", SKY, 1.2), ("second", BLUE, 1.5), ("best quarter", VERMILION, 2.2))
+QUARTERS = (
+    ("worst quarter", "#b5b5b5", 1.0),
+    ("third", SKY, 1.2),
+    ("second", BLUE, 1.5),
+    ("best quarter", VERMILION, 2.2),
+)
 _PAPER = {"light": "#ffffff", "dark": "#0d1117"}
 _INK = {"light": "#1f2328", "dark": "#e6edf3"}
 _GRID = {"light": "#e3e6ea", "dark": "#30363d"}

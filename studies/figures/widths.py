@@ -46,7 +46,9 @@ class Drawn(NamedTuple):
 def drawn(view: StudyView, lines: Sequence[TrialLine], most: int = MOST_TRIALS) -> Drawn | None:
     """What is drawn of the best trials within the budget, each of other widths; None where there are none."""
     trials, quality = {trial.number: trial for trial in view.trials}, view.metric.quality
-    ranked = sorted((line for line in lines if line.within), key=lambda line: (-quality(line.metric or 0.0), line.number))
+    ranked = sorted(
+        (line for line in lines if line.within), key=lambda line: (-quality(line.metric or 0.0), line.number)
+    )
     found: dict[tuple[int, ...], Shares] = {}
     rows = None
     for line in ranked:

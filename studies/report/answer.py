@@ -22,14 +22,14 @@ def answer(view: StudyView, lines: Sequence[TrialLine]) -> str:
         return (
             f"{network} keeps {percent(found.macs / found.full_macs)} of its multiply-accumulates and "
             f"{percent(found.parameters / found.full_parameters)} of its parameters, and has "
-            f"{metric.text(found.network.value)} {metric.name} on {found.examples} {found.split} examples, where the full "
-            f"network has {metric.text(found.baseline.value)}."
+            f"{metric.text(found.network.value)} {metric.name} on {found.examples} {found.split} examples, where the "
+            f"full network has {metric.text(found.baseline.value)}."
         )
     best = next((line for line in lines if line.best), None)
     if best is not None and view.baseline is not None:
         return (
-            f"So far the best of {count(_finished(lines), 'finished trial')} keeps {percent(best.row.macs_share or 0)} of "
-            f"{network}'s multiply-accumulates and has {metric.text(best.metric or 0)} {metric.name} on "
+            f"So far the best of {count(_finished(lines), 'finished trial')} keeps {percent(best.row.macs_share or 0)} "
+            f"of {network}'s multiply-accumulates and has {metric.text(best.metric or 0)} {metric.name} on "
             f"{view.baseline.examples} validation examples, where the full network has "
             f"{metric.text(view.baseline.metric)}."
         )
@@ -70,12 +70,14 @@ def _said(view: StudyView, lines: Sequence[TrialLine], trial: int | None) -> lis
             )
     elif trial is not None:
         said.append(
-            "This is the best of many on the examples that it was selected by, and so too good by some luck. It was not "
-            f"exported yet and never saw the test split: `branchfold export {view.name}` does both."
+            "This is the best of many on the examples that it was selected by, and so too good by some luck. It was "
+            f"not exported yet and never saw the test split: `branchfold export {view.name}` does both."
         )
     running = sum(line.state == "running" for line in lines)
     if running:
-        said.append(f"{count(running, 'trial')} {'runs' if running == 1 else 'run'} still: this page shows what is known now.")
+        said.append(
+            f"{count(running, 'trial')} {'runs' if running == 1 else 'run'} still: this page shows what is known now."
+        )
     if len(view.objectives) > 1:
         front = [line for line in lines if line.front]
         said.append(
@@ -84,7 +86,9 @@ def _said(view: StudyView, lines: Sequence[TrialLine], trial: int | None) -> lis
             f"--pareto` exports them all."
         )
     if trial is not None and view.groups:
-        said.append("Each block is a channel group: as wide as its channels, as high as its images; above before, below after.")
+        said.append(
+            "Each block is a channel group: as wide as its channels, as high as its images; above before, below after."
+        )
     return said
 
 

@@ -56,8 +56,8 @@ def like_the_best(view: StudyView, lines: Sequence[TrialLine]) -> str:
         return f"There is no other trial yet that the best one, trial {comparison.best}, could be compared with."
     if not like:
         return (
-            f"Trial {comparison.best} is better than each of the {len(comparison.p_values)} others within the budget, as far "
-            f"as {examples} validation examples tell ({comparison.test})."
+            f"Trial {comparison.best} is better than each of the {len(comparison.p_values)} others within the budget, "
+            f"as far as {examples} validation examples tell ({comparison.test})."
         )
     which = f"The {len(like) + 1} best cannot" if _are_the_best(lines, like) else f"{len(like) + 1} trials cannot"
     return (
@@ -73,7 +73,9 @@ def schedules_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
         return Section("schedules", "", ())
     said = [_shapes_said(view, lines)]
     if len(drawn.lines) < drawn.tried:
-        said.append(f"{len(drawn.lines)} of {drawn.tried} trials are drawn: the best, and others evenly down to the worst.")
+        said.append(
+            f"{len(drawn.lines)} of {drawn.tried} trials are drawn: the best, and others evenly down to the worst."
+        )
     alt = "α of each trial over its compute, coloured by the quarter of the trials that it belongs to."
     return Section("schedules", "The schedules tried", tuple(said), schedules.figure(drawn), alt)
 
@@ -83,11 +85,15 @@ def shapes_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     drawn = parameters.drawn(view, lines, ["schedule.shape"])
     if not drawn.panels or len(drawn.panels[0].words) < 2:
         return Section("shapes", "", ())
-    said = f"Each point is a trial; a shape that was tried more often also had more chances to be lucky: " + ", ".join(
+    said = "Each point is a trial; a shape that was tried more often also had more chances to be lucky: " + ", ".join(
         f"{word} {sum(value == word for value in drawn.panels[0].values)}" for word in drawn.panels[0].words
     )
     return Section(
-        "shapes", "Which shapes win", (f"{said}.",), parameters.figure(drawn), "Metric of every trial by its schedule's shape."
+        "shapes",
+        "Which shapes win",
+        (f"{said}.",),
+        parameters.figure(drawn),
+        "Metric of every trial by its schedule's shape.",
     )
 
 
@@ -103,8 +109,8 @@ def importances_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     said = (
         f"By what separates the better trials from all others (PED-ANOVA), {listed(leading)} "
         f"{'matters' if len(leading) == 1 else 'matter'} most. That is an observation on "
-        f"{max(each.trials for each in found)} trials that the sampler chose, not an experiment: a parameter that it soon "
-        f"settled has little left to separate."
+        f"{max(each.trials for each in found)} trials that the sampler chose, not an experiment: a parameter that it "
+        f"soon settled has little left to separate."
     )
     alt = "A bar for each parameter: its share of all importance."
     drawn = importances.drawn(found)
@@ -136,12 +142,17 @@ def widths_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     least = min(range(len(drawn.groups)), key=lambda i: best.shares[i])
     most = max(range(len(drawn.groups)), key=lambda i: best.shares[i])
     said = [
-        f"The best, {best.name}, keeps least of {drawn.groups[least]} ({percent(best.shares[least])}, {best.widths[least]} of "
+        f"The best, {best.name}, keeps least of {drawn.groups[least]} ({percent(best.shares[least])}, "
+        f"{best.widths[least]} of "
         f"{drawn.full[least]} channels) and most of {drawn.groups[most]} ({percent(best.shares[most])})."
     ]
     if drawn.sensitivity and len(drawn.groups) >= _LEAST_GROUPS:
         found = spearmanr(drawn.sensitivity, best.shares)
-        told = "keeps more of what is more sensitive" if found.statistic > 0 else "does not keep more of what is more sensitive"
+        told = (
+            "keeps more of what is more sensitive"
+            if found.statistic > 0
+            else "does not keep more of what is more sensitive"
+        )
         unsure = "" if found.pvalue < 0.05 else ", which so few groups do not prove"
         said.append(f"It {told} (rank correlation {found.statistic:.2f} over {len(drawn.groups)} groups{unsure}).")
     alt = "Above, the shares of each group's channels that the best trials keep; below, its sensitivity and its cost."
@@ -158,7 +169,8 @@ def stages_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
             end, last = max(bar.end for bar in bars), bars[0].last
             said = (
                 f"Trial {line.number}, the best that fades at all, has {count(len(bars), 'stage')}; every α is 0 after "
-                f"{end:.2f} of {last:.2f} epochs ({percent(end / last)} of its compute), and the folded network trains on."
+                f"{end:.2f} of {last:.2f} epochs ({percent(end / last)} of its compute), and the folded network trains "
+                "on."
             )
             alt = "A bar for each stage: when its α falls, and from when on it is folded."
             return Section("stages", "The stages of a trial", (said,), stages.figure(bars), alt)
@@ -174,12 +186,15 @@ def course_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     if drawn.best:
         best = drawn.best[0]
         said.append(
-            f"{best.name[0].upper()}{best.name[1:]} stood at {view.metric.text(best.metric[0])} at α = 0 before any training "
+            f"{best.name[0].upper()}{best.name[1:]} stood at {view.metric.text(best.metric[0])} at α = 0 before any "
+            "training "
             f"and ended at {view.metric.text(best.metric[-1])} after {best.compute[-1]:.2f} epochs of compute."
         )
     stopped = sum(line.state == "pruned" for line in lines)
     if stopped:
-        said.append(f"{count(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early by these values (faint).")
+        said.append(
+            f"{count(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early by these values (faint)."
+        )
     alt = "The metric at α = 0 of each trial over its compute; dotted, that of the best trial at its current α."
     return Section("course", "How trials went", tuple(said), course.figure(drawn), alt)
 
@@ -232,7 +247,9 @@ def _shapes_said(view: StudyView, lines: Sequence[TrialLine]) -> str:
         return f"All trials that ran to their end had the shape {next(iter(known))}."
     medians = {shape: statistics.median(line.metric or 0.0 for line in each) for shape, each in known.items()}
     ordered = sorted(known, key=lambda shape: -view.metric.quality(medians[shape]))
-    told = listed([f"{shape} {view.metric.text(medians[shape])} ({count(len(known[shape]), 'trial')})" for shape in ordered])
+    told = listed(
+        [f"{shape} {view.metric.text(medians[shape])} ({count(len(known[shape]), 'trial')})" for shape in ordered]
+    )
     said = f"Medians of the trials that ran to their end: {told}."
     level = [shape for shape in ordered if any(line.best or line.like_best for line in known[shape])]
     if view.comparison is not None and len(level) > 1:

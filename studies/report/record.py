@@ -39,8 +39,8 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
         shares = (row.macs_share, row.parameters_share, row.latency_share, row.compute, row.seconds)
         keys.append((line.number, line.state, line.metric, *shares, line.recipe or "", told))
     said = [
-        f"{view.metric.name} at α = 0 on the validation split; costs as shares of the baseline's; compute in epochs of its "
-        f"training. A click on a column's title sorts by it."
+        f"The {view.metric.name} is that at α = 0 on the validation split, costs are shares of the baseline's, compute "
+        f"is in epochs of its training. A click on a column's title sorts by it."
     ]
     if any(line.row.latency_unsure for line in lines):
         said.append("?: a latency that spreads more than it differs from what it is compared with.")
@@ -57,7 +57,10 @@ def failures_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
         return Section("failures", "What failed", (said,) if said else ())
     rows = tuple((str(line.number), line.reason or "no reason was kept", line.recipe or "-") for line in failed)
     return Section(
-        "failures", "What failed", (f"Of {count(len(lines), 'trial')}: {told}.",), table=Table(("trial", "why", "recipe"), rows)
+        "failures",
+        "What failed",
+        (f"Of {count(len(lines), 'trial')}: {told}.",),
+        table=Table(("trial", "why", "recipe"), rows),
     )
 
 

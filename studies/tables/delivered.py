@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..database.findings.outcome import Judged, Outcome
 from ..metric import Metric
-from .words import count, percent, with_interval
+from .words import count, listed, percent, with_interval
 
 
 def won(outcome: Outcome, metric: Metric) -> str:
@@ -32,22 +32,26 @@ def how_sure(outcome: Outcome, metric: Metric) -> str:
     parts = [with_interval(metric, outcome.network.value, outcome.network.interval)]
     if outcome.split != "test":
         parts = [
-            f"{metric.text(outcome.network.value)} is too good by some luck: trials were selected by these examples, and "
-            f"there is no test split"
+            f"{metric.text(outcome.network.value)} is too good by some luck: trials were selected by these examples, "
+            f"and there is no test split"
         ]
-    if (told := beside(outcome.network, outcome.baseline)) is not None:
-        parts.append(f"{told} the baseline's")
-    if outcome.known is not None and (told := beside(outcome.network, outcome.known)) is not None:
-        parts.append(f"{told} that of the known recipe")
+    others = {"the baseline's": outcome.baseline}
+    if outcome.known is not None:
+        others["the known recipe's"] = outcome.known
+    level = [name for name, judged in others.items() if overlap(outcome.network, judged)]
+    apart = [name for name, judged in others.items() if overlap(outcome.network, judged) is False]
+    if level:
+        parts.append(f"that overlaps {listed(level)}: so few examples cannot tell them apart for sure")
+    if apart:
+        parts.append(f"that lies apart from {listed(apart)}")
     if outcome.runs:
         values = ", ".join(map(metric.text, outcome.runs))
         parts.append(f"new runs of the recipe on validation: {values}")
     return "; ".join(parts)
 
 
-def beside(one: Judged, other: Judged) -> str | None:
+def overlap(one: Judged, other: Judged) -> bool | None:
     """Whether the intervals of two networks overlap; None where they have none."""
     if one.interval is None or other.interval is None:
         return None
-    apart = one.interval[1] < other.interval[0] or other.interval[1] < one.interval[0]
-    return "its interval lies apart from" if apart else "its interval overlaps"
+    return one.interval[0] <= other.interval[1] and other.interval[0] <= one.interval[1]

@@ -12,7 +12,7 @@ from .words import count
 
 # States that a word alone does not tell.
 STATES = {
-    "complete": "ran to its end",
+    "complete": "ran to the end",
     "pruned": "stopped early",
     "fail": "failed, or was interrupted and is tried again under another number",
     "waiting": "queued, and tried if the study is to have more trials",
@@ -131,7 +131,10 @@ def front_of(rows: list[TrialRow], view: StudyView) -> set[int]:
     """
     costs = [f"{name}_share" for name in view.objectives if name in ("macs", "parameters", "latency")]
     points = [
-        (row.number, (-view.metric.quality(row.metric or 0.0), *(getattr(row, cost) for cost in costs or ["macs_share"])))
+        (
+            row.number,
+            (-view.metric.quality(row.metric or 0.0), *(getattr(row, cost) for cost in costs or ["macs_share"])),
+        )
         for row in rows
     ]
     found: list[tuple[int, tuple[float, ...]]] = []
