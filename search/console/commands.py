@@ -24,9 +24,10 @@ from .options import (
     set_option,
     storage_option,
 )
+from .seeing_commands import compare, report, show
 from .study_commands import delete, list_studies
 from .terminal import announce, ending_on_signals, make_console, print_line
-from .trial_commands import evaluate, export, refine, rerun, show
+from .trial_commands import evaluate, export, refine, rerun
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -119,7 +120,8 @@ def inspect(
 
     Example: branchfold inspect resnet20 --set width=0.5
     """
-    from .listings import groups_table, inspection
+    from .seeing.bars import can_draw
+    from .seeing.inspection import groups_table, inspection
 
     images = None
     if data is not None:
@@ -130,7 +132,8 @@ def inspect(
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        make_console().print(groups_table(found))
+        console = make_console()
+        console.print(groups_table(found, width=console.width, blocks=can_draw(console)))
 
 
 @cli.command()
@@ -149,7 +152,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (init, show, export, rerun, refine, evaluate, list_studies, delete):
+for command in (init, show, report, compare, export, rerun, refine, evaluate, list_studies, delete):
     cli.add_command(command)
 
 

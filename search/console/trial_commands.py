@@ -1,4 +1,4 @@
-"""The commands about what a study has found: its trials shown, exported, repeated, refined; networks evaluated."""
+"""The commands about what a study has found: its trials exported, repeated, refined; networks evaluated."""
 
 from __future__ import annotations
 
@@ -32,24 +32,6 @@ if TYPE_CHECKING:
 
 # What options name the code of.
 _MEANS = {"factory": "network", "data": "data", "task": "task"}
-
-
-@click.command()
-@click.argument("study")
-@storage_option
-@json_option
-def show(study: str, storage: str, as_json: bool) -> None:
-    """Show the trials of STUDY as a table.
-
-    Example: branchfold show digits
-    """
-    from .listings import trials_table, trials_values
-
-    loaded = _load(study, storage)
-    if as_json:
-        click.echo(json.dumps(trials_values(loaded), indent=2))
-    else:
-        make_console().print(trials_table(loaded))
 
 
 @click.command()

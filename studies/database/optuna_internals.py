@@ -41,6 +41,11 @@ def engine_of(storage: BaseStorage) -> Engine | None:
     return backend.engine if isinstance(backend, RDBStorage) else None
 
 
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage that a study lies in."""
+    return study._storage
+
+
 def as_format_string(url: str) -> str:
     """A URL as `RDBStorage` takes it: filled in as a format string, while SQLAlchemy leaves braces unquoted."""
     return url.replace("{", "{{").replace("}", "}}")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import plotly.graph_objects as go
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+# Among the first characters of a report, by which it is known as one that may be replaced.
+MARK = "<!-- report, written by branchfold -->"
 
 
 class Table(NamedTuple):
@@ -53,6 +59,15 @@ class Document(NamedTuple):
     answer: str
     sections: tuple[Section, ...]
     made: str
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that branchfold wrote."""
+    try:
+        with path.open("rb") as file:
+            return MARK.encode() in file.read(100)
+    except OSError:
+        return False
 
 
 def figures_of(document: Document) -> dict[str, go.Figure]:

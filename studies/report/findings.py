@@ -103,7 +103,7 @@ def importances_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     if not found:
         measured = sum(line.measured for line in lines)
         least = importance_table.LEAST_TRIALS
-        told = f"Of {count(measured, 'measured trial')} nothing is said of the parameters' importance: {least} are the least."
+        told = f"Of {count(measured, 'measured trial')} no importance is told: it takes {least} at least."
         return Section("importances", "Which parameters matter", (told,) if lines else ())
     leading = [f"{each.parameter} ({percent(each.importance)})" for each in found[:3]]
     said = (

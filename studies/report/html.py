@@ -10,7 +10,7 @@ from importlib.resources import files
 from plotly.offline import get_plotlyjs
 
 from ..figures.theme import compact, template
-from .document import Document, Section, Table, figures_of
+from .document import MARK, Document, Section, Table, figures_of
 
 # Longer texts have lines of their own in a table's cell.
 _LONG = 24
@@ -25,6 +25,7 @@ def html_page(document: Document) -> str:
     return "\n".join(
         [
             "<!doctype html>",
+            MARK,
             '<html lang="en">',
             "<head>",
             '<meta charset="utf-8">',

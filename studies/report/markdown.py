@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from .document import Document, Section, Table
+from .document import MARK, Document, Section, Table
 
 
 def markdown_page(document: Document, pictures: Mapping[str, Path] | None = None) -> str:
@@ -15,7 +15,7 @@ def markdown_page(document: Document, pictures: Mapping[str, Path] | None = None
         document: the report.
         pictures: a section's id → its figure's file, as the page is to name it.
     """
-    parts = [f"# {plain(document.title)}", plain(document.answer)]
+    parts = [MARK, f"# {plain(document.title)}", plain(document.answer)]
     for section in document.sections:
         parts += _section(section, (pictures or {}).get(section.id))
     return "\n\n".join([*parts, plain(document.made)]) + "\n"

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from ...errors import StudyError
@@ -17,6 +16,7 @@ from ..database.artifacts import BASELINE
 from ..database.companions import REFINED, SCREENING, find_companion
 from ..database.findings.groups import GroupRecord, groups_of
 from ..database.findings.outcome import Outcome, outcome_of
+from ..database.optuna_internals import storage_of
 from ..database.storage import stored_definition
 from ..database.trials import RECIPE, metric_of, with_metric
 from ..definition.reading import Definition
@@ -65,12 +65,10 @@ class StudyView:
 
     Attributes:
         study: Optuna's.
-        storage: that it lies in.
         course_of: tells how a recipe lets α fall.
     """
 
     study: optuna.Study
-    storage: RDBStorage
     course_of: CourseOf
 
     @property
@@ -119,13 +117,13 @@ class StudyView:
     @cached_property
     def refined(self) -> list[FrozenTrial]:
         """The trials that were trained again."""
-        found = find_companion(self.storage, self.study, REFINED)
+        found = find_companion(storage_of(self.study), self.study, REFINED)
         return [] if found is None else found.get_trials(deepcopy=False)
 
     @cached_property
     def screened(self) -> list[FrozenTrial]:
         """The widths that were judged untrained."""
-        found = find_companion(self.storage, self.study, SCREENING)
+        found = find_companion(storage_of(self.study), self.study, SCREENING)
         return [] if found is None else found.get_trials(deepcopy=False)
 
     @property

@@ -154,6 +154,8 @@ def _said(line: TrialLine, view: StudyView, compared: int) -> str:
         return "so far" if line.state == "running" and line.metric is not None else ""
     if line.within is False:
         return "over the budget"
+    if len(view.objectives) > 1:
+        return "on the front" if line.front else "another trial is at least as good in all objectives"
     if line.best:
         return f"best of {count(compared, 'trial')}{examples}, so too good by some luck"
     if line.like_best is None:

@@ -1,0 +1,1 @@
+"""What the terminal shows of studies and networks: tables, bars, one trial whole, two side by side."""
