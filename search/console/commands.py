@@ -26,7 +26,7 @@ from .options import (
 )
 from .seeing_commands import compare, report, show
 from .study_commands import delete, list_studies
-from .terminal import announce, ending_on_signals, make_console, print_line
+from .terminal import announce, can_draw, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun
 
 
@@ -120,7 +120,6 @@ def inspect(
 
     Example: branchfold inspect resnet20 --set width=0.5
     """
-    from .seeing.bars import can_draw
     from .seeing.inspection import groups_table, inspection
 
     images = None
@@ -147,7 +146,7 @@ def dashboard(storage: str, host: str, port: int) -> None:
 
     Example: branchfold dashboard --port 8081
     """
-    from ...studies.dashboard import serve
+    from ...studies.dashboard.serving import serve
 
     serve(storage, host, port)
 

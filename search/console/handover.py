@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, load_network, read_description
 from ...models.networks.factories import resolve_factory
+from ...studies.dashboard.keeping import Keeper
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.findings.outcome import Judged, Outcome, record_outcome
 from ...studies.database.storage import load_study, open_storage
@@ -22,6 +23,7 @@ from ..exports.package import AS_IT_IS, Options
 from ..exports.places import check_outputs, places_for
 from ..run.finalists import Selection, known_trial, select
 from ..run.repetition import Refinement
+from ..space.courses import course_of
 from ..space.known import REFERENCE
 from ..trial.measurement import Judgement
 from .numbers import with_interval
@@ -77,6 +79,7 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
         among=among,
     )
     record_outcome(study, outcome)
+    Keeper(study, course_of).finish()
     lines = [
         *selection_lines(selection, definition, trials, examples),
         *front_lines(study, definition),

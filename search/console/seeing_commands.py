@@ -115,7 +115,7 @@ def report(
     if pages or output is not None or figures is None:
         form = pages[0] if pages else "md" if output is not None and output.suffix == ".md" else "html"
         page = output or Path(f"{view.name}-report.{form}")
-        sources = (study,) if study.endswith(".toml") else ()
+        sources: tuple[str, ...] = (study,) if study.endswith(".toml") else ()
         if view.definition is not None:
             sources = sources_of(view.definition, study)
         check_output(page, url=storage, sources=sources, force=force)

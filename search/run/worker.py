@@ -19,6 +19,7 @@ from ...models.checkpoints import load_network
 from ...models.examples import arguments
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
+from ...studies.dashboard.keeping import Keeper
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.findings.groups import groups_of, record_groups
@@ -28,6 +29,7 @@ from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
+from ..space.courses import course_of
 from ..space.groups import group_records, kept_shares
 from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.baseline import baseline_ready, make_baseline
@@ -75,6 +77,10 @@ class Worker:
         self._failures: list[str] = []
         self._begun: list[int] = []
         self._ended: TrialEnded | None = None
+
+    @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.study, course_of)
 
     @cached_property
     def study(self) -> optuna.Study:
@@ -178,6 +184,7 @@ class Worker:
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
             self.notify(placed(self._ended, self.study, self.problem.definition))
+            self._keeper.ended(self._ended.trial, self._ended.seconds)
 
     def _noting(self, sampler: BaseSampler) -> BaseSampler:
         """The sampler, which notes the number of each trial before it proposes anything: that may take long."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -46,6 +46,11 @@ def storage_of(study: optuna.Study) -> BaseStorage:
     return study._storage
 
 
+def trial_id_of(trial: FrozenTrial) -> int:
+    """A trial's id in its database, by which the dashboard calls it."""
+    return trial._trial_id
+
+
 def as_format_string(url: str) -> str:
     """A URL as `RDBStorage` takes it: filled in as a format string, while SQLAlchemy leaves braces unquoted."""
     return url.replace("{", "{{").replace("}", "}}")
@@ -72,6 +77,41 @@ def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
 def show_report(trial: optuna.Trial, step: int, value: float) -> None:
     """Keeps a value of a milestone where the dashboard draws it; `Trial.report` refuses with several objectives."""
     trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+
+
+def study_system_attrs(study: optuna.Study, prefixes: Sequence[str]) -> dict[str, Any]:
+    """The attributes of a study that Optuna's own programs use, those whose keys begin with one of the prefixes."""
+    engine = engine_of(study._storage)
+    if engine is None:
+        known = study._storage.get_study_system_attrs(study._study_id)
+        return {key: value for key, value in known.items() if key.startswith(tuple(prefixes))}
+    found: dict[str, Any] = {}
+    statement = text(
+        "SELECT key, value_json FROM study_system_attributes WHERE study_id = :study AND key >= :low AND key < :high"
+    )
+    with engine.connect() as connection:
+        for prefix in prefixes:
+            row = {"study": study._study_id, "low": prefix, "high": prefix[:-1] + chr(ord(prefix[-1]) + 1)}
+            found |= {key: json.loads(value) for key, value in connection.execute(statement, row)}
+    return found
+
+
+def replace_study_system_attrs(study: optuna.Study, values: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
+    """Writes such attributes and removes others in one transaction: a note and three figures are a hundred of them."""
+    engine = engine_of(study._storage)
+    if engine is None:
+        for key, value in values.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+        return
+    rows = [{"study": study._study_id, "key": key, "value": json.dumps(value)} for key, value in values.items()]
+    removed = [{"study": study._study_id, "key": key} for key in (*values, *gone)]
+    if not removed:
+        return
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM study_system_attributes WHERE study_id = :study AND key = :key"), removed)
+        connection.execute(
+            text("INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (:study, :key, :value)"), rows
+        )
 
 
 def claim(study: optuna.Study, key: str) -> bool:

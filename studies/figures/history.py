@@ -35,7 +35,8 @@ class Drawn(NamedTuple):
 
 def drawn(view: StudyView, lines: Sequence[TrialLine]) -> Drawn:
     """What is drawn of a study, by the trials' numbers."""
-    quality, best = view.metric.quality, []
+    quality = view.metric.quality
+    best: list[tuple[int, float]] = []
     complete = [line for line in lines if line.measured and line.metric is not None]
     for line in complete:
         value = line.metric or 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -86,7 +86,7 @@ def figure(found: Drawn) -> go.Figure:
     for index, panel in enumerate(found.panels):
         row, column = index // columns + 1, index % columns + 1
         _add(chart, panel, found.metric, row, column, first=index == 0)
-        axis = {"title": {"text": safe(panel.parameter), "standoff": 4}, "type": "log" if panel.log else None}
+        axis: dict[str, Any] = {"title": {"text": safe(panel.parameter), "standoff": 4}, "type": "log" if panel.log else None}
         if panel.words:
             axis = {**axis, "type": "category", "categoryarray": list(map(safe, panel.words)), "categoryorder": "array"}
         chart.update_xaxes(axis, row=row, col=column)

@@ -42,10 +42,8 @@ def answer(view: StudyView, lines: Sequence[TrialLine]) -> str:
 
 def answer_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     """The section: how sure that is, the network as blocks, and the numbers beside the baseline's."""
-    drawn = ()
     trial = _source(view, lines)
-    if trial is not None:
-        drawn = blocks.drawn(width_rows(view, view.trials[trial]))
+    drawn = () if trial is None else blocks.drawn(width_rows(view, view.trials[trial]))
     return Section(
         id="answer",
         title="What was found",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from scipy.stats import spearmanr
 
@@ -263,7 +263,7 @@ def _are_the_best(lines: Sequence[TrialLine], like: Sequence[int]) -> bool:
     return not behind or all((line.metric or 0.0) > max(behind) for line in lines if line.number in like)
 
 
-def _share(cost_name: str):  # noqa: ANN202
+def _share(cost_name: str) -> Callable[[TrialLine], float]:
     return lambda line: getattr(line.row, f"{cost_name}_share") or 0.0
 
 

@@ -15,7 +15,7 @@ from ..statistics import SIGNIFICANCE, mcnemar, permuted
 from .recipes import differences
 from .study import StudyView
 from .trials import TrialLine, trial_lines
-from .widths import width_rows
+from .widths import WidthRow, width_rows
 from .words import count, difference_text, percent
 
 
@@ -160,7 +160,7 @@ def _outcomes(first: StudyView, second: StudyView) -> list[Row]:
 def _widths(view: StudyView, trials: tuple[FrozenTrial, FrozenTrial]) -> list[Row]:
     one, other = ({row.group: row for row in width_rows(view, trial)} for trial in trials)
 
-    def text(rows: dict, name: str) -> str:  # type: ignore[type-arg]
+    def text(rows: dict[str, WidthRow], name: str) -> str:
         row = rows.get(name)
         return "-" if row is None else str(row.width) if row.full is None else f"{row.width} of {row.full}"
 

@@ -127,21 +127,22 @@ def best_of(rows: list[TrialRow], view: StudyView) -> int | None:
 def front_of(rows: list[TrialRow], view: StudyView) -> set[int]:
     """The numbers of the measured trials that no other is at least as good as in all that counts, and better in one.
 
-    What counts are the study's objectives; with one alone the metric and the MACs.
+    What counts are the study's objectives; with one alone the metric and the MACs, to a percent point: a budget makes
+    them equal but for whole channels.
     """
     costs = [f"{name}_share" for name in view.objectives if name in ("macs", "parameters", "latency")]
-    points = [
-        (
-            row.number,
-            (-view.metric.quality(row.metric or 0.0), *(getattr(row, cost) for cost in costs or ["macs_share"])),
-        )
-        for row in rows
-    ]
+
+    def point(row: TrialRow) -> tuple[float, ...]:
+        quality = view.metric.quality(row.metric or 0.0)
+        if not costs:
+            return (-quality, round(100 * (row.macs_share or 0.0)))
+        return (-quality, *(getattr(row, cost) for cost in costs))
+
     found: list[tuple[int, tuple[float, ...]]] = []
-    for number, point in sorted(points, key=lambda pair: (pair[1], pair[0])):
+    for number, place in sorted(((row.number, point(row)) for row in rows), key=lambda pair: (pair[1], pair[0])):
         # Sorted by the metric first: only what came before can be at least as good in all.
-        if not any(all(a <= b for a, b in zip(other, point, strict=True)) for _, other in found):
-            found.append((number, point))
+        if not any(all(a <= b for a, b in zip(other, place, strict=True)) for _, other in found):
+            found.append((number, place))
     return {number for number, _ in found}
 
 

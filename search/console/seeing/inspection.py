@@ -15,10 +15,10 @@ from ....models.cost import CostModel
 from ....models.fitting.activations import sensitivity
 from ....models.networks.factories import build_network, default_input_shape
 from ....models.weights import fill, read_weights
+from ....studies.characters import bar
 from ....studies.database.findings.groups import SENSITIVITY_AT
 from ....studies.tables.words import percent
 from ...space.groups import saved_by_half
-from .bars import bar
 
 
 def inspection(

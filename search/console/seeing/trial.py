@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ....studies.characters import bar, sparkline
 from ....studies.database.trials import trial_of
 from ....studies.metric import Metric
 from ....studies.tables.milestones import Milestone, milestones_of
@@ -16,7 +17,7 @@ from ....studies.tables.study import StudyView
 from ....studies.tables.trials import STATES, TrialLine, trial_lines
 from ....studies.tables.widths import WidthRow, width_rows
 from ....studies.tables.words import percent, seconds_text
-from .bars import bar, can_draw, sparkline
+from ..terminal import can_draw
 
 _BAR = 20
 

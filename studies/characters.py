@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
-
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _LEVELS = "▁▂▃▄▅▆▇█"
 _PLAIN_LEVELS = "_.-=*#"
-
-
-def can_draw(console: Console) -> bool:
-    """Whether the console's encoding has block characters."""
-    return console.encoding.lower().replace("-", "").startswith("utf")
 
 
 def bar(share: float, width: int = 20, *, blocks: bool = True) -> str:
