@@ -34,19 +34,12 @@ def windows_for(
         overlap: share of a window that it has in common with the next one, in [0, 1].
         windows: "shared", all groups of a stage fade together; "own", one after another within the stage's window.
     """
-    count = min(count, len(groups))
+    stages = stages_of(groups, count)
     found: dict[str, Window] = {}
-    for stage, window in zip(stages_of(groups, count), _staggered(Window(0.0, fade), count, overlap), strict=True):
+    for stage, window in zip(stages, _staggered(Window(0.0, fade), len(stages), overlap), strict=True):
         own = _staggered(window, len(stage), 0.0) if windows == "own" else [window] * len(stage)
         found.update(zip(stage, own, strict=True))
     return found
-
-
-def stages_of(groups: Sequence[str], count: int) -> list[Sequence[str]]:
-    """The groups of each stage; stages differ by one group at most, and each has one."""
-    count = min(count, len(groups))
-    edges = [round(i * len(groups) / count) for i in range(count + 1)]
-    return [groups[a:b] for a, b in pairwise(edges)]
 
 
 def ordered(groups: Sequence[str], order: str, scores: Mapping[str, float]) -> list[str]:
@@ -61,6 +54,13 @@ def ordered(groups: Sequence[str], order: str, scores: Mapping[str, float]) -> l
     if order in ("forward", "backward"):
         return list(groups) if order == "forward" else list(reversed(groups))
     return sorted(groups, key=lambda name: -scores[name])
+
+
+def stages_of(groups: Sequence[str], count: int) -> list[Sequence[str]]:
+    """The groups of each stage, at most one stage for each group; they differ by one group at most."""
+    count = min(count, len(groups))
+    edges = [round(i * len(groups) / count) for i in range(count + 1)]
+    return [groups[a:b] for a, b in pairwise(edges)]
 
 
 def _staggered(whole: Window, count: int, overlap: float) -> list[Window]:

@@ -29,10 +29,10 @@ def course_of(recipe: Mapping[str, Any]) -> Course | None:
 def course(recipe: Recipe) -> Course:
     """The stages of a recipe, and the mean α of its groups where it bends and between."""
     windows = recipe.windows()
-    names = [name for stage in recipe.stage_groups() for name in stage]
+    names = [name for stage in recipe.groups_of_stages() for name in stage]
     stages = tuple(
         Span(stage, min(windows[name].start for name in stage), max(windows[name].end for name in stage))
-        for stage in recipe.stage_groups()
+        for stage in recipe.groups_of_stages()
     )
     schedule = recipe.schedule()
     if schedule.observes or not names:

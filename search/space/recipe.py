@@ -95,10 +95,10 @@ class Recipe:
             stages.sequence, count=stages.count, fade=self.fade, overlap=stages.overlap, windows=stages.windows
         )
 
-    def stage_groups(self) -> list[tuple[str, ...]]:
-        """The narrowed groups of each stage, in the order in which they fade."""
-        groups = self.stages.sequence
-        return [tuple(stage) for stage in stages_of(groups, self.stages.count)] if groups else []
+    def groups_of_stages(self) -> list[tuple[str, ...]]:
+        """The narrowed groups of each stage."""
+        sequence = self.stages.sequence
+        return [tuple(stage) for stage in stages_of(sequence, self.stages.count)] if sequence else []
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe in JSON types."""

@@ -86,10 +86,11 @@ class BranchTraining(pl.LightningModule):
         return sum(self.network.alpha.values()) / len(self._windows)
 
     @property
-    def stage_alphas(self) -> tuple[float, ...]:
-        """The mean α of each stage's groups; those that are folded count as 0."""
-        alphas = self.network.alpha if isinstance(self.network, BranchedNetwork) else {}
-        return tuple(sum(alphas.get(name, 0.0) for name in stage) / len(stage) for stage in self.recipe.stage_groups())
+    def alphas(self) -> tuple[float, ...]:
+        """The mean α of each stage's groups, in the stages' order; those that are folded count as 0."""
+        known = self.network.alpha if isinstance(self.network, BranchedNetwork) else {}
+        means = (sum(known.get(name, 0.0) for name in stage) / len(stage) for stage in self.recipe.groups_of_stages())
+        return tuple(means)
 
     @property
     def rate(self) -> float:

@@ -52,7 +52,7 @@ class Report:
         folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
         loss: mean training loss since the report before; NaN before the first step.
         rate: the learning rate of the last step; NaN before the first one.
-        alphas: mean α of each stage's groups; none where nothing is narrowed.
+        alphas: mean α of each stage's groups, in the stages' order; none before the first step.
     """
 
     number: int
@@ -66,8 +66,8 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON types; without a loss that is no number."""
-        values = {key: value for key, value in asdict(self).items() if key != "alphas" and math.isfinite(value)}
-        return {**values, "alphas": list(self.alphas)}
+        numbers = {key: value for key, value in asdict(self).items() if key != "alphas" and math.isfinite(value)}
+        return numbers | ({"alphas": list(self.alphas)} if self.alphas else {})
 
 
 OnReport = Callable[[Report], None]
@@ -115,8 +115,7 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
     meter = problem.meter()
     check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
     milestones = _Milestones(problem, meter, on_report)
-    narrows = isinstance(start, BranchedNetwork)
-    milestones.report(start, float(narrows), math.nan, alphas=(1.0,) * len(recipe.stage_groups()) if narrows else ())
+    milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
     module = BranchTraining(
         start.train(),
         recipe,
@@ -259,7 +258,7 @@ class _Milestones:
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
         if number > self.reports[-1].number:
-            self.report(module.network, module.alpha, module.take_loss(), number, module.rate, module.stage_alphas)
+            self.report(module.network, module.alpha, module.take_loss(), number, module.rate, module.alphas)
 
     def report(
         self,
