@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -88,10 +88,23 @@ def show(
 @click.option(
     "--figures", type=click.Path(path_type=Path), metavar="FOLDER", help="Write the figures there, for papers."
 )
+@click.option(
+    "--importance",
+    type=click.Choice(["ped-anova", "fanova"]),
+    default="ped-anova",
+    show_default=True,
+    help="How the parameters' importances are found.",
+)
 @force_option
 @storage_option
 def report(
-    study: str, output: Path | None, forms: tuple[str, ...], figures: Path | None, force: bool, storage: str
+    study: str,
+    output: Path | None,
+    forms: tuple[str, ...],
+    figures: Path | None,
+    importance: Literal["ped-anova", "fanova"],
+    force: bool,
+    storage: str,
 ) -> None:
     """Write a report of STUDY: one HTML page that needs no network, or Markdown, or its figures as files.
 
@@ -122,7 +135,7 @@ def report(
         wanted = Wanted(page, form, figures, pictures[0] if pictures else "svg")
     else:
         wanted = Wanted(None, "html", figures, pictures[0] if pictures else "svg")
-    for line in write_report(make_document(view), view.name, wanted):
+    for line in write_report(make_document(view, importance), view.name, wanted):
         print_line(make_console(), line)
 
 

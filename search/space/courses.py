@@ -14,8 +14,8 @@ from .recipe import Recipe
 
 # Points of each window: steps look like steps.
 _POINTS = 200
-# So far from a straight line a point is seen.
-_STRAIGHT = 0.002
+# So much of a slope, which is in α for a whole trial, a line may turn before a point is kept.
+_BEND = 0.05
 
 
 def course_of(recipe: Mapping[str, Any]) -> Course | None:
@@ -50,11 +50,11 @@ def course(recipe: Recipe) -> Course:
 
 
 def _bends(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points of a line without those that lie between their neighbours on a straight one."""
-    kept = points[:1]
-    for point, after in pairwise(points[1:]):
-        (x, y), (before_x, before_y) = point, kept[-1]
-        expected = before_y + (after[1] - before_y) * (x - before_x) / (after[0] - before_x)
-        if abs(expected - y) > _STRAIGHT:
+    """The points of a line without those at which it goes on as it began after the point before."""
+    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(points)]
+    kept, slope = points[:1], slopes[0]
+    for point, after in zip(points[1:], slopes[1:], strict=False):
+        if abs(after - slope) > _BEND * max(1.0, abs(slope)):
             kept.append(point)
+            slope = after
     return [*kept, points[-1]]

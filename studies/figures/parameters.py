@@ -86,7 +86,10 @@ def figure(found: Drawn) -> go.Figure:
     for index, panel in enumerate(found.panels):
         row, column = index // columns + 1, index % columns + 1
         _add(chart, panel, found.metric, row, column, first=index == 0)
-        axis: dict[str, Any] = {"title": {"text": safe(panel.parameter), "standoff": 4}, "type": "log" if panel.log else None}
+        axis: dict[str, Any] = {
+            "title": {"text": safe(panel.parameter), "standoff": 4},
+            "type": "log" if panel.log else None,
+        }
         if panel.words:
             axis = {**axis, "type": "category", "categoryarray": list(map(safe, panel.words)), "categoryorder": "array"}
         chart.update_xaxes(axis, row=row, col=column)

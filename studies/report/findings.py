@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 
 from ..database.trials import trial_of
 from ..figures import cost, course, history, importances, parameters, schedules, screening, stages, widths
-from ..tables import importances as importance_table
 from ..tables import screening as screening_table
+from ..tables.importances import LEAST_TRIALS, Evaluator, Importance
 from ..tables.study import StudyView
 from ..tables.trials import TrialLine
 from ..tables.words import count, listed, percent
@@ -97,18 +97,19 @@ def shapes_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     )
 
 
-def importances_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
+def importances_section(lines: Sequence[TrialLine], found: Sequence[Importance], evaluator: Evaluator) -> Section:
     """Which parameters matter."""
-    found = importance_table.importances(view, lines)
     if not found:
         measured = sum(line.measured for line in lines)
-        least = importance_table.LEAST_TRIALS
-        told = f"Of {count(measured, 'measured trial')} no importance is told: it takes {least} at least."
+        told = f"Of {count(measured, 'measured trial')} no importance is told: it takes {LEAST_TRIALS} at least."
         return Section("importances", "Which parameters matter", (told,) if lines else ())
     leading = [f"{each.parameter} ({percent(each.importance)})" for each in found[:3]]
+    how = {
+        "ped-anova": "what separates the better trials from all others (PED-ANOVA)",
+        "fanova": "the variance that a random forest explains (fANOVA), of the parameters that all trials have",
+    }[evaluator]
     said = (
-        f"By what separates the better trials from all others (PED-ANOVA), {listed(leading)} "
-        f"{'matters' if len(leading) == 1 else 'matter'} most. That is an observation on "
+        f"By {how}, {listed(leading)} {'matters' if len(leading) == 1 else 'matter'} most. That is an observation on "
         f"{max(each.trials for each in found)} trials that the sampler chose, not an experiment: a parameter that it "
         f"soon settled has little left to separate."
     )
@@ -117,11 +118,11 @@ def importances_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     return Section("importances", "Which parameters matter", (said,), importances.figure(drawn), alt)
 
 
-def parameters_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
+def parameters_section(view: StudyView, lines: Sequence[TrialLine], found: Sequence[Importance]) -> Section:
     """Values against the metric."""
-    found = [each.parameter for each in importance_table.importances(view, lines)]
-    names = [name for name in found or _proposed(view) if name != "schedule.shape"][:_MOST_PANELS]
-    drawn = parameters.drawn(view, lines, names)
+    proposed = list(dict.fromkeys(name for trial in view.trials for name in trial.params))
+    names = [each.parameter for each in found] or proposed
+    drawn = parameters.drawn(view, lines, [name for name in names if name != "schedule.shape"][:_MOST_PANELS])
     if not drawn.panels:
         return Section("parameters", "", ())
     which = "The most important parameters" if found else "Parameters"
@@ -265,7 +266,3 @@ def _are_the_best(lines: Sequence[TrialLine], like: Sequence[int]) -> bool:
 
 def _share(cost_name: str) -> Callable[[TrialLine], float]:
     return lambda line: getattr(line.row, f"{cost_name}_share") or 0.0
-
-
-def _proposed(view: StudyView) -> list[str]:
-    return list(dict.fromkeys(name for trial in view.trials for name in trial.params))

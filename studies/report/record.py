@@ -79,7 +79,9 @@ def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section
             f"Seed {definition.study.seed}; each trial's is this and its number. Another machine, number of threads or "
             f"version may give slightly other numbers."
         )
-    versions: dict[str, str] = next((t.user_attrs["versions"] for t in reversed(view.trials) if "versions" in t.user_attrs), {})
+    versions: dict[str, str] = next(
+        (t.user_attrs["versions"] for t in reversed(view.trials) if "versions" in t.user_attrs), {}
+    )
     if versions:
         said.append(f"Versions: {', '.join(f'{package} {version}' for package, version in versions.items())}.")
     code = [("Commands", "\n".join(commands))]

@@ -30,48 +30,61 @@ class Importance(NamedTuple):
 def importances(view: StudyView, lines: Sequence[TrialLine], evaluator: Evaluator = "ped-anova") -> list[Importance]:
     """The parameters that were proposed in at least `LEAST_TRIALS` measured trials, the most important first.
 
-    A parameter that only some trials have, such as a schedule's own, is judged on those alone.
-
     Args:
         view: of the study.
         lines: its trials.
         evaluator: "ped-anova" (Watanabe et al., 2023): by how far the best trials' values are spread otherwise than all
-            trials'; "fanova" (Hutter et al., 2014): by the variance that a random forest explains.
+            trials'; a parameter that only some trials have, such as a schedule's own, is judged on those. "fanova"
+            (Hutter et al., 2014): by the variance that a random forest explains, of parameters that all trials have.
     """
     values = {line.number: line.metric for line in lines if line.measured and line.metric is not None}
     trials = [trial for trial in view.trials if trial.number in values and trial.state == TrialState.COMPLETE]
-    judge: BaseImportanceEvaluator
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        judge = PedAnovaImportanceEvaluator() if evaluator == "ped-anova" else FanovaImportanceEvaluator(seed=0)
-    found: list[Importance] = []
-    for name in dict.fromkeys(name for trial in trials for name in trial.params):
-        having = [trial for trial in trials if name in trial.params]
-        if len(having) >= LEAST_TRIALS and len({str(trial.params[name]) for trial in having}) > 1:
-            found.append(Importance(name, _importance(judge, name, having, values, view), len(having)))
-    total = sum(each.importance for each in found) or 1.0
-    shares = [each._replace(importance=each.importance / total) for each in found]
-    return sorted(shares, key=lambda each: -each.importance)
+    names = [name for name in dict.fromkeys(name for trial in trials for name in trial.params) if _varies(name, trials)]
+    alone = {name: [trial for trial in trials if name in trial.params] for name in names}
+    if evaluator == "fanova":
+        common = [name for name in names if len(alone[name]) == len(trials)]
+        judged = _judged(FanovaImportanceEvaluator(seed=0), common, trials, values, view)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            judge = PedAnovaImportanceEvaluator()
+        judged = {name: _judged(judge, [name], having, values, view)[name] for name, having in alone.items()}
+    total = sum(judged.values()) or 1.0
+    found = [Importance(name, value / total, len(alone[name])) for name, value in judged.items()]
+    return sorted(found, key=lambda each: -each.importance)
 
 
-def _importance(
-    judge: BaseImportanceEvaluator, name: str, trials: list[FrozenTrial], values: dict[int, float], view: StudyView
-) -> float:
-    """A parameter's importance in a study in memory that has it alone."""
-    quality = view.metric.quality
-    known = [
-        create_trial(
-            params={name: trial.params[name]},
-            distributions={name: trial.distributions[name]},
-            value=quality(values[trial.number]),
-        )
-        for trial in trials
-    ]
-    alone = optuna.create_study(direction="maximize")
-    alone.add_trials(known)
+def _varies(name: str, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether enough trials have a parameter, and not all of them the same value."""
+    having = [str(trial.params[name]) for trial in trials if name in trial.params]
+    return len(having) >= LEAST_TRIALS and len(set(having)) > 1
+
+
+def _judged(
+    judge: BaseImportanceEvaluator,
+    names: Sequence[str],
+    trials: Sequence[FrozenTrial],
+    values: dict[int, float],
+    view: StudyView,
+) -> dict[str, float]:
+    """Parameters' importances in a study in memory that has them alone; 0 where nothing can be told."""
+    if not names:
+        return {}
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(
+        [
+            create_trial(
+                params={name: trial.params[name] for name in names},
+                distributions={name: trial.distributions[name] for name in names},
+                value=view.metric.quality(values[trial.number]),
+            )
+            for trial in trials
+        ]
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return max(0.0, judge.evaluate(alone, params=[name])[name])
+            found = judge.evaluate(study, params=list(names))
         except (ValueError, RuntimeError):  # all trials alike, or a dimension that never varied
-            return 0.0
+            return dict.fromkeys(names, 0.0)
+    return {name: max(0.0, found[name]) for name in names}
