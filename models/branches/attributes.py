@@ -1,13 +1,18 @@
 """Numbers that a network's modules hold and that follow from widths: rewritten in the folded network, and tried."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ...errors import NetworkError
-from ..tracing.inputs import call, copied, tensors_of
+from ..tracing.inputs import call, copied, tensors_of, with_tensors
 from ..tracing.preserving import preserving_state
 from ..tracing.recording.attributes import write
 from .network import BranchedNetwork
+from .plan import Plan
+from .planning import Planning, narrow_numbers
 
 # Of the largest value; both are computed in float64.
 _TOLERANCE = 1e-7
@@ -22,20 +27,22 @@ def rewrite_attributes(branched: BranchedNetwork, network: nn.Module, chosen: se
             write(attribute, network, form.at(widths))
 
 
-def require_alike(branched: BranchedNetwork, folded: nn.Module) -> None:
-    """Runs both on the two examples, because code may use such a number in ways that a graph does not show.
+def require_alike(plan: Plan, expected: Sequence[Tensor], result: Callable[[], Sequence[Tensor]]) -> None:
+    """Compares what branches give at α = 0 with what they are folded to.
+
+    Code may use such a number in ways that a graph does not show.
 
     Args:
-        branched: the network with branches, in float64; it is set to α = 0 and to evaluation mode.
-        folded: what it was folded to.
+        plan: whose attributes were rewritten.
+        expected: of the branches, in float64.
+        result: computes what the folded network gives.
 
     Raises:
-        NetworkError: if they give different results.
+        NetworkError: if that is something else.
     """
-    branched.set_alpha(0)
-    names = ", ".join(str(attribute) for attribute in branched.plan.attributes)
+    names = ", ".join(str(attribute) for attribute in plan.attributes)
     try:
-        expected, found = _results(branched, branched), _results(folded, branched)
+        found = result()
     except (IndexError, RuntimeError, TypeError, ValueError) as error:
         raise NetworkError(f"the folded network fails where the code uses {names}: {error!s:.200}") from error
     if len(expected) != len(found) or not all(map(_alike, expected, found)):
@@ -45,11 +52,38 @@ def require_alike(branched: BranchedNetwork, folded: nn.Module) -> None:
         )
 
 
-def _results(network: nn.Module, branched: BranchedNetwork) -> list[Tensor]:
+def results(network: nn.Module, example: Sequence[Any]) -> list[Tensor]:
+    """What a network, which is left in evaluation mode, yields for the example's arguments in float64."""
+    return _results(network, lambda inputs: call(network, inputs), example)
+
+
+def graph_results(planning: Planning, narrow: nn.Module, example: Sequence[Any]) -> list[Tensor]:
+    """What the original's graph yields of narrow layers: its operations, with the numbers that their widths make.
+
+    Args:
+        planning: of the branches, all of which are folded.
+        narrow: the folded network with the layers that the graph calls, in float64; it is left in evaluation mode.
+        example: the forward's arguments.
+    """
+    traced, graph = planning.channels.traced, fx.Graph()
+    widths = {**{group.name: group.width for group in planning.analysis.groups}, **planning.widths}
+    evaluated, env = {*traced.evaluated()}, dict[fx.Node, fx.Node]()
+    for node in traced.graph.nodes:
+        if node.op == "placeholder" or (node in evaluated and node.op != "output"):
+            env[node] = graph.node_copy(node, env.__getitem__)
+            narrow_numbers(env[node], planning.plan, widths)
+    whole = next(reversed(traced.graph.nodes)).args[0]
+    graph.output(fx.map_arg(whole if traced.evaluation is None else traced.evaluation.result, env.__getitem__))
+    interpreter = fx.Interpreter(narrow, graph=graph)
+    return _results(narrow, lambda inputs: interpreter.run(*inputs, enable_io_processing=False), example)
+
+
+def _results(network: nn.Module, run: Callable[[Sequence[Any]], Any], example: Sequence[Any]) -> list[Tensor]:
     network.eval()
     with torch.no_grad(), preserving_state(network):
         torch.manual_seed(0)  # of what draws in evaluation, too
-        return list(tensors_of(call(network, copied(branched.example))))
+        inputs = tuple(with_tensors(x, lambda t: t.double() if t.is_floating_point() else t) for x in example)
+        return list(tensors_of(run(copied(inputs))))
 
 
 def _alike(expected: Tensor, found: Tensor) -> bool:

@@ -22,10 +22,12 @@ from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.plain.classes import restore_classes
 from ..tracing.plain.equivalents import restore_layers
-from .attributes import require_alike, rewrite_attributes
+from .attributes import graph_results, require_alike, results, rewrite_attributes
 from .blocks import dense, diagonal, fold_expand_in_groups
+from .copies import copied_to_fold
+from .cutting import cut
 from .modules import Blend, CompressParts, compress_of
-from .network import BranchedNetwork
+from .network import BranchedNetwork, Unmade
 from .plan import Part
 
 # Positions of a weight from which one product for each output is as quick as one for each position; it copies nothing.
@@ -151,32 +153,53 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
         _chosen(groups or (), ())
         return branched
     chosen = _chosen(groups, branched.plan.widths)
+    if branched.unmade is not None and len(chosen) == len(branched.plan.widths):
+        network = _cut(branched, branched.unmade)
+        _FOLDED.add(network)
+        return network
     network = _folded(branched, chosen)
     rest = {name: width for name, width in branched.plan.widths.items() if name not in chosen}
     if rest:
         return _with_branches_of(branched, network, rest)
     if branched.plan.attributes:
         twin = deep_copy(branched).double()
-        require_alike(twin, _folded(twin, chosen))
+        twin.set_alpha(0)
+        require_alike(branched.plan, results(twin, twin.example), lambda: results(_folded(twin, chosen), twin.example))
     _FOLDED.add(network)
     return network
 
 
 def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
     """The network without these branches; of others nothing is left but the original's wide layers."""
-    network = _copied_to_fold(branched, chosen)
-    for path in branched.in_place:
-        network.get_submodule(path).inplace = True  # type: ignore[assignment]
+    carriers = {path: _folded_carrier(branched, path, parts, chosen) for path, parts in branched.plan.carriers.items()}
+    network = copied_to_fold(branched.network, carriers, _layers_of(branched, chosen))
     with torch.no_grad():
         for path in _layers_of(branched, chosen):
             _fold_layer(branched, path, network.get_submodule(path), chosen)
     for path, parts in branched.plan.values.items():
         if any(part.branched and part.group in chosen for part in parts):
             put_tensor(network, path, _folded_values(branched, path, parts, chosen))
+    return _finished(branched, network, chosen)
+
+
+def _finished(branched: BranchedNetwork, network: nn.Module, chosen: set[str]) -> nn.Module:
+    """The network with narrow layers as one of the user's: their classes, and numbers that say how wide it is."""
+    for path in branched.in_place:
+        network.get_submodule(path).inplace = True  # type: ignore[assignment]
     rewrite_attributes(branched, network, chosen)
     restore_classes(network)
     restore_layers(network)
     return network
+
+
+def _cut(branched: BranchedNetwork, unmade: Unmade) -> nn.Module:
+    """The network without branches that are not made yet."""
+    network, all_ = cut(unmade), set(branched.plan.widths)
+    if branched.plan.attributes:
+        twin = deep_copy(network).double()
+        expected = graph_results(unmade.planning, twin, branched.example)
+        require_alike(branched.plan, expected, lambda: results(_finished(branched, twin, all_), branched.example))
+    return _finished(branched, network, all_)
 
 
 def _chosen(groups: Collection[str] | None, there: Collection[str]) -> set[str]:
@@ -185,21 +208,6 @@ def _chosen(groups: Collection[str] | None, there: Collection[str]) -> set[str]:
         if name not in there:
             raise NetworkError(f"group {name!r} has no branch; there are {', '.join(there) or 'none'}")
     return set(there if groups is None else groups)
-
-
-def _copied_to_fold(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
-    """The original with folded channelwise layers; weights that are yet to be folded are the original's own."""
-    layer = branched.network.get_submodule
-    weights = [layer(path).get_parameter("weight") for path in _layers_of(branched, chosen)]
-    instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
-    for path, parts in branched.plan.carriers.items():
-        instead[layer(path)] = _folded_carrier(branched, path, parts, chosen)
-    for path in branched.plan.carriers:
-        folded = instead[layer(path)]
-        assert isinstance(folded, nn.Module)
-        for name, child in layer(path).named_children():  # of a layer that the user's code gave some
-            folded._modules[name] = instead.get(child) or deep_copy(child, instead)  # type: ignore[assignment]
-    return deep_copy(branched.network, instead)
 
 
 def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:

@@ -25,7 +25,7 @@ from .options import (
     storage_option,
 )
 from .seeing_commands import compare, report, show
-from .study_commands import delete, list_studies
+from .study_commands import copy_storage, delete, gc, list_studies
 from .terminal import announce, can_draw, ending_on_signals, make_console, print_line
 from .trial_commands import evaluate, export, refine, rerun
 
@@ -151,7 +151,20 @@ def dashboard(storage: str, host: str, port: int) -> None:
     serve(storage, host, port)
 
 
-for command in (init, show, report, compare, export, rerun, refine, evaluate, list_studies, delete):
+for command in (
+    init,
+    show,
+    report,
+    compare,
+    export,
+    rerun,
+    refine,
+    evaluate,
+    list_studies,
+    delete,
+    gc,
+    copy_storage,
+):
     cli.add_command(command)
 
 

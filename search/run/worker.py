@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from ..space import Recipe, SearchSpace
 from ..space.courses import course_of
 from ..space.groups import group_records, kept_shares
 from ..space.known import REFERENCE, equal_widths, known_recipes
+from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
@@ -103,7 +105,9 @@ class Worker:
         name = self.problem.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
             path = Path(folder) / f"{name}-baseline.safetensors"
-            record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
+            record = None
+            if has_study(self.storage, name):
+                record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
                 made = make_baseline(self.problem, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
@@ -112,6 +116,7 @@ class Worker:
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
+            self.problem = replace(self.problem, arithmetic=Arithmetic.of(record))
             network = load_network(path, resolve_factory(self.problem.definition.model.factory))
         self.notify(baseline_ready(record, self.problem.task.metric))
         return network
@@ -260,7 +265,7 @@ class Worker:
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.problem.definition
         seed = definition.study.seed + trial.number
-        record_recipe(trial, recipe, seed, **kept_shares(recipe, self.problem.costs))
+        record_recipe(trial, recipe, seed, self.problem, **kept_shares(recipe, self.problem.costs))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))
         result = run_trial(recipe, baseline, self.problem, seed=seed, on_report=recorder)

@@ -49,7 +49,7 @@ class Training:
     temperature: float = 2.0
     label_smoothing: float = 0.0
     clip: float = 0.0
-    precision: str = "float32"
+    precision: str = "auto"
     augment: bool = True
 
 

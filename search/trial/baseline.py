@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ...studies.metric import Metric
 from ...studies.statistics import Interval, wilson
 from ..events import BaselineEpoch, BaselineReady, BaselineStarted, Listener, Notice
 from ..process.quiet import quiet_downloads
+from ..training.arithmetic import ARITHMETIC, PLAIN, Choice
 from ..training.fitting import BaselineTraining, fit
 from .measurement import judged, metric_of
 from .problem import Problem, new_network
@@ -37,6 +39,10 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
     """
     table = problem.definition.baseline
     network = first_network(problem.definition)
+    chosen = problem.choose_arithmetic(network)
+    problem = replace(problem, arithmetic=chosen.arithmetic)
+    if chosen.arithmetic != PLAIN and chosen.seconds:
+        notify(Notice(_faster(chosen)))
     before = None
     if table.epochs is not None:
         if not problem.task.stratified:
@@ -58,7 +64,15 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
         "macs": problem.costs.full.macs,
         "parameters": problem.costs.full.parameters,
         "source": source_of(problem.definition),
+        ARITHMETIC: chosen.arithmetic.to_dict(),
     }
+
+
+def _faster(chosen: Choice) -> str:
+    return (
+        f"baseline and trials train in {chosen.arithmetic} (trial.precision, trial.memory_format): a step takes "
+        f"{chosen.share:.2f} times as long there as in float32"
+    )
 
 
 def baseline_ready(record: Mapping[str, Any], metric: Metric) -> BaselineReady:
@@ -188,9 +202,13 @@ def train(network: nn.Module, problem: Problem, notify: Listener) -> None:
     torch.manual_seed(seed)
     batches = problem.training_batches(table.batch_size, seed=seed)
     steps = table.epochs * len(batches)
-    module = BaselineTraining(network, problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps)
+    arithmetic = problem.arithmetic
+    module = BaselineTraining(
+        arithmetic.arranged(network), problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps
+    )
     report, device = _Report(problem, table.epochs, notify), problem.definition.trial.device
-    fit(module, batches, epochs=table.epochs, callbacks=[report], device=device)
+    fit(module, batches, epochs=table.epochs, callbacks=[report], arithmetic=arithmetic, device=device)
+    PLAIN.arranged(network)
 
 
 def describe(

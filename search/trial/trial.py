@@ -22,6 +22,7 @@ from ...models.layers.statistics import recompute_batch_norm
 from ...models.tracing.inputs import copied, tensors_of, with_tensors
 from ...studies.database.trials import Measurement
 from ..space import Recipe
+from ..training.arithmetic import PLAIN
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from ..training.fitting import fit
@@ -111,7 +112,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
     torch.manual_seed(seed)
     table = problem.definition.trial
     start = initialised(recipe, baseline, problem)
-    batches = problem.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
+    training = recipe.training
+    taught = problem.taught(baseline, training.augment) if training.distillation > 0 else None
+    batches = problem.training_batches(table.batch_size, seed=seed, augment=training.augment, known=taught)
     meter = problem.meter()
     check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
     milestones = _Milestones(problem, meter, on_report)
@@ -121,8 +124,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         recipe,
         problem.task,
         fold=check,
+        arithmetic=problem.arithmetic,
         length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
-        teacher=baseline,
+        teacher=baseline if taught is None else None,
         validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
         after_step=milestones.passed,
     )
@@ -131,8 +135,8 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         batches,
         epochs=-1 if table.epochs is None else table.epochs,
         callbacks=[],
-        clip=recipe.training.clip,
-        precision=recipe.training.precision,
+        clip=training.clip,
+        arithmetic=problem.arithmetic.at(training.precision),
         device=table.device,
     )
     network = delivered(module.network.cpu(), problem)
@@ -158,6 +162,7 @@ def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Mod
 def delivered(network: nn.Module, problem: Problem) -> nn.Module:
     """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
     folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
+    PLAIN.arranged(folded)
     recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in problem.recalibration_batches))
     return folded.eval()
 

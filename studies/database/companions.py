@@ -14,9 +14,9 @@ from optuna.study import StudyDirection
 from ...errors import StudyError
 from ..definition.keys import COMPANIONS
 from ..definition.reading import describe_difference, stored_fingerprint
-from .artifacts import BASELINE
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
-from .deletion import delete_alone
+from .tables.names import BASELINE, NETWORK
+from .upkeep.deletion import delete_alone
 
 SCREENING, REFINED = COMPANIONS
 # Attribute of a companion: its kind.
@@ -133,7 +133,7 @@ def _why_stale(storage: BaseStorage, name: str, study: optuna.Study) -> str | No
         return None
     if theirs.get(IDENTITY, ours.get(IDENTITY)) != ours.get(IDENTITY):
         return f"belonged to another study {study.study_name}"
-    if theirs.get(BASELINE, ours.get(BASELINE)) != ours.get(BASELINE):
+    if BASELINE in theirs and theirs[BASELINE].get(NETWORK) != ours.get(BASELINE, {}).get(NETWORK):
         return "was made with another baseline"
     if describe_difference(_decisive(theirs[DEFINITION], name), _decisive(ours[FINGERPRINT], study.study_name)):
         return "was made with another definition"

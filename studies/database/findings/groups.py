@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import optuna
 
-# Attribute of a study.
-GROUPS = "groups"
+from ..tables.names import GROUPS
+
 # The shares of a group's channels at which its sensitivity is kept.
 SENSITIVITY_AT = (0.25, 0.5, 0.75)
 

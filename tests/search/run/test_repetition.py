@@ -273,8 +273,8 @@ class TestCommands:
         trial = load_study(storage, "tiny").trials[1]
         with storage.engine.begin() as connection:
             connection.execute(
-                text("UPDATE trial_user_attributes SET value_json = :v WHERE trial_id = :id AND key = 'metric'"),
-                {"v": json.dumps(accuracy), "id": trial._trial_id},
+                text("UPDATE networks SET metric = :v WHERE trial_id = :id"),
+                {"v": accuracy, "id": trial._trial_id},
             )
 
     @pytest.mark.parametrize(

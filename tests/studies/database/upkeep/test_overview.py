@@ -5,11 +5,11 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import text
 
 from branchfold.errors import StudyError
-from branchfold.studies.database.artifacts import artifact_folder, artifact_store, attach_network
+from branchfold.studies.database.artifacts import artifact_folder, artifact_store, upload_network
 from branchfold.studies.database.companions import REFINED, SCREENING, open_companion
-from branchfold.studies.database.overview import Companion, StudyRow, belongings, delete_study, study_rows
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import Measurement
+from branchfold.studies.database.upkeep.overview import Companion, StudyRow, belongings, delete_study, study_rows
 from branchfold.studies.definition.reading import load_definition
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with:UserWarning")
@@ -41,7 +41,7 @@ def keep(storage, owner, tmp_path, name):
     """Attaches a file to a study or a trial of it."""
     path = tmp_path / f"{name}.safetensors"
     path.write_text(name)
-    return attach_network(owner, storage, artifact_store(storage.url), path)
+    return upload_network(owner, storage, artifact_store(storage.url), path)["network"]
 
 
 def networks(storage):

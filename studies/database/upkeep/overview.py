@@ -7,14 +7,18 @@ from typing import NamedTuple
 import optuna
 from optuna.storages import RDBStorage
 
-from ...errors import StudyError
-from ..metric import ACCURACY, Metric
-from .attributes import EXHAUSTED
-from .companions import companions_of, is_companion
+from ....errors import StudyError
+from ...metric import ACCURACY, Metric
+from ..artifacts import artifact_folder
+from ..attributes import EXHAUSTED
+from ..companions import companions_of, is_companion
+from ..optuna_internals import artifact_ids
+from ..storage import stored_definition
+from ..tables.names import CHECKSUM, NETWORK
+from ..trials import best_trial, finished_trials, living_trials, metric_of, metric_value
 from .deletion import delete_alone
-from .optuna_internals import artifact_ids
-from .storage import stored_definition
-from .trials import best_trial, finished_trials, living_trials, metric_of, metric_value
+
+_DEAD = "a process that was killed is noticed within a minute"
 
 
 class Companion(NamedTuple):
@@ -42,11 +46,44 @@ class StudyRow(NamedTuple):
     metric: Metric = ACCURACY
 
 
+class TrialFile(NamedTuple):
+    """One line of `branchfold list STUDY`: a trial and its network's file; `size` is None where that is gone."""
+
+    number: int
+    state: str
+    value: float | None
+    metric: Metric
+    file: str | None
+    checksum: str | None
+    size: int | None
+
+
 def study_rows(storage: RDBStorage) -> list[StudyRow]:
     """One row for each study of a storage, by name; companions are told with the study they belong to."""
     names = sorted(optuna.get_all_study_names(storage))
     beside = {companion for name in names for companion in companions_of(storage, name)}
     return [_row(storage, name) for name in names if name not in beside]
+
+
+def trial_files(storage: RDBStorage, study: optuna.Study) -> list[TrialFile]:
+    """A row for each trial of a study, in the order of their numbers."""
+    folder, metric, found = artifact_folder(storage.url), metric_of(study), []
+    for trial in study.get_trials(deepcopy=False):
+        file = trial.user_attrs.get(NETWORK)
+        size = (folder / file).stat().st_size if file is not None and (folder / file).is_file() else None
+        value, state = metric_value(trial), trial.state.name.lower()
+        found.append(TrialFile(trial.number, state, value, metric, file, trial.user_attrs.get(CHECKSUM), size))
+    return found
+
+
+def check_idle(study: optuna.Study, number: int) -> None:
+    """Checks that no living process runs a trial.
+
+    Raises:
+        StudyError: If one does.
+    """
+    if any(trial.number == number for trial in living_trials(study)):
+        raise StudyError(f"trial {number} of {study.study_name!r} runs; stop what runs it first ({_DEAD})")
 
 
 def delete_study(storage: RDBStorage, study: optuna.Study) -> int:
@@ -59,10 +96,7 @@ def delete_study(storage: RDBStorage, study: optuna.Study) -> int:
     for name in names:
         if running := len(living_trials(optuna.load_study(storage=storage, study_name=name))):
             verb = "trial runs" if running == 1 else "trials run"
-            raise StudyError(
-                f"study {name!r} is at work: {running} {verb}; stop what runs it first (a process that was killed is "
-                f"noticed within a minute)"
-            )
+            raise StudyError(f"study {name!r} is at work: {running} {verb}; stop what runs it first ({_DEAD})")
     return sum(delete_alone(storage, name) for name in names)
 
 
