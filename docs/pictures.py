@@ -85,7 +85,9 @@ def _serving(url: str) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Says nothing."""
 
-    app = shielded(wsgi(open_storage(url, create=False), artifact_store=artifact_store(url)))
+    storage = open_storage(url, create=False)
+    storage.tables = False
+    app = shielded(wsgi(storage, artifact_store=artifact_store(url)))
     with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

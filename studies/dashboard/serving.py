@@ -35,6 +35,7 @@ def serve(url: str, host: str, port: int) -> None:
     from optuna_dashboard import wsgi
 
     storage = open_storage(url, create=False)
+    storage.tables = False  # what our tables hold would be long texts there; the notes have it in words
     store = artifact_store(url)
     _check_free(host, port)
     print(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)", flush=True)

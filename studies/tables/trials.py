@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import le
 from typing import Any, NamedTuple
 
 from ..database.rows import TrialRow, trial_rows
@@ -141,7 +142,7 @@ def front_of(rows: list[TrialRow], view: StudyView) -> set[int]:
     found: list[tuple[int, tuple[float, ...]]] = []
     for number, place in sorted(((row.number, point(row)) for row in rows), key=lambda pair: (pair[1], pair[0])):
         # Sorted by the metric first: only what came before can be at least as good in all.
-        if not any(all(a <= b for a, b in zip(other, place, strict=True)) for _, other in found):
+        if not any(other != place and all(map(le, other, place)) for _, other in found):
             found.append((number, place))
     return {number for number, _ in found}
 

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import optuna
 
-# Attribute of a study.
-OUTCOME = "outcome"
+from ..optuna_internals import replace_study_system_attrs, study_system_attrs
+
+# Attribute of a study, of those that the dashboard does not show: it has the same in words.
+OUTCOME = "branchfold:outcome"
 
 
 class Judged(NamedTuple):
@@ -63,12 +65,12 @@ class Outcome(NamedTuple):
 
 def record_outcome(study: optuna.Study, outcome: Outcome) -> None:
     """Keeps what was delivered; it replaces what was before."""
-    study.set_user_attr(OUTCOME, outcome._asdict())
+    replace_study_system_attrs(study, {OUTCOME: outcome._asdict()})
 
 
 def outcome_of(study: optuna.Study) -> Outcome | None:
     """What the study delivered last; None before, or by an earlier version."""
-    kept: dict[str, Any] | None = study.user_attrs.get(OUTCOME)
+    kept: dict[str, Any] | None = study_system_attrs(study, [OUTCOME]).get(OUTCOME)
     if kept is None:
         return None
     judged = {

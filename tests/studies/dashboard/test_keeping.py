@@ -4,7 +4,7 @@ from wsgiref.util import setup_testing_defaults
 import optuna
 import pytest
 from browsers import chromium, opened
-from made_studies import made_study, view_of
+from made_studies import made_outcome, made_study, view_of
 from optuna_dashboard import get_note, save_note, wsgi
 
 from branchfold.search.space.courses import course_of
@@ -12,6 +12,7 @@ from branchfold.studies.dashboard import keeping
 from branchfold.studies.dashboard.keeping import Keeper, keep
 from branchfold.studies.dashboard.notes import MARK, study_note, trial_note
 from branchfold.studies.dashboard.serving import shielded
+from branchfold.studies.database.findings.outcome import record_outcome
 from branchfold.studies.database.optuna_internals import study_system_attrs
 from branchfold.studies.database.storage import open_storage
 from branchfold.studies.tables.trials import trial_lines
@@ -30,6 +31,7 @@ def study(source, tmp_path):
     for key, value in source.user_attrs.items():
         study.set_user_attr(key, value)
     study.add_trials(source.trials)
+    record_outcome(study, made_outcome())
     return study
 
 
@@ -75,7 +77,7 @@ class TestKeeping:
     def test_somebodys_own_note_stays_and_an_older_one_of_ours_does_not(self, study):
         keep(view_of(study))
         first = get_note(study)
-        study.set_user_attr("outcome", None)
+        study.set_user_attr("baseline", None)
         keep(view_of(study))
         assert get_note(study) != first
         save_note(study, "mine")
