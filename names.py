@@ -200,5 +200,5 @@ EXPORT_FORMATS = {
     "safetensors": "tensors, and in the header all that rebuilding the network needs",
     "state-dict": "the plain tensors by name, for torch.load",
     "pt2": "the program of torch.export, for torch without the network's code",
-    "onnx": "ONNX, for onnxruntime and others; needs `branchfold[onnx]`",
+    "onnx": "ONNX, for onnxruntime and others; needs `pip install onnx onnxscript onnxruntime`",
 }

@@ -22,8 +22,8 @@ from playwright.sync_api import Browser, sync_playwright
 from rich.console import Console
 
 from branchfold.search.console.options import DEFAULT_STORAGE
-from branchfold.search.console.seeing.trial import show_trial
-from branchfold.search.console.seeing.trials import trials_table
+from branchfold.search.console.shown.trial import show_trial
+from branchfold.search.console.shown.trials import trials_table
 from branchfold.search.space.courses import course_of
 from branchfold.studies.dashboard.keeping import keep
 from branchfold.studies.dashboard.serving import shielded

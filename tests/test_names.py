@@ -11,7 +11,7 @@ from branchfold.models.branches.modules import BLENDINGS
 from branchfold.models.fitting.choice import CHOICES
 from branchfold.models.fitting.initialisations import INITIALISATIONS
 from branchfold.models.networks import REFERENCE_NETWORKS
-from branchfold.search.console.trial_commands import export
+from branchfold.search.console.taking_commands import export
 from branchfold.search.data.augmentations import AUGMENTATIONS
 from branchfold.search.data.folder.pictures import RESIZES
 from branchfold.search.data.known.sources import SOURCES

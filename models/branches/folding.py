@@ -22,7 +22,8 @@ from ..layers.modes import modes_of, set_modes
 from ..layers.narrowing import joined, own_tensor, set_weight
 from ..tracing.plain.classes import restore_classes
 from ..tracing.plain.equivalents import restore_layers
-from .attributes import graph_results, require_alike, results, rewrite_attributes
+from ..tracing.recording.flow import held_tensors
+from .attributes import require_alike, require_followed, rewrite_attributes
 from .blocks import dense, diagonal, fold_expand_in_groups
 from .copies import copied_to_fold
 from .cutting import cut
@@ -163,8 +164,7 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
         return _with_branches_of(branched, network, rest)
     if branched.plan.attributes:
         twin = deep_copy(branched).double()
-        twin.set_alpha(0)
-        require_alike(branched.plan, results(twin, twin.example), lambda: results(_folded(twin, chosen), twin.example))
+        require_alike(twin, _folded(twin, chosen))
     _FOLDED.add(network)
     return network
 
@@ -196,10 +196,14 @@ def _cut(branched: BranchedNetwork, unmade: Unmade) -> nn.Module:
     """The network without branches that are not made yet."""
     network, all_ = cut(unmade), set(branched.plan.widths)
     if branched.plan.attributes:
-        twin = deep_copy(network).double()
-        expected = graph_results(unmade.planning, twin, branched.example)
-        require_alike(branched.plan, expected, lambda: results(_finished(branched, twin, all_), branched.example))
+        plain = deep_copy(network).float() if any(map(_is_half, network.parameters())) else network
+        shared: dict[Tensor | nn.Module, Tensor | nn.Module] = {tensor: tensor for tensor in held_tensors(plain)}
+        require_followed(unmade.planning, plain, _finished(branched, deep_copy(plain, shared), all_), branched.example)
     return _finished(branched, network, all_)
+
+
+def _is_half(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dtype.itemsize < 4
 
 
 def _chosen(groups: Collection[str] | None, there: Collection[str]) -> set[str]:

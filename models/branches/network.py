@@ -139,7 +139,7 @@ class BranchedNetwork(nn.Module):
             self.narrow.at(path).train(self.network.get_submodule(path).training)
 
     def __getattr__(self, name: str) -> Any:
-        if self.__dict__.get("unmade") is None:
+        if self.__dict__.get("unmade") is None or name in self._buffers:
             return super().__getattr__(name)
         self._make()
         return getattr(self, name)

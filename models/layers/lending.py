@@ -17,9 +17,9 @@ _LENDING = threading.Lock()
 def lent(network: nn.Module) -> dict[Tensor | nn.Module, Tensor | nn.Module]:
     """A network's parameters and buffers → copies that share their memory until torch writes into one of both.
 
-    Whoever writes first gets memory of its own, so that neither ever sees the other's changes. That holds for what torch
-    knows of: a tensor is left out where its memory is seen by anyone else (a numpy array, a view, another process), is
-    larger than the tensor, or lies on another device than the processor.
+    Whoever writes first gets memory of its own, so that neither ever sees the other's changes. Torch sees to that where
+    it alone knows the memory: a tensor is left out where anyone else does (a numpy array, a view, another process),
+    where the memory is larger than the tensor, or is another device's.
     """
     if _LEND is None or _USES is None:
         return {}

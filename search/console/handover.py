@@ -11,7 +11,9 @@ from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, load_network, read_description
 from ...models.networks.factories import resolve_factory
 from ...studies.dashboard.keeping import Keeper
+from ...studies.database.addresses import shown_url
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
+from ...studies.database.companions import REFINED
 from ...studies.database.findings.outcome import Judged, Outcome, record_outcome
 from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
@@ -19,20 +21,21 @@ from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
 from ..exports.evaluation import Evaluation, Place, judged_on_test
 from ..exports.formats import format_of
-from ..exports.package import AS_IT_IS, Options
-from ..exports.places import check_outputs, places_for
+from ..exports.options import AS_IT_IS, Options
+from ..exports.places import check_outputs, places_for, run_output
 from ..run.finalists import Selection, known_trial, select
+from ..run.recording import SEED
 from ..run.repetition import Refinement
+from ..run.runs import LENGTH, SOURCE
 from ..space.courses import course_of
 from ..space.known import REFERENCE
 from ..trial.measurement import Judgement
-from .numbers import with_interval
-from .outcome import (
+from .shown.numbers import with_interval
+from .shown.outcome import (
     ending_lines,
     evaluation_lines,
     file_lines,
     front_lines,
-    output_file,
     pareto_front,
     refined_lines,
     selection_lines,
@@ -47,7 +50,7 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
         BranchfoldError: if the network cannot be exported.
     """
     selection = select(study, open_storage(url, create=False), definition)
-    path = output_file(definition, output)
+    path = run_output(definition, output)
     trials, examples = len(finished_trials(study)), study.user_attrs[BASELINE]["examples"]
     among = len(selection.finalists) or trials
     delivery = export_trial(selection.study, definition, url, selection.trial, {"safetensors": path}, among=among)
@@ -130,12 +133,11 @@ def write_trial(
         lines += selection_lines(selection, definition, trials, examples)
     else:
         of, trial = study, trial_of(study, number)
-    paths = places_for(forms, output, f"{of.study_name}-trial-{trial.number}")
+    paths = places_for(forms, output, _file_name(of, trial))
     check_outputs(paths.values(), url=url, sources=sources, force=force)
     delivery = export_trial(of, definition, url, trial, paths, options=options, among=among)
     lines += [evaluation_lines(definition.data.name, delivery.evaluation), *file_lines(delivery)]
-    where = "" if of is study else f" of {of.study_name}"
-    return "\n".join([*lines, f"exported trial {trial.number}{where} to {_listed(delivery)}"])
+    return "\n".join([*lines, f"exported {_trial_text(of, trial)} to {_listed(delivery)}"])
 
 
 def write_front(
@@ -207,7 +209,7 @@ def write_file(
     delivery = export_file(file, place, factory, paths, options=options, study=study)
     lines = [evaluation_lines(description.data["name"], delivery.evaluation), *file_lines(delivery)]
     if study is None and any(format_of(form).unpickles for form in forms):
-        lines.append(f"no study in {url} keeps a record of it: `branchfold evaluate` will ask for --trust")
+        lines.append(f"no study in {shown_url(url)} keeps a record of it: `branchfold evaluate` will ask for --trust")
     return "\n".join([*lines, f"exported {file} to {_listed(delivery)}"])
 
 
@@ -280,6 +282,27 @@ def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> 
         assert record is not None, "a finished study has a baseline"
         network = load_network(file, resolve_factory(definition.model.factory))
         return judged_on_test(network, read_description(file), Place.of(definition)), file.stat().st_size
+
+
+def _file_name(study: optuna.Study, trial: FrozenTrial) -> str:
+    """What a trial's file is called, without its suffix; a repeated run by the trial that it repeats."""
+    if SOURCE not in trial.user_attrs:
+        return f"{study.study_name}-trial-{trial.number}"
+    length = "-".join(f"{key}-{value:g}" for key, value in trial.user_attrs[LENGTH].items())
+    return f"{_repeated(study)}-trial-{trial.user_attrs[SOURCE]}-seed-{trial.user_attrs[SEED]}-{length}"
+
+
+def _trial_text(study: optuna.Study, trial: FrozenTrial) -> str:
+    """A trial for people; a repeated run by the trial that it repeats."""
+    own = f"trial {trial.number}"
+    if SOURCE not in trial.user_attrs:
+        return own
+    told = f"trial {trial.user_attrs[SOURCE]} of {_repeated(study)}, trained again on seed {trial.user_attrs[SEED]}"
+    return f"{told} ({own} of {study.study_name}),"
+
+
+def _repeated(refined: optuna.Study) -> str:
+    return refined.study_name.removesuffix(f"-{REFINED}")
 
 
 def _listed(delivery: Delivery) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ...errors import StudyError
-from .options import as_study_name, force_option, json_option, storage_option
+from .options import as_study, force_option, json_option, storage_option
 from .terminal import make_console, print_line
 
 if TYPE_CHECKING:
@@ -41,15 +41,15 @@ def show(
 
     Example: branchfold show digits --where "macs<0.2" --top 5
     """
-    from ...studies.database.companions import is_screening
-    from ...studies.tables.selecting import selected
-    from ...studies.tables.trials import trial_lines
-    from .seeing.trial import show_trial, trial_values
-    from .seeing.trials import trials_csv, trials_table, trials_values
-
     if as_csv and as_json:
         raise StudyError("give --csv or --json, and not both")
     view, console = _view(study, storage), make_console()
+    from ...studies.database.companions import is_screening
+    from ...studies.tables.selecting import selected
+    from ...studies.tables.trials import trial_lines
+    from .shown.trial import show_trial, trial_values
+    from .shown.trials import trials_csv, trials_table, trials_values
+
     selects = sort is not None or where or top is not None
     if trial is not None:
         if selects or as_csv:
@@ -110,10 +110,6 @@ def report(
 
     Example: branchfold report digits --output digits.html
     """
-    from ...studies.report.making import make_document
-    from ...studies.report.writing import Wanted, write_report
-    from ..exports.places import check_output, sources_of
-
     pages, pictures = [form for form in forms if form in PAGES], [form for form in forms if form in PICTURES]
     if len(pages) > 1 or len(pictures) > 1:
         raise StudyError(
@@ -124,7 +120,10 @@ def report(
     if figures is not None and figures.exists() and not figures.is_dir():
         raise StudyError(f"cannot write figures to {figures}: it is no folder; choose another --figures")
     view = _view(study, storage)
-    page = None
+    from ...studies.report.making import make_document
+    from ...studies.report.writing import Wanted, write_report
+    from ..exports.places import check_output, sources_of
+
     if pages or output is not None or figures is None:
         form = pages[0] if pages else "md" if output is not None and output.suffix == ".md" else "html"
         page = output or Path(f"{view.name}-report.{form}")
@@ -150,16 +149,14 @@ def compare(study: str, first: str, second: str | None, as_json: bool, storage: 
 
     Example: branchfold compare digits 3 7
     """
+    if second is None and first.isdecimal():
+        raise StudyError(f"give two trials, `branchfold compare {study} {first} B`, or two studies")
+    numbers = [] if second is None else [_number(text) for text in (first, second)]
+    view = _view(study, storage)
     from ...studies.tables.comparison import compare_studies, compare_trials
-    from .seeing.comparison import comparison_parts
+    from .shown.comparison import comparison_parts
 
-    if second is None:
-        if first.isdecimal():
-            raise StudyError(f"give two trials, `branchfold compare {study} {first} B`, or two studies")
-        found = compare_studies(_view(study, storage), _view(first, storage))
-    else:
-        numbers = [_number(text) for text in (first, second)]
-        found = compare_trials(_view(study, storage), *numbers)
+    found = compare_trials(view, *numbers) if numbers else compare_studies(view, _view(first, storage))
     if as_json:
         click.echo(json.dumps(found._asdict(), indent=2))
         return
@@ -176,8 +173,8 @@ def _number(text: str) -> int:
 
 def _view(study: str, storage: str) -> StudyView:
     """A study that was given by its name or TOML file."""
-    from ...studies.database.storage import load_study, open_storage
+    loaded = as_study(study, storage)
     from ...studies.tables.study import StudyView
-    from ..space.courses import course_of
+    from ..space.courses import course_of  # torch: seconds, which a mistake need not wait for
 
-    return StudyView(load_study(open_storage(storage, create=False), as_study_name(study)), course_of)
+    return StudyView(loaded, course_of)

@@ -25,7 +25,7 @@ _STATES = {"companion": "left of a deleted study", "foreign": "not a study of th
 
 
 @click.command("list")
-@click.argument("study", required=False)
+@click.argument("study", required=False, metavar="[STUDY]")
 @storage_option
 @json_option
 def list_studies(study: str | None, storage: str, as_json: bool) -> None:
@@ -106,7 +106,7 @@ def gc(dry_run: bool, yes: bool, storage: str) -> None:
     what = f"{_count(len(left), 'file')} that nothing names, {sum(file.size for file in left):,} bytes"
     if dry_run:
         print_line(console, "\n".join([*(str(file.path) for file in left), f"would remove {what}"]))
-    elif not yes and not _confirmed(f"remove {what}?"):
+    elif not yes and not _confirmed(f"remove {what}?", "removed"):
         print_line(console, "nothing was removed")
     else:
         remove_files(opened, {file.path.name for file in left})
@@ -145,13 +145,13 @@ def _delete_trial(opened: StudyStorage, study: optuna.Study, number: int, *, yes
     print_line(make_console(), f"deleted {what}; its number stays, as a failed trial's")
 
 
-def _confirmed(question: str) -> bool:
+def _confirmed(question: str, done: str = "deleted") -> bool:
     try:
         return click.confirm(question)
     except click.Abort:
         if sys.stdin.isatty():
             raise
-        raise StudyError("nothing was deleted: there was no answer; --yes deletes without asking") from None
+        raise StudyError(f"nothing was {done}: there was no answer; --yes answers beforehand") from None
 
 
 def _count(number: int, word: str) -> str:

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -309,7 +310,15 @@ def whereabouts(table: DataTable) -> dict[str, Any]:
     if not table.is_folder:
         return {}
     root = Path(table.root).expanduser().absolute()
-    return {"root": str(root), "is_split": is_split(root)}
+    return {"root": _without_home(root), "is_split": is_split(root)}
+
+
+def _without_home(path: Path) -> str:
+    """A path as a file tells it to whoever gets it: not whose home it lies in."""
+    with suppress(RuntimeError):  # there is none
+        if path.is_relative_to(home := Path.home()):
+            return str(Path("~") / path.relative_to(home))
+    return str(path)
 
 
 def reopened(told: Mapping[str, Any], root: str | None, *, own: str | None = None) -> Opened:
@@ -351,7 +360,7 @@ def _root_of(told: Mapping[str, Any]) -> str:
     root = told.get("root")
     if not isinstance(root, str):
         raise DataError("the file does not say in which folder its images are: name it with --data-root FOLDER")
-    if not Path(root).is_dir():
+    if not Path(root).expanduser().is_dir():
         raise DataError(f"the folder {root} that the network was trained on is gone: name it with --data-root FOLDER")
     return root
 

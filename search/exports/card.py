@@ -1,21 +1,20 @@
 """The model card: what a file is, where it comes from, what it is worth and how to use it, in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...models.checkpoints import NetworkDescription
+from ...models.networks.given import PREFIX
 from ...studies.metric import Metric
 from ...studies.tables.words import size_text
 from ..trial.latency import Latency
 from .evaluation import Evaluation
-from .onnx_file import OPSET
-from .package import Options
+from .files.onnx_file import OPSET
+from .options import Options
+from .places import MARK
 from .verification import Verified
-
-# The first line, by which a card is known as one that may be replaced.
-MARK = "<!-- model card, written by branchfold -->"
 
 
 @dataclass(frozen=True)
@@ -51,20 +50,6 @@ class ExportedFile:
             "fuse": self.options.fuse,
             "with_normalisation": self.options.with_normalisation,
         }
-
-
-def card_of(path: Path) -> Path:
-    """Where the model card of a file lies; files that differ by their suffix have one together."""
-    return path.with_suffix(".md")
-
-
-def is_card(path: Path) -> bool:
-    """Whether a file is a card that branchfold wrote."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MARK)) == MARK.encode()
-    except OSError:
-        return False
 
 
 def model_card(
@@ -118,26 +103,50 @@ def share_text(difference: float) -> str:
 def _title(description: NetworkDescription) -> str:
     origin = description.origin
     if "study" not in origin:
-        return description.factory
-    return f"{description.factory}, trial {origin.get('trial')} of study {origin['study']}"
+        return _named_network(description)
+    return f"{_named_network(description)}, trial {origin.get('trial')} of study {origin['study']}"
+
+
+def _named_network(description: NetworkDescription) -> str:
+    """The factory; of a network that a program handed over as an object, that it was."""
+    return "a network given as an object" if description.factory.startswith(PREFIX) else description.factory
+
+
+def _network_text(description: NetworkDescription) -> str:
+    """The network as a sentence begins with it."""
+    if not description.factory.startswith(PREFIX):
+        return f"A `{description.factory}`"
+    return (
+        f"A network that a program handed over as an object (digest {description.factory.removeprefix(PREFIX)}; "
+        f"who loads it names what builds such a one)"
+    )
 
 
 def _from_what(description: NetworkDescription, metric: Metric) -> list[str]:
     arguments = ", ".join(f"{name} = {value!r}" for name, value in description.arguments.items())
     lines = [
-        f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for {_shape(description)}, "
+        f"{_network_text(description)}{f' ({arguments})' if arguments else ''} for {_shape(description)}, "
         f"trained on {description.data.get('name')} and narrowed by branchfold: branches took over from its "
         f"layers and were folded into them."
     ]
     origin = description.origin
     if "study" in origin:
-        lines.append(f"From study `{origin['study']}`, trial {origin.get('trial')}.")
+        lines.append(f"From study `{origin['study']}`, trial {origin.get('trial')}{_repeats(origin)}.")
     if isinstance(baseline := origin.get("baseline"), dict) and {"metric", "examples", "source"} <= baseline.keys():
         lines.append(
             f"The full network ({baseline['source']}): {metric.text(baseline['metric'])} on "
             f"{baseline['examples']} validation examples."
         )
     return lines
+
+
+def _repeats(origin: Mapping[str, Any]) -> str:
+    """Which trial of the study itself a refined one repeats."""
+    repeats = origin.get("repeats")
+    if not isinstance(repeats, dict):
+        return ""
+    study = str(origin["study"]).removesuffix("-refined")
+    return f": trial {repeats.get('trial')} of `{study}`, trained again on seed {repeats.get('seed')}"
 
 
 def _recipe(words: Any) -> list[str]:
@@ -202,12 +211,13 @@ def _widths(description: NetworkDescription, full: dict[str, int]) -> list[str]:
 
 
 def _use(description: NetworkDescription, files: Sequence[ExportedFile]) -> list[str]:
-    by_form = {file.form: file for file in files}
+    by_form, about = {file.form: file for file in files}, {"factory": description.factory}
     lines = ["## How to load and deploy it", _input_text(description)]
     for form, text in _LOADING.items():
         if form in by_form or (not files and form == "safetensors"):
             name = by_form[form].path.name if form in by_form else "FILE.safetensors"
-            lines.append(text.format(file=name, factory=description.factory, opset=OPSET))
+            own = description.factory.startswith(PREFIX)
+            lines.append((_LOADING_OWN if own else _LOADING).get(form, text).format(file=name, opset=OPSET, **about))
     return [*lines, *_TAKING_UINT8] if any(file.options.with_normalisation for file in files) else lines
 
 
@@ -240,6 +250,17 @@ _LOADING = {
     "onnx": (
         '`{file}`: `onnxruntime.InferenceSession("{file}").run(None, {{"input": images}})`, with onnxruntime or '
         "another runtime of ONNX (opset {opset}, a batch of any size)."
+    ),
+}
+# Of a network that came as an object, which no name leads to.
+_LOADING_OWN = {
+    "safetensors": (
+        '`{file}`: `branchfold.models.load_network("{file}", factory=make)` gives the network, a plain `nn.Module`; '
+        "`make()` builds the full one."
+    ),
+    "state-dict": (
+        '`{file}`: `torch.load("{file}", weights_only=True)` gives the tensors by name, for your network at '
+        "the widths above: `branchfold.models.narrow(network, widths, example_inputs)` makes one of the full network."
     ),
 }
 _TAKING_UINT8 = ["The files that normalise take the images themselves instead, as uint8 from 0 to 255."]

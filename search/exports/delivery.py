@@ -28,8 +28,10 @@ from ...studies.database.trials import RECIPE, finished_trials, history_of, with
 from ...studies.definition.reading import Definition
 from ...studies.tables.recipes import recipe_sentences
 from ..data.opening import whereabouts
+from ..run.recording import SEED
+from ..run.runs import SOURCE
 from ..trial.measurement import Judgement
-from .card import ExportedFile, card_of, model_card
+from .card import ExportedFile, model_card
 from .evaluation import (
     LATENCY_SECONDS,
     Evaluation,
@@ -40,8 +42,10 @@ from .evaluation import (
     judged_on_test,
     write_full,
 )
-from .formats import format_of
-from .package import AS_IT_IS, Content, Options, Package, runs
+from .files.package import Content, Package, runs
+from .formats import check_installed, format_of
+from .options import AS_IT_IS, Options
+from .places import card_of
 from .verification import Draft, verify
 
 
@@ -157,6 +161,8 @@ def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
         with suppress(KeyError):  # another version's
             compute = history[-1]["compute"] if history else None
             told["recipe"] = recipe_sentences(trial.user_attrs[RECIPE], compute)
+    if SOURCE in trial.user_attrs:
+        told["repeats"] = {"trial": trial.user_attrs[SOURCE], "seed": trial.user_attrs[SEED]}
     if BASELINE in study.user_attrs:
         baseline = with_metric(study.user_attrs[BASELINE])
         told["baseline"] = {key: baseline[key] for key in ("metric", "examples", "source")}
@@ -168,7 +174,7 @@ def _deliver(
 ) -> Delivery:
     """All of an export: measured, written under temporary names, verified, recorded, and then put in place."""
     for form in paths:
-        format_of(form).check()
+        check_installed(form)
     network, description = source.network, source.description
     held = HeldOut.of(description, place, network)
     evaluation = evaluate(runs(network), Content(description, AS_IT_IS), "safetensors", source.build, held)

@@ -28,8 +28,9 @@ from ..tasks.table import TASKS, make_task
 from ..tasks.task import Task
 from ..trial.latency import Latency, compare_passes
 from ..trial.measurement import Judgement, judged
-from .formats import Format, format_of, name_by_suffix
-from .package import Content, Options, Package, Run, normalisation, runs
+from .files.package import Content, Package, Run, normalisation, runs
+from .formats import Format, check_installed, format_of, name_by_suffix
+from .options import Options
 from .verification import BATCHES, runtime_of
 
 _BATCH = 500
@@ -226,8 +227,9 @@ def tell_of(path: Path) -> Content:
         NetworkError: if there is no such file, or it says nothing.
         StudyError: if what its format needs is not installed.
     """
-    form = format_of(name_by_suffix(path))
-    form.check()
+    name = name_by_suffix(path)
+    check_installed(name)
+    form = format_of(name)
     # Only the first of the formats has a message of its own for what is no file.
     return (form if path.is_file() else format_of("safetensors")).tell(path)
 

@@ -51,6 +51,16 @@ def database_file(address: URL) -> Path:
     return Path(str(address.database)).absolute()
 
 
+def is_there(url: str) -> bool:
+    """Whether there is a database at a URL, as far as is known without asking a server.
+
+    Raises:
+        StudyError: if it is no database's URL.
+    """
+    address = parse_url(url)
+    return not is_sqlite(address) or database_file(address).exists()
+
+
 def shown_url(url: str | URL) -> str:
     """The URL as messages may show it: passwords replaced by ***."""
     address = make_url(url)

@@ -21,10 +21,17 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
+from .tables.guarding import persistently
 from .tables.names import BASELINE
 from .tables.storage import StudyStorage
 
 _ARTIFACT = "artifacts:"
+_CLAIM = text("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (:study, :key, :value)")
+
+
+def _backend(study: optuna.Study) -> Any:
+    """A study's storage behind the cache that a study wraps it in."""
+    return getattr(study._storage, "_backend", study._storage)
 
 
 def engine_of(storage: BaseStorage) -> Engine | None:
@@ -70,7 +77,7 @@ def add_milestone(trial: optuna.Trial, entry: dict[str, Any], seconds: float) ->
 
 def set_study_attrs(study: optuna.Study, values: dict[str, Any]) -> None:
     """Writes values of a study in one transaction, as rows and as attributes: all of them or none."""
-    backend = getattr(study._storage, "_backend", study._storage)
+    backend = _backend(study)
     if isinstance(backend, StudyStorage):
         backend.set_study_values(study._study_id, values)
     else:  # in memory
@@ -80,7 +87,7 @@ def set_study_attrs(study: optuna.Study, values: dict[str, Any]) -> None:
 
 def add_baseline(study: optuna.Study, record: dict[str, Any]) -> bool:
     """Keeps a study's baseline; False if it has one, because another process was faster."""
-    backend = getattr(study._storage, "_backend", study._storage)
+    backend = _backend(study)
     if isinstance(backend, StudyStorage):
         return backend.add_baseline(study._study_id, record)
     study.set_user_attr(BASELINE, record)
@@ -152,14 +159,16 @@ def claim(study: optuna.Study, key: str) -> bool:
         study.set_user_attr(key, value)
         return first
     row = {"study": study._study_id, "key": key, "value": json.dumps(value)}
-    try:
-        with engine.begin() as connection:
-            connection.execute(
-                text("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (:study, :key, :value)"), row
-            )
-    except IntegrityError:
-        return False
-    return True
+
+    def insert() -> bool:
+        try:
+            with engine.begin() as connection:
+                connection.execute(_CLAIM, row)
+        except IntegrityError:
+            return False
+        return True
+
+    return persistently(_backend(study), insert)
 
 
 def set_dashboard_constraints(trial: optuna.Trial, excesses: list[float]) -> None:
@@ -178,14 +187,18 @@ def without_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
     engine = engine_of(study._storage)
     if not running or engine is None:
         return []
-    with engine.connect() as connection:
-        beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+
+    def look() -> set[int]:
+        with engine.connect() as connection:
+            return set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+
+    beating = persistently(_backend(study), look)
     return [trial for trial in running if trial._trial_id not in beating]
 
 
 def with_stale_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
     """The running trials whose heartbeat stopped: the process behind them is dead."""
-    backend = getattr(study._storage, "_backend", study._storage)
+    backend = _backend(study)
     if not isinstance(backend, RDBStorage) or backend.heartbeat_interval is None:
         return []
     stale = set(backend._get_stale_trial_ids(study._study_id))

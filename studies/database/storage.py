@@ -72,24 +72,24 @@ def open_storage(url: str, *, create: bool, told: Callable[[str], None] | None =
         StudyError: If the URL is invalid, or the database is missing, locked, not writable, not a database, another
             program's or made by a newer version; nothing is changed then.
     """
-    address = parse_url(url)
-    path = database_file(address) if is_sqlite(address) else None
+    given = address = parse_url(url)
+    path = database_file(given) if is_sqlite(given) else None
     if path is not None:
-        address = address.set(database=str(path))
+        address = given.set(database=str(path))
     try:
         if path is not None and create:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 _create_file(address, path)
         if path is not None and not path.exists():
-            raise missing(address)
+            raise missing(given)
         state = _state(address)
         if path is not None and create:
             _prepare(path)
     except (ImportError, *FAILURES) as error:
-        raise failure(address, error) from error
+        raise failure(given, error) from error
     if not state.optuna and not create:
-        raise missing(address)
+        raise missing(given)
     with _made_alone(address, create and not state.optuna):
         storage = _connect(address, create=create)
     if state.current:

@@ -26,7 +26,7 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
             (
                 str(line.number),
                 line.state,
-                "-" if line.metric is None else view.metric.text(line.metric),
+                "-" if line.metric is None or line.state == "fail" else view.metric.text(line.metric),
                 _share(row.macs_share),
                 _share(row.parameters_share),
                 _share(row.latency_share) + " ?" * bool(row.latency_unsure),

@@ -15,7 +15,7 @@ from .places import place, user_frame
 from .valueless import without_values
 from .values import UntraceableError
 
-
+# What a node's argument is as it stands, by far the most of them.
 _CONSTANT = (int, float, str, bool, type(None))
 
 

@@ -16,7 +16,8 @@ _SHAPE_KEEPING: set[Any] = {F.batch_norm, torch.batch_norm, F.instance_norm, tor
 _LAST_IN_PLACE = {F.relu, F.relu6, F.silu, F.hardswish, F.hardsigmoid}
 _SHAPE_KEEPING |= _LAST_IN_PLACE | {F.gelu}
 _NORMS: set[Any] = {F.layer_norm, torch.layer_norm}
-_ARITHMETIC = frozenset("add sub mul div true_divide __add__ __radd__ __sub__ __mul__ __rmul__ __truediv__".split())
+_ARITHMETIC = {"add", "sub", "mul", "div", "true_divide"}
+_ARITHMETIC |= {"__add__", "__radd__", "__sub__", "__mul__", "__rmul__", "__truediv__"}
 _MOVES = {"cpu", "cuda"}
 
 
@@ -59,6 +60,8 @@ def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwar
         return x.add_(0) if in_place else _like(x)
     if function in _NORMS:
         return torch.empty_like(args[0] if args else kwargs["input"], memory_format=torch.contiguous_format)
+    if function is F.linear and not kwargs and (shape := _linear_shape(*args)) is not None:
+        return torch.empty(shape, dtype=args[0].dtype, device=_META)
     if name in _ARITHMETIC and not kwargs and _is_like_the_first(*args):
         return _like(args[0])
     if name in _MOVES:
@@ -74,6 +77,13 @@ def _like(x: Tensor) -> Tensor:
     if x.is_contiguous():
         return torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=_META)
     return torch.empty_like(x)
+
+
+def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[int, ...] | None:
+    """The shape that a linear layer gives, None where that is not plain to see."""
+    if x.dim() < 2 or weight.dim() != 2 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
+        return None
+    return (*x.shape[:-1], weight.shape[0])
 
 
 def _is_like_the_first(x: Any, *others: Any) -> bool:

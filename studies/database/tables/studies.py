@@ -25,7 +25,7 @@ def write_study(connection: Connection, study_id: int, values: Mapping[str, Any]
     """Writes those of a study's values that the tables hold; a None takes away what was there."""
     key, row = {"study_id": study_id}, _definition_row(values)
     if row:
-        put(connection, Definition, key, row)
+        put(connection, Definition, [{**key, **row}])
     if BASELINE in values:
         connection.execute(delete(table_of(Baseline)).where(table_of(Baseline).c.study_id == study_id))
         if values[BASELINE] is not None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, delete, select
 
 from .models import Base, File, Milestone, Network, Run, StageAlpha, Width, table_of
 from .names import (
@@ -49,37 +49,36 @@ def write_trial(connection: Connection, trial_id: int, values: Mapping[str, Any]
     held = {key: value for key, value in values.items() if is_held(key, value)}
     if not held:
         return
-    row, run = {"trial_id": trial_id}, {key: held[key] for key in _OF_RUN if key in held}
-    run |= {key: as_json(held[key]) for key in _TEXTS_OF_RUN if key in held}
+    key = {"trial_id": trial_id}
+    run = {name: held[name] for name in _OF_RUN if name in held}
+    run |= {name: as_json(held[name]) for name in _TEXTS_OF_RUN if name in held}
     recipe: dict[str, Any] = held.get(RECIPE) or {}
     if "shape" in recipe:
         run["shape"] = recipe["shape"]
-    put(connection, Run, row, run)
+    put(connection, Run, [key | run])
     if network := _network_row(held):
-        put(connection, Network, row, network)
+        put(connection, Network, [key | network])
     if NETWORK in held:
         note_files(connection, [held[NETWORK]])
     if widths := held.get(WIDTHS) or recipe.get("widths"):
         full = held.get(FULL_WIDTHS, {})
         rows = [{"name": name, "width": width, "full_width": full.get(name)} for name, width in widths.items()]
-        replace_rows(connection, Width, row, rows)
+        replace_rows(connection, Width, key, rows)
     if HISTORY in held:
         _write_history(connection, trial_id, held[HISTORY])
 
 
 def write_milestone(connection: Connection, trial_id: int, entry: Mapping[str, Any], seconds: float) -> None:
     """Writes one report of a trial's history, so many seconds after the trial began."""
-    put(connection, Run, {"trial_id": trial_id}, {})
-    columns, alphas = _milestone(entry)
-    key = {"trial_id": trial_id, "number": columns.pop("number")}
-    put(connection, Milestone, key, {**columns, "seconds": seconds})
-    replace_rows(connection, StageAlpha, key, alphas)
+    put(connection, Run, [{"trial_id": trial_id}])
+    columns, stages = _milestone(trial_id, entry)
+    put(connection, Milestone, [{**columns, "seconds": seconds}])
+    put(connection, StageAlpha, stages)
 
 
 def note_files(connection: Connection, files: Collection[str]) -> None:
     """Notes that files lie beside the database because of it."""
-    for file in files:
-        put(connection, File, {"file": file}, {})
+    put(connection, File, [{"file": file} for file in files])
 
 
 def read_trials(connection: Connection, ids: Collection[int]) -> dict[int, dict[str, Any]]:
@@ -108,35 +107,43 @@ def _network_row(held: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write_history(connection: Connection, trial_id: int, history: list[dict[str, Any]]) -> None:
-    """Replaces the milestones, whose seconds are known only since they were written one by one."""
+    """Writes all milestones; those that were written one by one know their seconds, and keep them."""
+    entries = [_milestone(trial_id, entry) for entry in history]
     table = table_of(Milestone)
-    known = connection.execute(select(table.c.number, table.c.seconds).where(table.c.trial_id == trial_id))
-    seconds: dict[int, float | None] = {row.number: row.seconds for row in known}
-    entries = [_milestone(entry) for entry in history]
-    rows = [{**columns, "seconds": seconds.get(columns["number"])} for columns, _ in entries]
-    replace_rows(connection, Milestone, {"trial_id": trial_id}, rows)
-    stages = [{"number": columns["number"], **alpha} for columns, alphas in entries for alpha in alphas]
-    replace_rows(connection, StageAlpha, {"trial_id": trial_id}, stages)
+    columns = [table.c[name] for name in ("trial_id", "number", *_OF_MILESTONE)]
+    known = connection.execute(select(*columns).where(table.c.trial_id == trial_id).order_by(table.c.number))
+    if [dict(row) for row in known.mappings()] == [row for row, _ in entries]:
+        return
+    numbers = [row["number"] for row, _ in entries]
+    for model in (Milestone, StageAlpha):
+        gone = table_of(model)
+        connection.execute(delete(gone).where(gone.c.trial_id == trial_id, gone.c.number.not_in(numbers)))
+    put(connection, Milestone, [row for row, _ in entries])
+    put(connection, StageAlpha, [stage for _, stages in entries for stage in stages])
 
 
-def _milestone(entry: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """A report's columns, and the rows of its stages."""
+def _milestone(trial_id: int, entry: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A report's row but for its seconds, and those of its stages."""
     values = by_todays_names(entry)
-    alphas = [{"stage": stage, "alpha": alpha} for stage, alpha in enumerate(values.pop(ALPHAS, ()))]
+    alphas = values.pop(ALPHAS, ())
     if unknown := values.keys() - {"number", *_OF_MILESTONE}:
         raise ValueError(f"no column for {', '.join(sorted(unknown))} of a trial's report")
-    return {"number": values["number"], **{key: values.get(key) for key in _OF_MILESTONE}}, alphas
+    key = {"trial_id": trial_id, "number": values["number"]}
+    stages = [{**key, "stage": stage, "alpha": alpha} for stage, alpha in enumerate(alphas)]
+    return {**key, **{name: values.get(name) for name in _OF_MILESTONE}}, stages
 
 
 def _read_histories(connection: Connection, found: dict[int, dict[str, Any]]) -> None:
     entries: dict[tuple[int, int], dict[str, Any]] = {}
     for row in _rows(connection, Milestone, found):
-        values = {key: value for key in _OF_MILESTONE if (value := getattr(row, key)) is not None}
-        entries[row.trial_id, row.number] = entry = {"number": row.number, **values}
-        found[row.trial_id].setdefault(HISTORY, []).append(entry)
+        pairs = zip(_OF_MILESTONE, tuple(row)[2:], strict=False)  # the seconds come last
+        trial, number = row.trial_id, row.number
+        entry = {"number": number, **{name: value for name, value in pairs if value is not None}}
+        entries[trial, number] = entry
+        found[trial].setdefault(HISTORY, []).append(entry)
     for row in _rows(connection, StageAlpha, found):
-        if (row.trial_id, row.number) in entries:
-            entries[row.trial_id, row.number].setdefault(ALPHAS, []).append(row.alpha)
+        if (key := (row.trial_id, row.number)) in entries:
+            entries[key].setdefault(ALPHAS, []).append(row.alpha)
 
 
 def _rows(connection: Connection, model: type[Base], ids: Collection[int]) -> Iterator[Row[Any]]:
@@ -147,7 +154,7 @@ def _rows(connection: Connection, model: type[Base], ids: Collection[int]) -> It
     many = len(wanted) > _BY_IDS
     here = table.c.trial_id.between(min(wanted), max(wanted)) if many else table.c.trial_id.in_(sorted(wanted))
     for row in connection.execute(select(table).where(here).order_by(*table.primary_key)):
-        if row.trial_id in wanted:
+        if row[0] in wanted:  # the first column is the trial's
             yield row
 
 

@@ -72,7 +72,7 @@ FROM milestones m
 JOIN trials t ON t.trial_id = m.trial_id
 JOIN studies s ON s.study_id = t.study_id""",
     "trial_widths": """
-SELECT study, trial, channel_group, width, full_width, 1.0 * width / full_width AS share
+SELECT study, trial, channel_group, width, full_width, CAST(width AS double precision) / full_width AS share
 FROM (SELECT s.study_name AS study, t.number AS trial, w.name AS channel_group, w.width,
           coalesce(w.full_width, g.width, max(w.full_width) OVER (PARTITION BY t.study_id, w.name)) AS full_width
       FROM widths w

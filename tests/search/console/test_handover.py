@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -92,10 +93,19 @@ def test_without_finalists_the_known_recipe_is_told_by_its_own_trial(before_fina
 def test_export_takes_what_was_selected_or_the_trial_that_was_asked_for(finals, tmp_path, monkeypatch):
     study, storage, url, definition, _ = finals
     monkeypatch.chdir(tmp_path)
-    run = select(study, storage, definition).trial.number
+    found = select(study, storage, definition)
+    run, source = found.trial, found.source.number
     lines = write_trial(study, definition, url, None, ["safetensors"], None).splitlines()
-    assert lines[-1] == f"exported trial {run} of tiny-refined to tiny-refined-trial-{run}.safetensors"
-    assert read_description(f"tiny-refined-trial-{run}.safetensors").origin["study"] == "tiny-refined"
+    seed, (epochs,) = run.user_attrs["seed"], run.user_attrs["length"].values()
+    file = f"tiny-trial-{source}-seed-{seed}-epochs-{epochs}.safetensors"
+    assert lines[-1] == (
+        f"exported trial {source} of tiny, trained again on seed {seed} (trial {run.number} of tiny-refined), to {file}"
+    )
+    origin = read_description(file).origin
+    assert (origin["study"], origin["trial"]) == ("tiny-refined", run.number)
+    assert origin["repeats"] == {"trial": source, "seed": seed}
+    card = Path(file).with_suffix(".md").read_text("utf-8")
+    assert f"trial {run.number}: trial {source} of `tiny`, trained again on seed {seed}." in card
     lines = write_trial(study, definition, url, 1, ["safetensors"], None).splitlines()
     assert lines[-1] == "exported trial 1 to tiny-trial-1.safetensors"
     description = read_description("tiny-trial-1.safetensors")

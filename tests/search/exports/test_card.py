@@ -1,8 +1,9 @@
 """What a model card says where there is little to say."""
 
 from branchfold.models import NetworkDescription
-from branchfold.search.exports.card import MARK, is_card, model_card, share_text
+from branchfold.search.exports.card import model_card, share_text
 from branchfold.search.exports.evaluation import Evaluation
+from branchfold.search.exports.places import MARK, is_card
 from branchfold.search.trial.latency import Latency
 from branchfold.studies.metric import ACCURACY
 
@@ -32,6 +33,15 @@ def test_of_a_network_that_no_study_has_and_that_takes_several_inputs(tmp_path):
     assert is_card(tmp_path / "card.md")
     assert not is_card(tmp_path / "note.md")
     assert not is_card(tmp_path / "missing.md")
+
+
+def test_a_network_that_came_as_an_object_is_told_as_such():
+    text = model_card(NetworkDescription("given:12ab", {}, [3, 8, 8]), EVALUATION, {"a": 4}, 1234)
+    assert (
+        "\n\n# a network given as an object\n\nA network that a program handed over as an object (digest 12ab; " in text
+    )
+    assert 'load_network("FILE.safetensors", factory=make)' in text
+    assert "given:" not in text
 
 
 def test_numbers_for_people():

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from sqlalchemy import text
 
 from branchfold.errors import StudyError
-from branchfold.search.console.outcome import refined_lines
+from branchfold.search.console.shown.outcome import refined_lines
 from branchfold.search.events import TrialReport
 from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import runs

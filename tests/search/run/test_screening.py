@@ -15,7 +15,7 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from branchfold.models import add_branches, fold
-from branchfold.search.console.seeing.trials import trials_table, trials_values
+from branchfold.search.console.shown.trials import trials_table, trials_values
 from branchfold.search.events import Screened, ScreeningStarted
 from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import screening

@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from branchfold.search.console.numbers import percent
-from branchfold.search.console.progress import Progress
+from branchfold.search.console.shown.numbers import percent
+from branchfold.search.console.shown.progress import Progress
 from branchfold.search.events import (
     BaselineEpoch,
     BaselineReady,

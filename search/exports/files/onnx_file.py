@@ -3,7 +3,6 @@
 import io
 import warnings
 from contextlib import redirect_stdout
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import NetworkError, StudyError, typed_line
-from ...models.examples import first_of
-from ...models.tracing.inputs import tensors_of, with_tensors
-from .package import KEY, Content, Package, Run, parse_content, runs
+from ....errors import NetworkError, typed_line
+from ....models.examples import first_of
+from ....models.tracing.inputs import tensors_of, with_tensors
+from .package import Content, Package, Run, parse_content, runs
 from .pt2_file import quiet_torch
+from .record import KEY
 
 # torch 2.8 to 2.14 write it, and every onnxruntime since 1.17 (2024) reads it.
 OPSET = 20
 INPUT, OUTPUT, BATCH = "input", "output", "batch"
-
-
-def check_onnx() -> None:
-    """Checks that what ONNX files need is installed.
-
-    Raises:
-        StudyError: if a package is missing.
-    """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
-    if missing:
-        raise StudyError(f"the format onnx needs {', '.join(missing)}: pip install 'branchfold[onnx]'")
 
 
 def write_onnx(package: Package, path: Path) -> None:
@@ -77,7 +66,6 @@ def read_onnx(path: Path, content: Content, factory: str | None) -> Run:
     Raises:
         NetworkError: if onnxruntime cannot load the file.
     """
-    check_onnx()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -102,7 +90,6 @@ def tell_onnx(path: Path) -> Content:
     Raises:
         NetworkError: if it is no ONNX file, says nothing, or what it says is damaged.
     """
-    check_onnx()
     import onnx
 
     try:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from branchfold.errors import NetworkError
 from branchfold.models.networks.factories import build_network
-from branchfold.search.console.seeing.inspection import groups_table, inspection
+from branchfold.search.console.shown.inspection import groups_table, inspection
 from branchfold.search.data.splits import first_images
 
 # Trials are asked for by hand here, without a heartbeat, of which Optuna warns.

@@ -1,15 +1,15 @@
 """The lines that say what a run, an export or a repetition came to."""
 
-from pathlib import Path
+from collections.abc import Callable
 
 import optuna
 from optuna.trial import FrozenTrial
 
-from ...errors import StudyError
-from ...names import COSTS
-from ...studies.database.findings.outcome import Outcome
-from ...studies.database.storage import load_study, open_storage
-from ...studies.database.trials import (
+from ....errors import StudyError
+from ....names import COSTS
+from ....studies.database.findings.outcome import Outcome
+from ....studies.database.storage import load_study, open_storage
+from ....studies.database.trials import (
     Measurement,
     finished_trials,
     measurement_of,
@@ -18,24 +18,32 @@ from ...studies.database.trials import (
     metric_value,
     schedule_name,
 )
-from ...studies.definition.reading import Definition
-from ...studies.metric import Metric
-from ...studies.tables.delivered import how_sure, won
-from ...studies.tables.words import size_text
-from ..events import Best
-from ..exports.card import latency_text, share_text
-from ..exports.delivery import Delivery
-from ..exports.evaluation import Evaluation
-from ..run.finalists import Finalist, Selection, compute_of, seconds_of
-from ..run.recording import best_of
-from ..run.repetition import Again, Refinement
+from ....studies.definition.reading import Definition
+from ....studies.metric import Metric
+from ....studies.tables.delivered import how_sure, won
+from ....studies.tables.words import size_text
+from ...events import Best
+from ...exports.card import latency_text, share_text
+from ...exports.delivery import Delivery
+from ...exports.evaluation import Evaluation
+from ...run.finalists import Finalist, Selection, compute_of, seconds_of
+from ...run.recording import best_of
+from ...run.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
 
 
-def resume_point(url: str, definition: Definition) -> tuple[int, Best | None]:
-    """How many trials a study has finished, and the best one if there is one."""
+def resume_point(
+    url: str, definition: Definition, told: Callable[[str], None] | None = None
+) -> tuple[int, Best | None]:
+    """How many trials a study has finished, and the best one if there is one.
+
+    Args:
+        url: of the database.
+        definition: of the study.
+        told: receives a line if an earlier version's database was brought up to date.
+    """
     try:
-        study = load_study(open_storage(url, create=False), definition.study.name)
+        study = load_study(open_storage(url, create=False, told=told), definition.study.name)
     except StudyError:
         return 0, None
     finished = len(finished_trials(study))
@@ -43,11 +51,6 @@ def resume_point(url: str, definition: Definition) -> tuple[int, Best | None]:
         return finished, best_of(study, definition)
     except StudyError:
         return finished, None
-
-
-def output_file(definition: Definition, output: Path | None) -> Path:
-    """Where a run writes its best network: `output`, or a file of the study's name."""
-    return output or Path(f"{definition.study.name}.safetensors")
 
 
 def selection_lines(selection: Selection, definition: Definition, trials: int, examples: int) -> list[str]:

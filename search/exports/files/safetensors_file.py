@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from ...models.checkpoints import load_network, read_description, save_network
-from .package import AS_IT_IS, Content, Package, Run, runs
+from ....models.checkpoints import load_network, read_description, save_network
+from ..options import AS_IT_IS
+from .package import Content, Package, Run, runs
 
 
 def write_safetensors(package: Package, path: Path) -> None:

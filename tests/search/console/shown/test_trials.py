@@ -6,7 +6,7 @@ import optuna
 import pytest
 from rich.console import Console
 
-from branchfold.search.console.seeing.trials import trials_table, trials_values
+from branchfold.search.console.shown.trials import trials_table, trials_values
 from branchfold.search.space.courses import course_of
 from branchfold.studies.database.answers import packed
 from branchfold.studies.database.optuna_internals import set_user_attrs
@@ -57,6 +57,14 @@ class TestTrials:
         assert "baseline 90.0 % (95 % interval 84.3 to 94.1 %), 1,000 MACs, 100 parameters" in printed(
             trials_table(StudyView(study, course_of))
         )
+
+    def test_what_an_interrupted_trial_reported_last_is_no_result(self, study):
+        other = study.ask()
+        other.report(0.375, 1)
+        study.tell(other, state=optuna.trial.TrialState.FAIL)
+        text = printed(trials_table(StudyView(study, course_of)))
+        assert "25.0 %" in text  # of the one that was stopped early
+        assert "37.5 %" not in text
 
     def test_states_that_a_word_does_not_tell_are_explained_where_they_stand(self, study):
         study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})

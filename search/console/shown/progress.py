@@ -7,8 +7,8 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-from ...studies.metric import ACCURACY, Metric
-from ..events import (
+from ....studies.metric import ACCURACY, Metric
+from ...events import (
     BaselineEpoch,
     BaselineReady,
     BaselineStarted,
@@ -23,8 +23,8 @@ from ..events import (
     TrialReport,
     TrialStarted,
 )
+from ..options import Detail
 from .numbers import percent, with_interval
-from .options import Detail
 
 
 class Progress:

@@ -1,7 +1,6 @@
 """What goes into an exported file: the network, what it is called with, and the description that each format holds."""
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -11,31 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...errors import DataError, NetworkError
-from ...models.checkpoints import NetworkDescription, parse_description
-from ...models.examples import arguments, first_of
-from ...models.fusing import fused
-from ...models.tracing.inputs import tensors_of
-
-# Under this key or name each format holds the description.
-KEY = "branchfold"
-RECORD = f"{KEY}.json"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a network is changed on its way into a graph format; the other formats hold it as it is.
-
-    Attributes:
-        fuse: fold BatchNorms into the layers before them.
-        with_normalisation: take images as uint8 and normalise them inside.
-    """
-
-    fuse: bool = False
-    with_normalisation: bool = False
-
-
-AS_IT_IS = Options()
+from ....errors import DataError, NetworkError
+from ....models.checkpoints import NetworkDescription, parse_description
+from ....models.examples import arguments, first_of
+from ....models.fusing import fused
+from ....models.tracing.inputs import tensors_of
+from ..options import AS_IT_IS, Options
 
 
 @dataclass(frozen=True)
@@ -162,20 +142,3 @@ def runs(network: nn.Module) -> Run:
             return tuple(tensors_of(network(*inputs)))
 
     return run
-
-
-def add_record(path: Path, text: str) -> None:
-    """Puts a description into a zip archive of torch's, beside its own records, which torch does not read."""
-    with zipfile.ZipFile(path, "a") as archive:
-        folder = archive.namelist()[0].partition("/")[0]
-        archive.writestr(f"{folder}/{RECORD}", text)
-
-
-def find_record(path: Path) -> str | None:
-    """The description in a zip archive, read without unpickling anything; None where there is none."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next((name for name in archive.namelist() if name.rpartition("/")[2] == RECORD), None)
-            return None if name is None else archive.read(name).decode()
-    except (OSError, UnicodeDecodeError, zipfile.BadZipFile):
-        return None

@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ...models.checkpoints import rebuilt
-from ...models.weights import read_weights
-from .package import AS_IT_IS, Content, Package, Run, add_record, find_record, parse_content, runs
+from ....models.checkpoints import rebuilt
+from ....models.weights import read_weights
+from ..options import AS_IT_IS
+from .package import Content, Package, Run, parse_content, runs
+from .record import add_record, find_record
 
 
 def write_state_dict(package: Package, path: Path) -> None:

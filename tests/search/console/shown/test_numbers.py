@@ -1,6 +1,6 @@
 import pytest
 
-from branchfold.search.console.numbers import latency_lines, percent, with_interval
+from branchfold.search.console.shown.numbers import latency_lines, percent, with_interval
 from branchfold.search.trial.latency import Latency
 from branchfold.studies.metric import ACCURACY
 from branchfold.studies.statistics import wilson

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
-from ...errors import NetworkError, typed_line
-from ...models.examples import first_of
-from ...models.tracing.inputs import with_tensors
-from .package import RECORD, Content, Package, Run, find_record, parse_content, runs
+from ....errors import NetworkError, typed_line
+from ....models.examples import first_of
+from ....models.tracing.inputs import with_tensors
+from .package import Content, Package, Run, parse_content, runs
+from .record import RECORD, find_record
 
 
 def write_pt2(package: Package, path: Path) -> None:

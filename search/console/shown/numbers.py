@@ -1,8 +1,8 @@
 """Numbers for people: shares as percentages, metrics with what so many examples can tell."""
 
-from ...studies.tables.words import percent as percent
-from ...studies.tables.words import with_interval as with_interval
-from ..trial.latency import Latency
+from ....studies.tables.words import percent as percent
+from ....studies.tables.words import with_interval as with_interval
+from ...trial.latency import Latency
 
 
 def latency_lines(latency: Latency, runtime: str) -> str:

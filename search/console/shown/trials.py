@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ....studies.database.companions import is_screening
 from ....studies.database.rows import TrialRow
+from ....studies.metric import Metric
 from ....studies.statistics import SIGNIFICANCE
 from ....studies.tables.screening import widths_of
 from ....studies.tables.study import StudyView
@@ -99,7 +100,7 @@ def _all_columns(view: StudyView, lines: Sequence[TrialLine]) -> list[_Column]:
     return [
         _Column("trial", True, [str(row.number) for row in rows]),
         _Column("state", False, [row.state for row in rows]),
-        _Column(metric.name, True, ["-" if row.metric is None else metric.text(row.metric) for row in rows]),
+        _Column(metric.name, True, [_value(row, metric) for row in rows]),
         _Column("", False, [_mark(line, several=several, compared=view.comparison is not None) for line in lines]),
         _Column("MACs", True, [_or_dash(row.macs_share) for row in rows]),
         _Column("parameters", True, [_or_dash(row.parameters_share) for row in rows]),
@@ -128,6 +129,11 @@ def _candidates_table(study: optuna.Study) -> Table:
         widths = ", ".join(f"{name} {width}" for name, width in widths_of(trial).items())
         table.add_row(str(trial.number), f"{trial.value:.4f}", widths)
     return table
+
+
+def _value(row: TrialRow, metric: Metric) -> str:
+    """The metric; what a trial that was interrupted reported last is no result."""
+    return "-" if row.metric is None or row.state == "fail" else metric.text(row.metric)
 
 
 def _or_dash(share: float | None) -> str:
