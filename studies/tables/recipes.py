@@ -7,6 +7,8 @@ from typing import Any
 
 from ...names import BLENDINGS, CHOICES, INITIALISATIONS, ORDERS, RATES, SHAPES, WINDOWS
 
+_PRECISIONS = {"auto": "in the precision that the study chose"}
+
 
 def recipe_sentences(recipe: Mapping[str, Any], compute: float | None = None) -> list[str]:
     """What a trial did, a sentence each.
@@ -30,9 +32,10 @@ def recipe_sentences(recipe: Mapping[str, Any], compute: float | None = None) ->
     spent = "" if compute is None else f" for {compute:.2f} epochs of the full network's compute"
     weight = training["distillation"]
     distilled = f", distilled from it with weight {weight:g}" if weight else ""
+    precision = _PRECISIONS.get(training["precision"], training["precision"])
     words.append(
         f"Training{spent}: learning rate {training['lr']:.3g}, {_named(training['rates'], RATES)}, "
-        f"weight decay {training['weight_decay']:g}{distilled}, {training['precision']}."
+        f"weight decay {training['weight_decay']:g}{distilled}, {precision}."
     )
     return words
 
