@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError, one_line
-from .branches.folding import fold
+from .branches.folding.folding import fold
 from .branches.keep import Keep, fitting_widths, kept_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis

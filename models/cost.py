@@ -19,6 +19,7 @@ from .channels.layouts import Layout
 from .channels.parameters import held_tensor
 from .layers.kinds import CONVOLUTIONS, channel_tensors, has_values_along, kernel_size, kind_of
 from .layers.modes import evaluating
+from .layers.narrowing import own_tensor
 from .tracing.graph import shape_of
 from .tracing.inputs import ExampleInputs, call, copied, first_tensor
 
@@ -98,6 +99,8 @@ class CostModel:
     def _count(self, node: fx.Node, analysis: Analysis, counted: set[str], *, runs: bool) -> None:
         graph = analysis.graph
         layer, shape = graph.traced.module(node), shape_of(node)
+        if graph.roles[node] == "read":
+            return self._count_reading(node, analysis, counted, runs=runs)
         kind = kind_of(layer)
         assert shape is not None
         width = self._form(graph.layouts[node], analysis)
@@ -107,13 +110,13 @@ class CostModel:
         if graph.roles[node] == "carry" and _mixes_positions(layer, graph.layouts[node]):
             positions = prod(shape) / shape[graph.layouts[node].dim] / batch_size(graph.traced.inputs)
             self._macs += runs * positions * layer.weight[0].numel() * np.outer(width, one)  # type: ignore[index]
-            return
+            return None
         if graph.roles[node] == "write":
             reads = self._form(graph.layouts.get(source) or graph.layout(source, graph.layouts[node].dim), analysis)
         elif kind is not None and has_values_along(layer, graph.layouts[node].dim, len(shape)):
             reads = one if kind.inputs is not None else 0 * one
         else:
-            return
+            return None
         # Weights of a channel for each that it reads; a layer in groups reads one group of them.
         kernel = _kernel(layer, writes=graph.roles[node] == "write")
         placed = shape_of(source) if kind is not None and kind.at_inputs else shape
@@ -130,6 +133,21 @@ class CostModel:
                 held = channel_tensors(layer)
                 each = sum(x.numel() // len(x) for name, x in held.items() if name in layer._parameters)
                 self._parameters += each * np.outer(width, one)
+        return None
+
+    def _count_reading(self, node: fx.Node, analysis: Analysis, counted: set[str], *, runs: bool) -> None:
+        """What a recurrent layer makes of its input at every step; the rest of it does not depend on that width."""
+        graph, source = analysis.graph, node.all_input_nodes[0]
+        layer, shape = graph.traced.module(node), shape_of(source)
+        weight = own_tensor(layer, "weight")
+        assert shape is not None
+        assert weight is not None
+        reads = self._form(graph.layouts.get(source) or graph.layout(source, len(shape) - 1), analysis)
+        steps = prod(shape[:-1]) / batch_size(graph.traced.inputs)
+        self._macs[0] += runs * steps * len(weight) * reads
+        if str(node.target) not in counted:
+            counted.add(str(node.target))
+            self._parameters[0] += len(weight) * reads
 
 
 def _kernel(layer: nn.Module, *, writes: bool) -> float:
@@ -148,8 +166,21 @@ def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[i
     return sdpa_flop_count(query, key, value)
 
 
-# Torch counts attention on every device but the CPU.
-_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+def _recurrent_flops(x: Sequence[int], *weights: Any, **kwargs: Any) -> int:
+    """Of one layer in one direction: every weight once at every step, x (steps, batch, channels) or the batch first."""
+    return 2 * x[0] * x[1] * sum(prod(weight) for weight in weights[:2])
+
+
+def _cudnn_flops(x: Sequence[int], weights: Sequence[Sequence[int]], *args: Any, **kwargs: Any) -> int:
+    return 2 * x[0] * x[1] * sum(prod(weight) for weight in weights if len(weight) == 2)
+
+
+# Torch counts attention on every device but the CPU, and recurrent layers where it runs them step by step.
+_UNCOUNTED = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops,
+    torch.ops.aten._cudnn_rnn: _cudnn_flops,
+}
 
 
 class _AllInOne(ModuleTracker):
@@ -167,7 +198,7 @@ def count_macs(model: nn.Module, inputs: tuple[object, ...]) -> int:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # whose products are not counted
     try:
-        counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
+        counter = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
         counter.mod_tracker = _AllInOne()
         with evaluating(model), counter:
             call(model, copied(inputs))

@@ -6,6 +6,7 @@ from typing import Any
 from torch import fx, nn
 
 from ..channels.derived import reads_value, yields_tensors
+from ..channels.graph import READS
 from ..channels.groups import Analysis
 from ..channels.reuse import blended_alike
 from ..layers.kinds import has_channel_parameters, has_values_along
@@ -74,7 +75,7 @@ class Planning:
 
     def home(self, node: fx.Node) -> str | None:
         """The group in whose branch alone a node works, if it has one; there, values without channels are its own."""
-        if self.channels.roles.get(node) == "write":
+        if self.channels.roles.get(node) in READS:
             return None
         if node in self.channels.derived:
             named = self.analysis.derived_from(node) & self.widths.keys()
@@ -94,7 +95,7 @@ class Planning:
     def _add(self, node: fx.Node) -> None:
         role = self.channels.roles.get(node)
         source = node.args[0] if node.args else None
-        if role == "write" and isinstance(source, fx.Node) and source in self.alike and source in self.kinds:
+        if role in READS and isinstance(source, fx.Node) and source in self.alike and source in self.kinds:
             self._read(node, source)
         parts = self.parts(node)
         if any(part.branched for part in parts):

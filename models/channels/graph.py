@@ -15,7 +15,9 @@ from .layouts import Channels, Layout, Segment
 from .nodes import label, located
 from .numbers.following import FollowedNumbers
 
-Role = Literal["write", "carry"]
+Role = Literal["write", "read", "carry"]
+# Of layers with a weight into which an E before them is folded.
+READS = ("write", "read")
 
 
 @dataclass
@@ -24,14 +26,17 @@ class ChannelGraph(FollowedNumbers):
 
     Attributes:
         layouts: node → layout of the tensor it yields.
-        roles: "write" for a layer that reads its input's channels and produces new ones, "carry" for an operation that
-            treats each channel on its own and so works at any width. A node without a role touches fixed channels only.
+        roles: "write" for a layer that reads its input's channels and produces new ones, "read" for one that produces
+            none that are followed, "carry" for an operation that treats each channel on its own and so works at any
+            width. A node without a role touches fixed channels only.
         pieces: nodes that yield several tensors → the layout of each.
         followed: nodes whose rules were applied.
         held: paths of parameters and buffers that hold something for each channel → where.
         in_groups: paths of convolutions that write channels in groups, even where a group reads or writes only one.
         lost: nodes that yield channels which no layer wrote → what became of those that were written before.
         products: nodes that yield sums of products → number of these without channels, and the channels' layouts.
+        second: nodes whose tensors hold a value for each two channels of one set, and what is carried of them → the
+            layout of the other dimension.
     """
 
     in_groups: set[str] = field(default_factory=set)
@@ -42,6 +47,7 @@ class ChannelGraph(FollowedNumbers):
     held: dict[str, Layout] = field(default_factory=dict)
     lost: dict[fx.Node, str] = field(default_factory=dict)
     products: dict[fx.Node, tuple[int, tuple[Layout, ...]]] = field(default_factory=dict)
+    second: dict[fx.Node, Layout] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -70,12 +76,8 @@ class ChannelGraph(FollowedNumbers):
         shape = shape_of(node)
         if not isinstance(source, fx.Node) or shape is None:
             return self.fix(node, "is called in an unusual way")
-        read = self.layout(source, dim)
+        read = self._read_by(node, source, dim)
         written = Channels(shape[dim], writers=[node])
-        for root in read.roots():
-            root.readers.append(node)
-        if source not in self.derived:
-            self.layouts[source] = read
         self.layouts[node] = Layout(dim, (Segment(written),))
         self.roles[node] = "write"
         self.keep_batch(node)
@@ -85,6 +87,25 @@ class ChannelGraph(FollowedNumbers):
             read.fix(reason)
             written.fix(reason)
         return None
+
+    def read(self, node: fx.Node, *, dim: int) -> None:
+        """`node`'s layer reads its input along `dim`; what it yields has no channels that could be narrowed."""
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        read = self._read_by(node, source, dim)
+        self.roles[node] = "read"
+        self._unite_calls(node, read)
+        self.tell_sizes(node, Layout(dim, ()), read)
+        if reason := self._unusual(node):
+            read.fix(reason)
+
+    def _read_by(self, node: fx.Node, source: fx.Node, dim: int) -> Layout:
+        read = self.layout(source, dim)
+        for root in read.roots():
+            root.readers.append(node)
+        if source not in self.derived:
+            self.layouts[source] = read
+        return read
 
     def write_in_groups(self, node: fx.Node, groups: int) -> None:
         """`node`'s layer reads its input in equal groups of channels, each of which yields as many new ones."""
@@ -140,6 +161,23 @@ class ChannelGraph(FollowedNumbers):
         self.carry(node, layout)
         if node in self.layouts:
             self._mixed.append((node, layout))
+
+    def carry_pairs(self, node: fx.Node, layout: Layout, second: Layout) -> None:
+        """`node` yields a value for each two channels of one set, which lie along both dimensions."""
+        self.carry(node, layout)
+        if node in self.layouts:
+            self.second[node] = second
+            self._mixed.append((node, Layout(0, (*layout.given, *second.given))))
+
+    def carry_as(self, node: fx.Node, source: fx.Node) -> None:
+        """`node` treats each channel of `source` on its own, or each two."""
+        if source in self.second:
+            return self.carry_pairs(node, self.layouts[source], self.second[source])
+        return self.carry(node, self.layouts[source])
+
+    def all_along(self, node: fx.Node) -> list[Layout]:
+        """The layouts of all dimensions of what a node yields that hold channels."""
+        return [known[node] for known in (self.layouts, self.second) if node in known]
 
     def blocks_beside(self, node: fx.Node, tensor: fx.Node) -> tuple[int, ...]:
         """Of each segment of `tensor`, which the layer of `node` reads or writes, the blocks that it does not mix."""
@@ -237,6 +275,6 @@ class ChannelGraph(FollowedNumbers):
             if others:
                 other = min(others) or "the network itself"
                 return f"{name} shares weights with {other}; called as one layer, they would be free"
-        if len(node.args) != 1 or node.kwargs:
+        if node.kwargs or (len(node.args) != 1 and self.roles.get(node) != "read"):  # a state may be given
             return located(f"{name} is called in an unusual way; with one tensor alone it would not be", node)
         return ""

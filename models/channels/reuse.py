@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from torch import fx
 
 from ..layers.kinds import passes_constants
-from .graph import ChannelGraph
+from .graph import READS, ChannelGraph
 
 
 def blended_alike(graph: ChannelGraph) -> dict[fx.Node, fx.Node]:
@@ -23,7 +23,7 @@ def blended_alike(graph: ChannelGraph) -> dict[fx.Node, fx.Node]:
 
     first: dict[str, fx.Node] = {}
     for node, role in graph.roles.items():
-        if role == "write":
+        if role in READS:
             source = node.all_input_nodes[0]
             if source in graph.derived:
                 continue
@@ -37,7 +37,7 @@ def readers_by_tensor(graph: ChannelGraph) -> dict[fx.Node, list[fx.Node]]:
     readers: dict[fx.Node, list[fx.Node]] = defaultdict(list)
     alike = blended_alike(graph)
     for node, role in graph.roles.items():
-        if role == "write" and node.all_input_nodes[0] in alike:
+        if role in READS and node.all_input_nodes[0] in alike:
             readers[alike[node.all_input_nodes[0]]].append(node)
     return readers
 

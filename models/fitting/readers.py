@@ -35,8 +35,10 @@ def mean_is_free(analysis: Analysis, readers: Sequence[fx.Node], branched: Conta
 def _restores_mean(analysis: Analysis, reader: fx.Node, branched: Container[str]) -> bool:
     graph = analysis.graph
     layer = graph.traced.module(reader)
-    groups = analysis.segment_groups(graph.layouts[reader])
     kind = kind_of(layer)
+    if reader not in graph.layouts:
+        return False
+    groups = analysis.segment_groups(graph.layouts[reader])
     if any(group not in branched for group in groups) or kind is None or kind.at_inputs or not reader.users:
         return False
     return all(user.op == "call_module" and kind_of(graph.traced.module(user)) is BATCH_NORM for user in reader.users)

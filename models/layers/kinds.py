@@ -31,6 +31,7 @@ class LayerKind:
         at_inputs: whether its kernel is applied at every position of the input, not of the output.
         apart: attribute that is the number of channels where each is treated alone, else a number that stays.
         shared_at_one: attribute that is 1 where one value serves all channels.
+        reading: weights that read the input, (rows, in) each, of a layer that has several and whose own width stays.
     """
 
     classes: tuple[type[nn.Module], ...]
@@ -43,6 +44,7 @@ class LayerKind:
     at_inputs: bool = False
     apart: str = ""
     shared_at_one: str = ""
+    reading: tuple[str, ...] = ()
 
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -76,6 +78,13 @@ GROUP_NORM = LayerKind((nn.GroupNorm,), per_channel=("weight", "bias"), sizes={"
 PRELU = LayerKind((nn.PReLU,), per_channel=("weight",), sizes={"num_parameters": 0}, shared_at_one="num_parameters")
 # By name, because importing torchvision takes a second: a BatchNorm of detection networks, all of it buffers.
 FROZEN_BATCH_NORM = LayerKind((), names=("torchvision.ops.misc.FrozenBatchNorm2d",), per_channel=_STATISTICS)
+# The state's width stays; backwards there is a second weight.
+RECURRENT = LayerKind(
+    (nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell),
+    inputs=1,
+    sizes={"input_size": 1},
+    reading=("weight_ih_l0", "weight_ih_l0_reverse", "weight_ih"),
+)
 
 KINDS = (
     CONVOLUTION,
@@ -87,6 +96,7 @@ KINDS = (
     GROUP_NORM,
     PRELU,
     FROZEN_BATCH_NORM,
+    RECURRENT,
 )
 
 _BY_CLASS = {cls: kind for kind in KINDS for cls in kind.classes}
@@ -173,6 +183,13 @@ def channel_tensors(module: nn.Module) -> dict[str, Tensor]:
     return {name: x for name in (kind.per_channel if kind else ()) if (x := held.get(name)) is not None}
 
 
+def weight_names(module: nn.Module) -> tuple[str, ...]:
+    """The names of the weights by which a layer reads its input, below each other in one matrix where there are two."""
+    kind = kind_of(module)
+    reading = kind.reading if kind else ()
+    return tuple(name for name in reading if name in module._parameters) or ("weight",)
+
+
 def by_output(module: nn.Module, weight: Tensor) -> Tensor:
     """A weight with its first two axes as (out, inputs of each, *kernel); applied twice, the weight itself."""
     kind = kind_of(module)
@@ -215,7 +232,7 @@ def declare_width(module: nn.Module, channels: int | None = None) -> None:
     for attribute, axis in kind.sizes.items() if kind else ():
         if channels is not None and not hasattr(module, "groups"):
             setattr(module, attribute, channels)
-        elif isinstance(weight := module._parameters.get("weight"), Tensor):
+        elif isinstance(weight := module._parameters.get(weight_names(module)[0]), Tensor):
             setattr(module, attribute, weight.shape[axis] * (getattr(module, "groups", 1) if axis == 1 else 1))
     if channels is not None and kind is not None and kind.shape:
         setattr(module, kind.shape, (channels, *getattr(module, kind.shape)[1:]))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .copying import deep_copy
-from .kinds import channel_tensors, declare_width, has_channel_parameters, kind_of
+from .kinds import channel_tensors, declare_width, has_channel_parameters, kind_of, weight_names
 
 
 def has_hooks(module: nn.Module) -> bool:
@@ -59,6 +59,9 @@ def _put(module: nn.Module, name: str, value: Tensor) -> None:
 
 def own_tensor(module: nn.Module, name: str) -> Tensor | None:
     """A layer's weight (out, in, *kernel) or bias (out,) as it lies there, without its history; None if it has none."""
+    if name == "weight" and len(names := weight_names(module)) > 1:
+        return torch.cat([module.get_parameter(each).detach() for each in names])
+    name = weight_names(module)[0] if name == "weight" else name
     parameter = module._parameters.get(name)
     return None if parameter is None else parameter.detach()
 
@@ -74,11 +77,15 @@ def _memory_format(tensor: Tensor) -> torch.memory_format:
 
 def set_weight(module: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
     """Puts a weight and a bias of another size in place; dtype, device, memory format and `requires_grad` stay."""
-    for name, value in (("weight", weight), ("bias", bias)):
+    names = weight_names(module)
+    weights = [weight] if len(names) == 1 else [w.clone() for w in weight.chunk(len(names))]
+    for name, value in (*zip(names, weights, strict=True), ("bias", bias)):
         old = module._parameters.get(name)
         if old is not None and value is not None and value is not old:
             new = value.detach().to(old.dtype).to(old.device).contiguous(memory_format=_memory_format(old))
             module._parameters[name] = nn.Parameter(new, old.requires_grad)
+    if isinstance(module, nn.RNNBase):  # which keeps a list of them beside
+        module._flat_weights = [module._parameters.get(name) for name in module._flat_weights_names]
     declare_width(module)
 
 

@@ -31,7 +31,8 @@ _HOOKS: dict[type, tuple[str, str]] = {
 
 def computed_weight(module: nn.Module) -> str:
     """How a layer of a known kind has its weight computed, "" where it holds it."""
-    if kind_of(module) is None:
+    kind = kind_of(module)
+    if kind is None or kind.reading:
         return ""
     if parametrize.is_parametrized(module):
         chains: Any = module.parametrizations

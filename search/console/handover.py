@@ -19,8 +19,9 @@ from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
-from ..exports.evaluation import Evaluation, Place, judged_on_test
+from ..exports.evaluation import Evaluation, judged_on_test
 from ..exports.formats import format_of
+from ..exports.held_out import Place
 from ..exports.options import AS_IT_IS, Options
 from ..exports.places import check_outputs, places_for, run_output
 from ..run.finalists import Selection, known_trial, select

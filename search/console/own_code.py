@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ...errors import StudyError
 from ...models.checkpoints import UntrustedFactoryError
-from ..data.opening import UntrustedDataError
-from ..exports.evaluation import PLACE, UntrustedTaskError, own_code_of, tell_of
+from ..data.reopening import UntrustedDataError
+from ..exports.evaluation import tell_of
+from ..exports.held_out import PLACE, UntrustedTaskError, own_code_of
 
 # What options name the code of.
 _MEANS = {"factory": "network", "data": "data", "task": "task"}

@@ -107,7 +107,7 @@ def _exported_file(
     check_checkpoint(file)
     check_own_code(own)
     check_outputs(places_for(forms, output, file.stem).values(), url=storage, sources=(str(file),), force=force)
-    from ..exports.evaluation import Place
+    from ..exports.held_out import Place
     from .handover import write_file
     from .own_code import naming_own_code
 
@@ -175,7 +175,8 @@ def evaluate(
     own = {"factory": factory, "data": data, "task": task}
     check_checkpoint(file)
     check_own_code(own)
-    from ..exports.evaluation import Place, evaluate_file
+    from ..exports.evaluation import evaluate_file
+    from ..exports.held_out import Place
     from .handover import is_known_export
     from .own_code import naming_own_code
     from .shown.outcome import evaluation_lines

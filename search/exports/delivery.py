@@ -27,7 +27,7 @@ from ...studies.database.artifacts import BASELINE, artifact_store, fetch_networ
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
 from ...studies.tables.recipes import recipe_sentences
-from ..data.opening import whereabouts
+from ..data.reopening import whereabouts
 from ..run.recording import SEED
 from ..run.runs import SOURCE
 from ..trial.measurement import Judgement
@@ -35,8 +35,6 @@ from .card import ExportedFile, model_card
 from .evaluation import (
     LATENCY_SECONDS,
     Evaluation,
-    HeldOut,
-    Place,
     digest_of_file,
     evaluate,
     judged_on_test,
@@ -44,6 +42,7 @@ from .evaluation import (
 )
 from .files.package import Content, Package, runs
 from .formats import check_installed, format_of
+from .held_out import HeldOut, Place
 from .options import AS_IT_IS, Options
 from .places import card_of
 from .verification import Draft, verify

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import BranchfoldError, NetworkError
-from ...models.branches.folding import fold
+from ...models.branches.folding.folding import fold
 from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network

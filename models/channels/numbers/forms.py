@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from ...tracing.recording.attributes import Attribute, AttributeNumber
-from ..layouts import Channels, Layout, Segment, unite
+from ..layouts import Channels, Layout, Segment, resolved, unite
 
 Atom = Channels | Attribute
 
@@ -129,6 +129,8 @@ def make_equal(one: Form, other: Form, known: dict[Attribute, Form]) -> bool:
             return False
         if attributes := rest.attributes():
             return len(attributes) == 1 and _learned(attributes[0], rest, known)
+        if _laid_out_alike(one, other):
+            return True
         if not _tied(rest) and not _divided(rest):
             return False
 
@@ -152,6 +154,18 @@ def _tied(rest: Form) -> bool:
                 a.unite(b)
                 return True
     return False
+
+
+def _laid_out_alike(one: Form, other: Form) -> bool:
+    """Makes the sizes of two dimensions equal, each of one set of channels, by making those at equal places one."""
+    layouts = [_segments(form) for form in (one, other)]
+    return all(len({segment.channels for segment in layout}) == 1 for layout in layouts) and unite(*layouts)
+
+
+def _segments(form: Form) -> tuple[Segment, ...]:
+    """The segments of the dimension whose size a number is; none where it is something else."""
+    found = [Segment(atom, int(k)) for atom, k in form.terms if isinstance(atom, Channels) and k > 0 and k == int(k)]
+    return resolved(found) if len(found) == len(form.terms) and form.constant == 0 else ()
 
 
 def _divided(rest: Form) -> bool:

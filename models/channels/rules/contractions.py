@@ -1,11 +1,12 @@
 """Products of tensors, summed over dimensions: matmul, einsum, attention. Summed over channels, they have none.
 
 Each dimension of each operand has a name, as in einsum; dimensions of one name run together. Channels that lie in a
-dimension which the product keeps are the channels of the product.
+dimension which the product keeps are the channels of the product. Products of channels with channels, as in attention
+among them, hold a value for each two; these must be of one set, which is folded at once.
 """
 
 import operator
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -38,7 +39,7 @@ def contract(node: fx.Node, graph: ChannelGraph, operands: Sequence[tuple[fx.Nod
     for operand, names in operands:
         for name, size in zip(names, shape_of(operand) or (), strict=True):
             sizes[name] = max(size, sizes.get(name, 1))
-    known = [(graph.layouts[x], names) for x, names in operands if x in graph.layouts]
+    known = [(layout, names) for x, names in operands for layout in graph.all_along(x)]
     along: dict[Hashable, Layout] = {}
     for layout, names in known:
         along.setdefault(names[layout.dim], layout)
@@ -55,18 +56,26 @@ def contract(node: fx.Node, graph: ChannelGraph, operands: Sequence[tuple[fx.Nod
 def _enter(
     node: fx.Node, graph: ChannelGraph, out: Names, along: dict[Hashable, Layout], sizes: dict[Hashable, int]
 ) -> None:
-    kept = [name for name in along if name in out]
+    kept = sorted((name for name in along if name in out), key=list(out).index)
     summed = [name for name in along if name not in out]
     if not along:
         return None
-    if len(kept) > 1:
-        return graph.fix(node, f"{node.name} has channels of several layers along several dimensions")
-    if kept and summed:
-        return graph.fix(node, f"{node.name} sums over channels beside those of another layer")
+    if len(kept) + bool(summed) > 1 and (len(kept) > 2 or not _are_one(along.values())):
+        told = "sums over channels beside those of" if summed else "has channels along several dimensions, of"
+        return graph.fix(node, f"{node.name} {told} another layer")
     graph.products[node] = (prod(size for name, size in sizes.items() if name not in along), tuple(along.values()))
+    layouts = [along[name].at(list(out).index(name)) for name in kept]
+    if len(layouts) == 2:
+        return graph.carry_pairs(node, *layouts)
     if kept:
-        return graph.carry(node, along[kept[0]].at(list(out).index(kept[0])))
+        return graph.carry_mixed(node, *layouts) if summed else graph.carry(node, *layouts)
     return graph.derive(node, Layout(0, tuple(segment for name in summed for segment in along[name].given)))
+
+
+def _are_one(layouts: Iterable[Layout]) -> bool:
+    """Makes the channels along all dimensions one set: so each of them may depend on all others."""
+    first, *others = (layout.at(0) for layout in layouts)
+    return all(first.unite(other) for other in others)
 
 
 def _unlike(
@@ -82,8 +91,8 @@ def _unlike(
     for dim in (dim for dim, other in enumerate(names) if other == name):
         if shape[dim] == 1 and sizes[name] != 1:
             continue
-        mine = graph.layouts.get(operand) or claimed(operand, dim, graph)
-        if mine is None or mine.dim != dim:
+        mine = next((x for x in graph.all_along(operand) if x.dim == dim), None) or claimed(operand, dim, graph)
+        if mine is None:
             return f"combines it with {label(operand)}, which no layer writes"
         if not mine.at(0).unite(layout.at(0)):
             mine.fix("it is combined with channels that do not line up")

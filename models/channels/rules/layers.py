@@ -6,7 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from ...layers.kinds import BATCH_NORM, CONVOLUTIONS, FROZEN_BATCH_NORM, INSTANCE_NORM, LINEAR, behaves_as
+from ...layers.kinds import (
+    BATCH_NORM,
+    CONVOLUTIONS,
+    FROZEN_BATCH_NORM,
+    INSTANCE_NORM,
+    LINEAR,
+    RECURRENT,
+    behaves_as,
+)
 from ...tracing.graph import shape_of
 from ..graph import ChannelGraph
 from ..layouts import Layout
@@ -61,6 +69,19 @@ def _linear(node: fx.Node, graph: ChannelGraph) -> None:
         graph.write(node, dim=len(shape) - 1)
 
 
+@rule_for(modules=RECURRENT.classes)
+def _recurrent(node: fx.Node, graph: ChannelGraph) -> None:
+    """It reads channels at every step; its state has the width that it has."""
+    source, shape = source_of(node), shape_of(node.args[0])
+    rank = 3 if isinstance(graph.traced.module(node), nn.RNNBase) else 2  # one step alone
+    if source is None or shape is None or len(shape) != rank:
+        return graph.fix(node, f"{node.target} is called without a batch dimension; with one it would be free")
+    for state in node.all_input_nodes[1:]:
+        for layout in graph.layouts_of(state):
+            layout.fix(f"{node.target} begins with it, and its state's width stays")
+    return graph.read(node, dim=rank - 1)
+
+
 _PER_CHANNEL = (*BATCH_NORM.classes, *INSTANCE_NORM.classes, nn.PReLU)
 
 
@@ -102,11 +123,13 @@ def _along(node: fx.Node, graph: ChannelGraph, dim: Any) -> None:
     """One dimension's values depend on each other: the channels, or the positions of each channel on its own."""
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
-    if layout is None or shape is None or not isinstance(dim, int) or graph.is_batch(source, dim % len(shape)):
+    if source is None or layout is None or shape is None or not isinstance(dim, int):
         return graph.fix(node, f"{graph.operation(node)} mixes channels")
-    if dim % len(shape) == layout.dim:
+    if graph.is_batch(source, dim % len(shape)):
+        return graph.fix(node, f"{graph.operation(node)} mixes channels")
+    if dim % len(shape) == layout.dim and source not in graph.second:
         return graph.carry_mixed(node, layout)
-    return graph.carry(node, layout)
+    return graph.carry_as(node, source)
 
 
 @rule_for(functions=(F.normalize,))

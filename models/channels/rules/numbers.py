@@ -21,9 +21,17 @@ def _attribute(node: fx.Node, graph: ChannelGraph) -> None:
     source = source_of(node)
     layout, shape = known_layout(source, graph), shape_of(source)
     name = node.args[1] if node.op == "call_function" else node.target
-    if layout is None or shape is None or name in _CARRIED or name == "dim" or transposed(node, name, graph):
+    if (
+        source is None
+        or layout is None
+        or shape is None
+        or name in _CARRIED
+        or name == "dim"
+        or transposed(node, name, graph)
+    ):
         return None
-    sizes = tuple(Form.of_layout(layout) if dim == layout.dim else Form.of_number(n) for dim, n in enumerate(shape))
+    known = {each.dim: Form.of_layout(each) for each in graph.all_along(source)}
+    sizes = tuple(known.get(dim) or Form.of_number(n) for dim, n in enumerate(shape))
     if name == "shape" or (name == "size" and len(node.args) + len(node.kwargs) == 1):
         graph.sizes[node] = sizes
         return None

@@ -34,7 +34,6 @@ _ACTIVATION_FUNCTIONS = (
     functions=_ACTIVATION_FUNCTIONS,
     methods="relu relu_ sigmoid sigmoid_ tanh tanh_ clamp clamp_ abs exp neg pow square sqrt rsqrt log "
     "contiguous clone detach float to",
-    named=("torchvision.ops.stochastic_depth.stochastic_depth",),
 )
 def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
     source = source_of(node)
@@ -42,7 +41,7 @@ def _elementwise(node: fx.Node, graph: ChannelGraph) -> None:
         return not_known(node, graph)
     if graph.operation(node) == "pow":
         graph.weigh(node)
-    return graph.carry(node, graph.layouts[source])
+    return graph.carry_as(node, source)
 
 
 _ARITHMETIC = (
@@ -77,4 +76,17 @@ def _arithmetic(node: fx.Node, graph: ChannelGraph) -> None:
             return graph.fix(node, graph.lost.get(operand, unwritten))
     if not all(wide[0].unite(other) for other in wide[1:]):
         return graph.fix(node, f"{node.name} combines tensors whose channels do not line up")
-    return graph.carry(node, wide[0])
+    seconds = [graph.second[x] for x in operands if x in graph.second]
+    if not seconds:
+        return graph.carry(node, wide[0])
+    beside = [x for x in operands if x not in graph.second and not _is_alike_along(x, seconds[0].dim, shape)]
+    if beside or not all(seconds[0].unite(other) for other in seconds[1:]):
+        return graph.fix(node, f"{node.name} combines products of channels with what has others, or none")
+    return graph.carry_pairs(node, wide[0], seconds[0])
+
+
+def _is_alike_along(operand: fx.Node, dim: int, shape: tuple[int, ...]) -> bool:
+    """Whether an operand has one value for all places of a dimension of the result."""
+    own = shape_of(operand) or ()
+    at = dim - (len(shape) - len(own))
+    return at < 0 or own[at] == 1

@@ -9,9 +9,10 @@ from torch import Tensor, fx, nn
 from ...layers.equivalences import function_of
 from ...layers.kinds import behaves_as, qualified_name
 from ...tracing.graph import shape_of
-from ..derived import follow_derived
+from ..derived import follow_derived, reads_value
 from ..graph import ChannelGraph
 from ..layouts import Layout
+from ..nodes import label
 from ..parameters import follow_values
 
 Rule = Callable[[fx.Node, ChannelGraph], None]
@@ -30,6 +31,8 @@ def follow(node: fx.Node, graph: ChannelGraph) -> None:
     """Applies the rule of one node; numbers that it uses without understanding them fix what they follow from."""
     if not _awaits_channels(node, graph):
         _apply(node, graph)
+        if _loses_pairs(node, graph):
+            graph.fix(node, f"{label(node)} is not known to treat each two channels on their own")
     graph.fix_unexplained(node)
     graph.followed.add(node)
 
@@ -40,6 +43,12 @@ def _awaits_channels(node: fx.Node, graph: ChannelGraph) -> bool:
         return False
     known = (graph.layouts, graph.pieces, graph.derived, graph.numbers, graph.sizes, graph.lost)
     return not any(source in found for found in known for source in node.all_input_nodes)
+
+
+def _loses_pairs(node: fx.Node, graph: ChannelGraph) -> bool:
+    """Whether a node reads products of channels with channels by a rule that speaks of one dimension alone."""
+    told = node in graph.second or node in graph.products or not reads_value(node, graph)
+    return not told and any(source in graph.second for source in node.all_input_nodes)
 
 
 def _apply(node: fx.Node, graph: ChannelGraph) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx import _symbolic_trace as symbolic_trace
 
 from ....errors import NetworkError
 from ...layers.equivalences import Applied, treated_functions
@@ -127,15 +126,14 @@ def _at(node: fx.Node) -> Origin:
 
 @contextmanager
 def _redirected(recorder: Recorder) -> Iterator[None]:
-    """Calls of layers, of functions that `fx.wrap` marks, and of autograd functions go to the recorder.
+    """Calls of layers, of functions that are treated as torch's, and of autograd functions go to the recorder.
 
     So do `math.sqrt` of sizes, and `len` in the files of the network's classes: Python's own makes a plain number of
     what a tensor says.
     """
     call, apply = nn.Module.__call__, torch.autograd.Function.__dict__["apply"]
-    wrapped = [(scope, name) for (_, name), scope in symbolic_trace._wrapped_fns_to_patch.items() if name in scope]
-    wrapped += _named_anywhere([f for f in treated_functions() if inspect.isfunction(f)])
-    before = [scope[name] for scope, name in wrapped]
+    treated = _named_anywhere([f for f in treated_functions() if inspect.isfunction(f)])
+    before = [scope[name] for scope, name in treated]
 
     def called(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if module is recorder.root or not recorder.is_listening():
@@ -174,9 +172,8 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             scope["len"] = length
         nn.Module.__call__ = called  # type: ignore[method-assign]
         torch.autograd.Function.apply = classmethod(applied)
-        for (scope, name), function in zip(wrapped, before, strict=True):
-            if _takes_the_mode(function) or function in treated_functions():
-                scope[name] = _kept_whole(recorder, function)
+        for (scope, name), function in zip(treated, before, strict=True):
+            scope[name] = _kept_whole(recorder, function)
         yield
     finally:
         math.sqrt = square_root
@@ -184,7 +181,7 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
             del scope["len"]
         nn.Module.__call__ = call  # type: ignore[method-assign]
         torch.autograd.Function.apply = apply
-        for (scope, name), function in zip(wrapped, before, strict=True):
+        for (scope, name), function in zip(treated, before, strict=True):
             scope[name] = function
 
 
@@ -204,11 +201,6 @@ def _named_anywhere(functions: Sequence[Any]) -> list[tuple[dict[str, Any], str]
     ids = {id(function) for function in functions}
     scopes = [vars(file) for file in list(sys.modules.values()) if isinstance(file, ModuleType)] if ids else []
     return [(scope, name) for scope in scopes for name, value in list(scope.items()) if id(value) in ids]
-
-
-def _takes_the_mode(function: Any) -> bool:
-    """Whether a function is told the mode: traced into, it would be two functions."""
-    return inspect.isfunction(function) and "training" in inspect.signature(function).parameters
 
 
 def _kept_whole(recorder: Recorder, function: Callable[..., Any]) -> Callable[..., Any]:

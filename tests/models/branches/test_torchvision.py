@@ -59,16 +59,16 @@ QUICK = {
 FAMILIES = {
     **QUICK,
     "alexnet": (7, 8),
-    "convnext_tiny": (18, 26),
+    "convnext_tiny": (22, 23),
     "efficientnet_b0": (40, 41),
     "efficientnet_v2_s": (75, 76),
     "inception_v3": (94, 95),
-    "maxvit_t": (47, 125),
+    "maxvit_t": (51, 52),
     "resnext50_32x4d": (37, 38),
-    "swin_t": (12, 29),
+    "swin_t": (16, 17),
     "swin_v2_t": (24, 53),
     "vgg11": (10, 11),
-    "vit_b_16": (12, 26),
+    "vit_b_16": (13, 14),
     "wide_resnet50_2": (37, 38),
 }
 NAMES = sorted({*torchvision.models.list_models(module=torchvision.models), *FAMILIES})
@@ -123,11 +123,13 @@ def assert_folds_exactly(network, x, randomise_branches, keep=0.5):
     """
     tolerance = 1e-9 if x.dtype == torch.float64 else 1e-4
     kind, names, keys = type(network), [name for name, _ in network.named_modules()], list(network.state_dict())
+    # Attention that torch computes at once is written out, and rounded otherwise.
+    attends = any(isinstance(module, nn.MultiheadAttention) for module in network.modules())
     with torch.no_grad():
         original, model = network(x), CostModel(network, x)
         branched = add_branches(network, x, keep=keep, init="kaiming")
         del network
-        assert_equal(branched(x), original, 0.0)
+        assert_equal(branched(x), original, tolerance if attends else 0.0)
         randomise_branches(branched)
         branched.set_alpha(0.0)
         small = fold(branched)

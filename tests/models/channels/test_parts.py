@@ -8,6 +8,7 @@ from torch import nn
 
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, channel_groups, fold
+from branchfold.models.branching import branched_at
 from branchfold.models.checkpoints import NetworkDescription, load_network, save_network
 
 
@@ -309,12 +310,34 @@ def test_parts_have_widths_of_their_own():
 HARD_CODED = {
     "split": (lambda net, x: net.mid(x.split(4, 1)[1]), "split hard-codes the sizes of its parts"),
     "split in sizes": (lambda net, x: net.mid(x.split([4, 4], 1)[0]), "split hard-codes the sizes of its parts"),
-    "chunks of unequal size": (lambda net, x: net.wide(x.chunk(3, 1)[0]), "chunk hard-codes the sizes of its parts"),
+    "fewer chunks": (
+        lambda net, x: net.mid(torch.cat(x.chunk(5, 1)[:2], 1)),
+        "chunk hard-codes the sizes of its parts",
+    ),
     "slice": (lambda net, x: net.mid(x[:, :4]), "getitem hard-codes the channels that it takes"),
     "one channel": (lambda net, x: net.mid(x[:, 0, None].expand(-1, 4, -1, -1)), "getitem is not known"),
     "groups": (lambda net, x: x.view(2, 2, 4, 7, 9).sum(1), "view hard-codes its shape at "),
     "apart one by one": (lambda net, x: x.unbind(1)[0][:, None] * net.four, "takes its channels or the batch apart"),
 }
+
+
+@pytest.mark.parametrize(("channels", "parts", "least"), [(8, 3, 3), (88, 3, 30), (11, 4, 3), (7, 2, 4), (14, 5, 3)])
+def test_a_smaller_last_chunk_shares_the_channels_of_the_others(functional, assert_folds, channels, parts, least):
+    """Every width of both sets gives the same places, so the parts that are added stay equally wide."""
+    network = functional(
+        lambda net, x: net.last(torch.cat([sum((y := net.stem(x).chunk(parts, 1))[:-1]).relu(), y[-1]], 1)),
+        stem=conv(3, channels),
+        last=conv(channels - (parts - 2) * least, 2),
+    )
+    names = assert_folds(network, normal(2, 3, 5, 6))
+    assert "stem" in names
+    widths = {group.name: group.width for group in channel_groups(network, normal(2, 3, 5, 6))}
+    shared, more = widths["stem"], least - widths["stem"]
+    for k, extra in ((1, more), (max(1, shared - 1), 1), (shared // 2 + 1, more)):
+        kept = {name: n for name, n in {"stem": k, "stem#2": extra}.items() if n < widths.get(name, 0)}
+        small = fold(branched_at(network, normal(2, 3, 5, 6), widths=kept, init="selection"))
+        assert small.stem.out_channels == parts * k + (parts - 1) * extra
+        small(normal(3, 3, 5, 6))
 
 
 @pytest.mark.parametrize("kind", sorted(HARD_CODED))
@@ -324,7 +347,6 @@ def test_literals_fix_the_channels_with_the_reason(functional, kind):
         lambda net, x: net.last(forward(net, net.stem(x))),
         stem=conv(3, 8),
         mid=conv(4, 4),
-        wide=conv(3, 4),
         last=conv(4, 2),
     )
     network.four = nn.Parameter(torch.ones(4, 1, 1))

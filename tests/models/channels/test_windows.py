@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from comparing import normal
 from torch import nn
 
@@ -37,13 +38,13 @@ class Windows(nn.Module):
         qkv = self.qkv(x).reshape(b, n, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
         bias = self.table[self.index].view(4, 4, -1).permute(2, 0, 1).unsqueeze(0)
-        y = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(y.transpose(1, 2).reshape(b, n, -1))
 
     def windows(self, x):
         b, h, w, c = x.shape
         s = self.window
-        x = nn.functional.pad(x, (0, 0, 0, w % s, 0, h % s))
+        x = F.pad(x, (0, 0, 0, w % s, 0, h % s))
         _, high, wide, _ = x.shape
         parts = torch.roll(x, (-1, -1), (1, 2)).view(b, high // s, s, wide // s, s, c).permute(0, 1, 3, 2, 4, 5)
         parts = self.attend(parts.contiguous().view(-1, s * s, c)).view(-1, s, s, c)
@@ -61,6 +62,35 @@ class Windows(nn.Module):
 
 def test_windows_fold(assert_folds):
     assert assert_folds(Windows(), normal(2, 3, 7, 9), training=(False,)) == {"enter", "qkv", "merge"}
+
+
+def masked_attention(x, weight, bias, project, heads, training):
+    """A function of its own that torch.fx is told to leave whole, as in torchvision's Swin: its mask is written."""
+    b, n, c = x.shape
+    q, k, v = F.linear(x, weight, bias).reshape(b, n, 3, heads, c // heads).permute(2, 0, 3, 1, 4)
+    mask = x.new_zeros((n, n))
+    for count, (start, stop) in enumerate(((0, -5), (-5, -2), (-2, None))):
+        mask[start:stop, start:stop] = count + 1
+    mask = mask.masked_fill(mask == 0, -9.0).masked_fill(mask != 0, 0.0)
+    attention = (q * (c // heads) ** -0.5) @ k.transpose(-2, -1) + mask
+    attention = F.dropout(attention.softmax(-1), 0.0, training)
+    return F.linear((attention @ v).transpose(1, 2).reshape(b, n, c), project)
+
+
+torch.fx.wrap("masked_attention")
+
+
+def test_a_function_that_fx_would_leave_whole_is_followed(functional, assert_folds):
+    network = functional(
+        lambda net, x: net.last(
+            masked_attention(net.first(x).flatten(2).mT, net.qkv.weight, net.qkv.bias, net.proj.weight, 2, net.training)
+        ),
+        first=nn.Conv2d(3, 8, 3),
+        qkv=nn.Linear(8, 24),
+        proj=nn.Linear(8, 8, bias=False),
+        last=nn.Linear(8, 5),
+    )
+    assert assert_folds(network, normal(2, 3, 5, 6)) == {"first", "proj"}
 
 
 MADE = {

@@ -8,7 +8,7 @@ from branchfold.search.data.batches import Split
 from branchfold.search.data.folder import images as folder_images
 from branchfold.search.data.folder.images import StreamedSplit
 from branchfold.search.data.folder.pictures import Form, read_picture
-from branchfold.search.data.opening import reopened, whereabouts
+from branchfold.search.data.reopening import reopened, whereabouts
 from branchfold.studies.definition.data_keys import DataTable
 
 

@@ -64,9 +64,11 @@ def test_a_server_that_restarts_costs_nothing(server, empty_postgresql, fill):
     server.stop()
     back = threading.Timer(1.0, server.start)
     back.start()
-    trial.report(0.5, 0)
-    storage.set_trial_values(trial._trial_id, {"recipe": {"shape": "knee"}})
-    back.join()
+    try:
+        trial.report(0.5, 0)
+        storage.set_trial_values(trial._trial_id, {"recipe": {"shape": "knee"}})
+    finally:
+        back.join()
     server.stop("immediate")
     server.start()
     study.tell(trial, 0.5)

@@ -72,8 +72,8 @@ def _permutation(node: fx.Node, graph: ChannelGraph) -> None:
 def _permuted(node: fx.Node, source: fx.Node, axes: list[int], graph: ChannelGraph) -> None:
     if graph.has_batch(node):
         graph.move_batch(node, next(i for i, axis in enumerate(axes) if graph.is_batch(source, axis)))
-    layout = graph.layouts[source]
-    return graph.carry(node, layout.at(axes.index(layout.dim)))
+    moved = [layout.at(axes.index(layout.dim)) for layout in graph.all_along(source)]
+    return graph.carry_pairs(node, *moved) if len(moved) == 2 else graph.carry(node, *moved)
 
 
 def transposed(node: fx.Node, name: object, graph: ChannelGraph) -> bool:

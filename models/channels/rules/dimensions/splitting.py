@@ -46,10 +46,11 @@ def _split(node: fx.Node, graph: ChannelGraph) -> None:
 
 def _parts(node: fx.Node, graph: ChannelGraph, layout: Layout, sizes: Sequence[int]) -> list[Layout] | None:
     given: Any = node.args[1]
-    if str(getattr(node.target, "__name__", node.target)) in ("chunk", "tensor_split"):
-        # Parts of one size are all that both give at any width; a list of places is not understood.
-        equal = isinstance(given, int) and len(sizes) == given and len(set(sizes)) == 1
-        return layout_parts(layout, len(sizes)) if equal else None
+    if _name(node) in ("chunk", "tensor_split"):
+        # A list of places is not understood, nor fewer parts than are asked for.
+        if not isinstance(given, int) or len(sizes) != given:
+            return None
+        return layout_parts(layout, given) if len(set(sizes)) == 1 else _unequal_parts(node, layout, sizes)
     if not isinstance(given, list | tuple):
         if len(sizes) == 1 and isinstance(given, int):
             return [layout]  # all at any width
@@ -63,6 +64,29 @@ def _parts(node: fx.Node, graph: ChannelGraph, layout: Layout, sizes: Sequence[i
         found.append(part)
         start += size
     return found
+
+
+def _name(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))
+
+
+def _unequal_parts(node: fx.Node, layout: Layout, sizes: Sequence[int]) -> list[Layout] | None:
+    """What `chunk` gives where the last of n parts is smaller: a set A in all, and in all but the last a set B more.
+
+    At any widths k of A and l of B, chunk gives these again: its parts have ⌈((n − 1)(k + l) + k) / n⌉ = k + l places,
+    because l < n, as it must in the original.
+    """
+    size, last = sizes[0], sizes[-1]
+    if _name(node) != "chunk" or set(sizes[:-1]) != {size} or last > size:
+        return None
+    starts = range(0, size * len(sizes), size)
+    shared = [layout.sliced(start, start + last) for start in starts]
+    more = [layout.sliced(start + last, start + size) for start in starts[:-1]]
+    for parts in (shared, more):
+        if not all(part is not None and parts[0] is not None and part.unite(parts[0]) for part in parts):
+            return None
+    found = [layout.sliced(start, start + own) for start, own in zip(starts, sizes, strict=True)]
+    return [part for part in found if part is not None]
 
 
 @rule_for(functions=(torch.unbind,), methods="unbind")

@@ -13,23 +13,23 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from ...errors import NetworkError
-from ..channels.groups import Analysis
-from ..channels.parameters import held_tensor, put_tensor
-from ..layers.copying import deep_copy
-from ..layers.kinds import by_output
-from ..layers.modes import modes_of, set_modes
-from ..layers.narrowing import joined, own_tensor, set_weight
-from ..tracing.plain.classes import restore_classes
-from ..tracing.plain.equivalents import restore_layers
-from ..tracing.recording.flow import held_tensors
+from ....errors import NetworkError
+from ...channels.groups import Analysis
+from ...channels.parameters import held_tensor, put_tensor
+from ...layers.copying import deep_copy
+from ...layers.kinds import by_output
+from ...layers.modes import modes_of, set_modes
+from ...layers.narrowing import joined, own_tensor, set_weight
+from ...tracing.plain.classes import restore_classes
+from ...tracing.plain.equivalents import restore_layers
+from ...tracing.recording.flow import held_tensors
+from ..blocks import dense, diagonal, fold_expand_in_groups
+from ..modules import Blend, CompressParts, compress_of
+from ..network import BranchedNetwork, Unmade
+from ..plan import Part
 from .attributes import require_alike, require_followed, rewrite_attributes
-from .blocks import dense, diagonal, fold_expand_in_groups
 from .copies import copied_to_fold
 from .cutting import cut
-from .modules import Blend, CompressParts, compress_of
-from .network import BranchedNetwork, Unmade
-from .plan import Part
 
 # Positions of a weight from which one product for each output is as quick as one for each position; it copies nothing.
 _MANY_POSITIONS = 16

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ...errors import NetworkError
-from ..layers.modes import preserving_modes
-from ..tracing.inputs import call, copied, tensors_of, with_tensors
-from ..tracing.preserving import preserving_state
-from ..tracing.propagation import run_both
-from ..tracing.recording.attributes import write
-from .network import BranchedNetwork
-from .plan import Plan
-from .planning import Planning, narrow_numbers
+from ....errors import NetworkError
+from ...layers.modes import preserving_modes
+from ...tracing.inputs import call, copied, tensors_of, with_tensors
+from ...tracing.preserving import preserving_state
+from ...tracing.propagation import run_both
+from ...tracing.recording.attributes import write
+from ..network import BranchedNetwork
+from ..plan import Plan
+from ..planning import Planning, narrow_numbers
 
 # Of the largest value, for the precisions in which both are computed.
 _TOLERANCES = {torch.float64: 1e-7, torch.float32: 1e-5}

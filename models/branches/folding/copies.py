@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from ..layers.copying import deep_copy
+from ...layers.copying import deep_copy
+from ...layers.kinds import weight_names
 
 
 def copied_to_fold(network: nn.Module, carriers: Mapping[str, nn.Module], layers: Iterable[str]) -> nn.Module:
@@ -16,7 +17,7 @@ def copied_to_fold(network: nn.Module, carriers: Mapping[str, nn.Module], layers
         layers: paths of those with such weights.
     """
     layer = network.get_submodule
-    weights = [layer(path).get_parameter("weight") for path in layers]
+    weights = [layer(path).get_parameter(name) for path in layers for name in weight_names(layer(path))]
     instead: dict[Tensor | nn.Module, Tensor | nn.Module] = {weight: weight for weight in weights}
     instead |= {layer(path): carrier for path, carrier in carriers.items()}
     for path, carrier in carriers.items():

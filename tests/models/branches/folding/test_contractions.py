@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from comparing import assert_equal, normal
 
-from branchfold.models.branches.folding import fold_compress, fold_expand, fold_shift
+from branchfold.models.branches.folding.folding import fold_compress, fold_expand, fold_shift
 
 
 def test_compress_that_selects_takes_rows():

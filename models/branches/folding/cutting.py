@@ -3,12 +3,12 @@
 import torch
 from torch import Tensor, nn
 
-from ..channels.parameters import held_tensor, put_tensor, values_at
-from ..layers.kinds import by_output
-from ..layers.narrowing import own_tensor, set_weight, with_channels
+from ...channels.parameters import held_tensor, put_tensor, values_at
+from ...layers.kinds import by_output
+from ...layers.narrowing import own_tensor, set_weight, with_channels
+from ..network import Unmade
+from ..plan import kept_places
 from .copies import copied_to_fold
-from .network import Unmade
-from .plan import kept_places
 
 
 def cut(unmade: Unmade) -> nn.Module:
