@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ...errors import StudyError
 from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, upload_network
-from ...studies.database.optuna_internals import add_milestone, set_user_attrs
+from ...studies.database.optuna_internals import add_milestone, set_user_attrs, show_report
 from ...studies.database.tables.names import FULL_WIDTHS
 from ...studies.database.trials import (
     HISTORY,
@@ -108,7 +108,9 @@ class Recorder:
         self.history.append(report.to_dict())
         add_milestone(self.trial, self.history[-1], time.monotonic() - self._began)
         self.notify(as_event(self.trial.number, self.definition, report))
-        if len(self.definition.study.objectives) == 1:
+        if len(self.definition.study.objectives) > 1:
+            show_report(self.trial, report.number, report.folded_metric)
+        else:
             self.trial.report(report.folded_metric, report.number)
             if report.number < self.definition.trial.reports and self.trial.should_prune():
                 raise optuna.TrialPruned

@@ -20,14 +20,18 @@ from ...models.checkpoints import load_network
 from ...models.examples import arguments
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
+from ...studies.dashboard.keeping import Keeper
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, values_of
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
+from ..space.courses import course_of
+from ..space.groups import group_records, kept_shares
 from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
@@ -77,6 +81,10 @@ class Worker:
         self._ended: TrialEnded | None = None
 
     @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.study, course_of)
+
+    @cached_property
     def study(self) -> optuna.Study:
         """The study; created where it is missing."""
         return open_study(
@@ -121,6 +129,8 @@ class Worker:
         Args:
             baseline: the trained network.
         """
+        if not groups_of(self.study):
+            record_groups(self.study, group_records(self.problem.costs, self._errors_of(baseline)))
         if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
@@ -179,6 +189,7 @@ class Worker:
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
             self.notify(placed(self._ended, self.study, self.problem.definition))
+            self._keeper.ended(self._ended.trial, self._ended.seconds)
 
     def _noting(self, sampler: BaseSampler) -> BaseSampler:
         """The sampler, which notes the number of each trial before it proposes anything: that may take long."""
@@ -254,7 +265,7 @@ class Worker:
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.problem.definition
         seed = definition.study.seed + trial.number
-        record_recipe(trial, recipe, seed, self.problem)
+        record_recipe(trial, recipe, seed, self.problem, **kept_shares(recipe, self.problem.costs))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))
         result = run_trial(recipe, baseline, self.problem, seed=seed, on_report=recorder)
