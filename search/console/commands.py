@@ -28,10 +28,11 @@ from .options import (
     storage_option,
     timeout_option,
 )
+from .seeing_commands import compare, report, show
 from .study_commands import copy_storage, delete, gc, list_studies
 from .taking_commands import evaluate, export
-from .terminal import announce, ending_on_signals, make_console, print_line
-from .trial_commands import refine, rerun, show
+from .terminal import announce, can_draw, ending_on_signals, make_console, print_line
+from .trial_commands import refine, rerun
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -184,7 +185,7 @@ def inspect(
     check_network(model, checkpoint)
     if data is not None:
         check_data_set(data)
-    from .shown.listings import groups_table, inspection
+    from .shown.inspection import groups_table, inspection
 
     images = None
     if data is not None:
@@ -195,7 +196,8 @@ def inspect(
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        make_console().print(groups_table(found))
+        console = make_console()
+        console.print(groups_table(found, width=console.width, blocks=can_draw(console)))
 
 
 @cli.command()
@@ -209,12 +211,25 @@ def dashboard(storage: str, host: str, port: int) -> None:
 
     Example: branchfold dashboard --port 8081
     """
-    from ...studies.dashboard import serve
+    from ...studies.dashboard.serving import serve
 
     serve(storage, host, port)
 
 
-for command in (init, show, export, rerun, refine, evaluate, list_studies, delete, gc, copy_storage):
+for command in (
+    init,
+    show,
+    report,
+    compare,
+    export,
+    rerun,
+    refine,
+    evaluate,
+    list_studies,
+    delete,
+    gc,
+    copy_storage,
+):
     cli.add_command(command)
 
 

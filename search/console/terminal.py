@@ -25,6 +25,11 @@ def make_console() -> Console:
     return console
 
 
+def can_draw(console: Console) -> bool:
+    """Whether the console's encoding has block characters."""
+    return console.encoding.lower().replace("-", "").startswith("utf")
+
+
 def print_line(console: Console, text: str) -> None:
     """Prints text as it is: unbroken, without markup."""
     console.print(text, markup=False, soft_wrap=True)

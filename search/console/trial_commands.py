@@ -1,8 +1,7 @@
-"""The commands about a study's trials: shown as a table, repeated, refined."""
+"""The commands about a study's trials: repeated, refined."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -17,32 +16,9 @@ from .options import (
     detail_option,
     device_option,
     force_option,
-    json_option,
     storage_option,
 )
 from .terminal import announce, make_console, print_line, watching
-
-
-@click.command()
-@click.argument("study")
-@storage_option
-@json_option
-def show(study: str, storage: str, as_json: bool) -> None:
-    """Show the trials of STUDY as a table.
-
-    Example: branchfold show digits
-    """
-    loaded = as_study(study, storage)
-    from .shown.listings import trials_table, trials_values
-    from .shown.outcome import failure_lines
-
-    if as_json:
-        click.echo(json.dumps(trials_values(loaded), indent=2))
-    else:
-        console = make_console()
-        console.print(trials_table(loaded))
-        for line in failure_lines(loaded):
-            print_line(console, line)
 
 
 @click.command()

@@ -7,9 +7,8 @@ from typing import Any
 
 from ...models.checkpoints import NetworkDescription
 from ...models.networks.given import PREFIX
-from ...names import BLENDINGS, CHOICES, INITIALISATIONS, ORDERS, RATES, SHAPES, WINDOWS
 from ...studies.metric import Metric
-from ..space.recipe import Recipe
+from ...studies.tables.words import size_text
 from ..trial.latency import Latency
 from .evaluation import Evaluation
 from .files.onnx_file import OPSET
@@ -83,32 +82,6 @@ def model_card(
     return "\n\n".join(line for section in sections for line in section) + "\n"
 
 
-def recipe_words(recipe: Recipe, compute: float | None) -> list[str]:
-    """What a trial did, a sentence each.
-
-    Args:
-        recipe: of the trial.
-        compute: spent, in epochs of the baseline's training.
-    """
-    training, stages = recipe.training, recipe.stages
-    parameters = ", ".join(f"{name} {value:g}" for name, value in recipe.parameters.items())
-    words = [
-        f"Branches: {_named(recipe.method, INITIALISATIONS)}; channels: {_named(recipe.channels, CHOICES)}.",
-        f"Schedule: {_named(recipe.shape, SHAPES)}{f' with {parameters}' if parameters else ''}; "
-        f"every α is 0 after {100 * recipe.fade:.0f} % of the trial.",
-    ]
-    if stages.count > 1:
-        words.append(f"Stages: {stages.count}, {_named(stages.order, ORDERS)}; {_named(stages.windows, WINDOWS)}.")
-    words.append(f"Blending: {_named(recipe.blending, BLENDINGS)}.")
-    spent = "" if compute is None else f" for {compute:.2f} epochs of the full network's compute"
-    distilled = f", distilled from it with weight {training.distillation:g}" if training.distillation else ""
-    words.append(
-        f"Training{spent}: learning rate {training.lr:.3g}, "
-        f"{_named(training.rates, RATES)}, weight decay {training.weight_decay:g}{distilled}, {training.precision}."
-    )
-    return words
-
-
 def latency_text(latency: Latency, runtime: str) -> str:
     """A latency in one line, with its runtime and threads, beside the full network's in the same run."""
     threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
@@ -120,11 +93,6 @@ def latency_text(latency: Latency, runtime: str) -> str:
         f"{latency.milliseconds:.3f} ms in {runtime}, {many} on {threads}: {_percent(latency.share)}{full} "
         f"(interquartile range {100 * low:.1f} to {_percent(high)}{unsure})"
     )
-
-
-def size_text(size: int) -> str:
-    """Bytes for people: "181.2 kB"."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def share_text(difference: float) -> str:
@@ -296,10 +264,6 @@ _LOADING_OWN = {
     ),
 }
 _TAKING_UINT8 = ["The files that normalise take the images themselves instead, as uint8 from 0 to 255."]
-
-
-def _named(name: str, meanings: Mapping[str, str]) -> str:
-    return f"{name} ({meanings[name]})" if name in meanings else name
 
 
 def _percent(share: float) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from pydantic import ValidationError
 from torch import nn
 
 from ...errors import BranchfoldError, StudyError, one_line
@@ -28,11 +27,11 @@ from ...studies.database.artifacts import BASELINE, artifact_store, fetch_networ
 from ...studies.database.retries import SEED
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
+from ...studies.tables.recipes import recipe_sentences
 from ..data.reopening import whereabouts
 from ..run.runs import SOURCE
-from ..space.recipe import Recipe
 from ..trial.measurement import Judgement
-from .card import ExportedFile, model_card, recipe_words
+from .card import ExportedFile, model_card
 from .evaluation import (
     LATENCY_SECONDS,
     Evaluation,
@@ -158,9 +157,9 @@ def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if RECIPE in trial.user_attrs:
         history = history_of(trial)
-        with suppress(ValidationError):  # another version's
-            recipe = Recipe.from_dict(trial.user_attrs[RECIPE])
-            told["recipe"] = recipe_words(recipe, history[-1]["compute"] if history else None)
+        with suppress(KeyError):  # another version's
+            compute = history[-1]["compute"] if history else None
+            told["recipe"] = recipe_sentences(trial.user_attrs[RECIPE], compute)
     if SOURCE in trial.user_attrs:
         told["repeats"] = {"trial": trial.user_attrs[SOURCE], "seed": trial.user_attrs[SEED]}
     if BASELINE in study.user_attrs:

@@ -9,6 +9,7 @@ from ...errors import StudyError
 from ...studies.database.addresses import database_file, is_sqlite, parse_url
 from ...studies.database.artifacts import artifact_folder
 from ...studies.definition.reading import Definition, builtin_studies
+from ...studies.report.document import is_report
 from .formats import FORMATS, format_of, is_export
 
 # The first line of a model card, by which one is known that may be replaced.
@@ -149,12 +150,12 @@ def _check_replaced(path: Path, force: bool) -> None:
         return
     if path.exists() and not path.is_file():
         raise StudyError(f"cannot write {path}: it is no ordinary file; choose another --output")
-    if is_export(path) or is_card(path):
+    if is_export(path) or is_card(path) or is_report(path):
         return
     if path.suffix == ".toml":
         raise StudyError(f"cannot write {path}: it may be a study's definition; choose another --output")
     if not force:
-        kind = "model card" if path.suffix == ".md" else "network"
+        kind = {".md": "model card or report", ".html": "report"}.get(path.suffix, "network")
         raise StudyError(
             f"cannot write {path}: it is there, and no {kind} that branchfold wrote; "
             f"choose another --output, or replace it with --force"

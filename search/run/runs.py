@@ -26,6 +26,7 @@ from ...studies.database.trials import HISTORY, RECIPE, finished_trials, metric_
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
 from ..space import Recipe
+from ..space.groups import kept_shares
 from ..training.arithmetic import Arithmetic
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
@@ -81,7 +82,7 @@ class Runs:
         if (known := known_run(self.refined, source, length, seed)) is not None:
             return known
         recipe = recipe_of(self.refined, source)
-        about = {SOURCE: source.number, LENGTH: length}
+        about = {SOURCE: source.number, LENGTH: length, **kept_shares(recipe, self.problem.costs)}
         with releasing(self.refined) as begun:
 
             def objective(trial: optuna.Trial) -> tuple[float, ...]:

@@ -20,9 +20,11 @@ from ...models.checkpoints import load_network
 from ...models.examples import arguments
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
+from ...studies.dashboard.keeping import Keeper
 from ...studies.database.addresses import failure_beneath
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
 from ...studies.database.storage import has_study, open_study
@@ -31,6 +33,8 @@ from ...studies.definition.dimensions import parse_dimension
 from ..events import Listener, Notice, TrialEnded, TrialStarted, TrialTaken
 from ..process.signals import stop_if_asked
 from ..space import Recipe, SearchSpace
+from ..space.courses import course_of
+from ..space.groups import group_records, kept_shares
 from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
 from ..trial.faults import NOT_ITS_END, Taken, as_outcomes, check_running
@@ -77,6 +81,10 @@ class Worker:
         self.checkpoints = Checkpoints(storage.url, notify)
 
     @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.study, course_of)
+
+    @cached_property
     def study(self) -> optuna.Study:
         """The study; created where it is missing."""
         if self._joined is not None:
@@ -120,6 +128,8 @@ class Worker:
 
     def prepare(self, baseline: nn.Module) -> None:
         """Does this process's share of what comes before any trial (`preparing.prepare`)."""
+        if not groups_of(self.study):
+            record_groups(self.study, group_records(self.problem.costs, self._errors_of(baseline)))
         prepare(self.problem, self._space(baseline), baseline, self.study, self.storage, self.notify)
 
     def run(self, target: int, baseline: nn.Module, *, patience: int | None = None) -> None:
@@ -166,6 +176,7 @@ class Worker:
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
             self.notify(placed(self._ended, self.study, self.problem.definition))
+            self._keeper.ended(self._ended.trial, self._ended.seconds)
 
     def _was_taken(self) -> bool:
         """Whether the last trial was run to an outcome that the database did not take: others had ended it."""
@@ -253,8 +264,8 @@ class Worker:
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.problem.definition
         seed = int(trial.user_attrs.get(SEED, definition.study.seed + trial.number))
-        name = checkpoint_name(trial)
-        record_recipe(trial, recipe, seed, self.problem, **{CHECKPOINT: name})
+        name, shares = checkpoint_name(trial), kept_shares(recipe, self.problem.costs)
+        record_recipe(trial, recipe, seed, self.problem, **{CHECKPOINT: name, **shares})
         checkpoint = self.checkpoints.of_trial(name, recipe, seed, lambda: check_running(trial))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))

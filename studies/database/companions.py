@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 
 from ...errors import StudyError
@@ -96,7 +96,7 @@ def open_companion(
     return companion
 
 
-def find_companion(storage: RDBStorage, study: optuna.Study, kind: str) -> optuna.Study | None:
+def find_companion(storage: BaseStorage, study: optuna.Study, kind: str) -> optuna.Study | None:
     """A study's companion, or None where there is none that belongs to it."""
     name = companion_name(study.study_name, kind)
     if name not in optuna.get_all_study_names(storage) or _why_stale(storage, name, study) is not None:
@@ -124,7 +124,7 @@ def delete_left_behind(storage: RDBStorage, name: str) -> list[str]:
     return lines
 
 
-def _why_stale(storage: RDBStorage, name: str, study: optuna.Study) -> str | None:
+def _why_stale(storage: BaseStorage, name: str, study: optuna.Study) -> str | None:
     """What tells a companion from one of this study, or None; studies of earlier versions have no identity."""
     if name not in optuna.get_all_study_names(storage):
         return None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -37,6 +38,16 @@ def engine_of(storage: BaseStorage) -> Engine | None:
     """The engine behind a study's storage; None if it is no database."""
     backend = getattr(storage, "_backend", storage)  # a study wraps its database in a cache
     return backend.engine if isinstance(backend, RDBStorage) else None
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage that a study lies in."""
+    return study._storage
+
+
+def trial_id_of(trial: FrozenTrial) -> int:
+    """A trial's id in its database, by which the dashboard calls it."""
+    return trial._trial_id
 
 
 def as_format_string(url: str) -> str:
@@ -112,6 +123,46 @@ def insert_trial_attr(study: optuna.Study, trial: FrozenTrial, key: str, value: 
         return False
     trial.user_attrs[key] = value  # Optuna keeps a trial that has ended in memory, and does not read it again
     return True
+
+
+def show_report(trial: optuna.Trial, step: int, value: float) -> None:
+    """Keeps a value of a milestone where the dashboard draws it; `Trial.report` refuses with several objectives."""
+    trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+
+
+def study_system_attrs(study: optuna.Study, prefixes: Sequence[str]) -> dict[str, Any]:
+    """The attributes of a study that Optuna's own programs use, those whose keys begin with one of the prefixes."""
+    engine = engine_of(study._storage)
+    if engine is None:
+        known = study._storage.get_study_system_attrs(study._study_id)
+        return {key: value for key, value in known.items() if key.startswith(tuple(prefixes))}
+    found: dict[str, Any] = {}
+    statement = text("SELECT key, value_json FROM study_system_attributes WHERE study_id = :study AND key LIKE :like")
+    with engine.connect() as connection:
+        for prefix in prefixes:  # an underscore stands for any character there
+            rows = connection.execute(statement, {"study": study._study_id, "like": f"{prefix}%"})
+            found |= {key: json.loads(value) for key, value in rows if key.startswith(prefix)}
+    return found
+
+
+def replace_study_system_attrs(study: optuna.Study, values: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
+    """Writes such attributes and removes others in one transaction: a note and three figures are a hundred of them."""
+    engine = engine_of(study._storage)
+    if engine is None:
+        for key, value in values.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
+        return
+    rows = [{"study": study._study_id, "key": key, "value": json.dumps(value)} for key, value in values.items()]
+    removed = [{"study": study._study_id, "key": key} for key in (*values, *gone)]
+    if not removed:
+        return
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM study_system_attributes WHERE study_id = :study AND key = :key"), removed)
+        if rows:
+            connection.execute(
+                text("INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (:study, :key, :value)"),
+                rows,
+            )
 
 
 def claim(study: optuna.Study, key: str) -> bool:

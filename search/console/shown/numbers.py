@@ -1,21 +1,8 @@
 """Numbers for people: shares as percentages, metrics with what so many examples can tell."""
 
-from collections.abc import Sequence
-
-from ....studies.metric import Metric
+from ....studies.tables.words import percent as percent
+from ....studies.tables.words import with_interval as with_interval
 from ...trial.latency import Latency
-
-
-def percent(share: float) -> str:
-    """A share of 1 as a percentage with one digit, "97.3 %"."""
-    return f"{100 * share:.1f} %"
-
-
-def with_interval(metric: Metric, value: float, interval: Sequence[float] | None) -> str:
-    """A metric on examples that nothing was chosen by, "97.3 % (95 % interval 95.1 to 98.6 %)"."""
-    if interval is None:
-        return f"{metric.text(value)} (no interval: {metric.name} is one value of all examples together)"
-    return f"{metric.text(value)} (95 % interval {metric.interval_text(*interval)})"
 
 
 def latency_lines(latency: Latency, runtime: str) -> str:

@@ -7,6 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ....errors import StudyError
 from ....names import COSTS
+from ....studies.database.findings.outcome import Outcome
 from ....studies.database.retries import NOTE
 from ....studies.database.storage import load_study, open_storage
 from ....studies.database.trials import (
@@ -20,8 +21,10 @@ from ....studies.database.trials import (
 )
 from ....studies.definition.reading import Definition
 from ....studies.metric import Metric
+from ....studies.tables.delivered import how_sure, won
+from ....studies.tables.words import size_text
 from ...events import Best
-from ...exports.card import latency_text, share_text, size_text
+from ...exports.card import latency_text, share_text
 from ...exports.delivery import Delivery
 from ...exports.evaluation import Evaluation
 from ...run.finalists import Finalist, Selection, compute_of, seconds_of
@@ -80,6 +83,16 @@ def selection_lines(selection: Selection, definition: Definition, trials: int, e
         f"best finalist: trial {source.number} ({schedule_name(source)}): mean {metric.text(winner.mean)}, "
         f"selected among {len(finalists)} on {examples} validation examples, and those among {trials} trials; "
         f"its run of the lowest new seed is exported",
+    ]
+
+
+def ending_lines(outcome: Outcome, name: str, metric: Metric) -> list[str]:
+    """The end of a run in three lines: what was won, how sure that is, and what to do next."""
+    return [
+        f"won: {won(outcome, metric)}",
+        f"sure: {how_sure(outcome, metric)}",
+        f"next: `branchfold report {name}` shows all of it, `branchfold export {name} --format onnx` takes the network "
+        f"away, more --trials search on",
     ]
 
 

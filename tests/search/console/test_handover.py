@@ -42,7 +42,7 @@ def test_the_selected_network_is_told_beside_the_known_recipes_and_the_baselines
     assert f"mean {mean}, selected among {len(selection.finalists)} on 288 validation examples" in lines[1]
     assert lines[2].startswith(f"accuracy: {told(tmp_path / 'best.safetensors')} on digits's test split")
     load_baseline(study, artifact_store(url), tmp_path / "baseline.safetensors")
-    assert lines[-2] == f"baseline: {told(tmp_path / 'baseline.safetensors')} on the same 359 test examples"
+    assert lines[-5] == f"baseline: {told(tmp_path / 'baseline.safetensors')} on the same 359 test examples"
     # The file is that of the winner's run of the lowest new seed.
     description = read_description(tmp_path / "best.safetensors")
     kept = read_description(artifact_folder(url) / winner.runs[0].user_attrs["network"])

@@ -4,18 +4,16 @@ import json
 import numpy as np
 import optuna
 import pytest
-import torch
 from rich.console import Console
 
-from branchfold.errors import NetworkError
-from branchfold.models.networks.factories import build_network
-from branchfold.search.console.shown.listings import groups_table, inspection, trials_table, trials_values
-from branchfold.search.data.splits import first_images
+from branchfold.search.console.shown.trials import trials_table, trials_values
+from branchfold.search.space.courses import course_of
 from branchfold.studies.database.answers import packed
 from branchfold.studies.database.optuna_internals import set_user_attrs
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import Measurement
 from branchfold.studies.metric import ACCURACY
+from branchfold.studies.tables.study import StudyView
 
 # Trials are asked for by hand here, without a heartbeat, of which Optuna warns.
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed to be used with:UserWarning")
@@ -25,74 +23,6 @@ def printed(table):
     out = io.StringIO()
     Console(file=out, width=200).print(table)
     return " ".join(out.getvalue().split())
-
-
-class TestSensitivity:
-    def test_is_that_of_the_checkpoint_on_the_data(self, tmp_path):
-        images = first_images("digits", "data", 64)
-        network = build_network("vgg_digits", {"width": 0.25})
-        with torch.no_grad():  # the second half of the first layer's channels repeats the first
-            for layer in network.features[:2]:
-                layer.weight[4:] = layer.weight[:4]
-        torch.save(network.state_dict(), tmp_path / "net.pt")
-        found = inspection("vgg_digits", {"width": 0.25}, None, checkpoint=tmp_path / "net.pt", examples=images)
-        errors = {group["name"]: group["errors"] for group in found["groups"]}
-        assert errors["features.0"][0] == pytest.approx(1)
-        assert errors["features.0"][4] == pytest.approx(0, abs=1e-6)
-        assert errors["features.0"][3] > 1e-4
-        assert errors["features.3"][4] > 1e-4
-        assert errors["classifier"] is None
-        assert "error at 50.0 %" in printed(groups_table(found))
-
-    def test_is_left_out_without_data(self):
-        found = inspection("vgg_digits", {}, None)
-        assert all(group["errors"] is None for group in found["groups"])
-        assert "error at 50.0 %" not in printed(groups_table(found))
-
-    def test_another_networks_checkpoint_is_refused(self, tmp_path):
-        torch.save(build_network("vgg_digits", {"width": 0.5}).state_dict(), tmp_path / "net.pt")
-        with pytest.raises(NetworkError, match="is of another network than vgg_digits builds"):
-            inspection("vgg_digits", {}, None, checkpoint=tmp_path / "net.pt")
-
-
-class TestInspection:
-    def test_costs_of_halved_groups_are_those_counted_by_hand(self):
-        found = inspection("vgg_digits", {}, None)
-        assert found["input"] == [1, 8, 8]
-        full = 9 * (32 * 64 + 32 * 32 * 64 + 32 * 64 * 16 + 64 * 64 * 16 + 64 * 128 * 4 + 128 * 128 * 4) + 512 * 10
-        assert found["macs"] == full
-        by_name = {group["name"]: group for group in found["groups"]}
-        first, last = by_name["features.0"], by_name["features.17"]
-        assert first["macs_saved_by_half"] == pytest.approx(9 * (16 * 64 + 16 * 32 * 64) / full)
-        assert last["macs_saved_by_half"] == pytest.approx((9 * 128 * 64 * 4 + 64 * 4 * 10) / full)
-        assert first["writers"] == ["features.0"]
-        assert first["readers"] == ["features.3"]
-        assert by_name["classifier"]["prunable"] is False
-        assert by_name["classifier"]["reason"]
-        assert by_name["classifier"]["macs_saved_by_half"] == 0
-        json.dumps(found)
-
-    def test_layers_that_hold_their_weight_are_told(self, tmp_path):
-        (tmp_path / "net.py").write_text(
-            "from torch import nn\nfrom torch.nn.utils.parametrizations import weight_norm\n\n\n"
-            "def net():\n    return nn.Sequential(weight_norm(nn.Conv2d(3, 8, 1)), nn.ReLU(), nn.Conv2d(8, 2, 1))\n"
-        )
-        found = inspection(f"{tmp_path / 'net.py'}:net", {}, (3, 8, 8))
-        assert [group["computed"] for group in found["groups"]] == [["0 (WeightNorm)"], []]
-        assert "0 (WeightNorm)" in printed(groups_table(found))
-
-    def test_residual_groups_in_the_table(self):
-        text = printed(groups_table(inspection("resnet20", {"width": 0.5}, None)))
-        assert "resnet20: input 3×32×32" in text
-        assert "(4)" in text  # the stem and three blocks write one group
-        assert "32×32" in text
-
-    def test_unknown_input(self, tmp_path):
-        (tmp_path / "net.py").write_text("from torch import nn\ndef make():\n    return nn.Conv2d(2, 4, 3)\n")
-        spec = f"{tmp_path}/net.py:make"
-        with pytest.raises(NetworkError, match="--input, for example 3x224x224"):
-            inspection(spec, {}, None)
-        assert inspection(spec, {}, (2, 5, 6))["macs"] == 4 * 3 * 4 * 2 * 9
 
 
 class TestTrials:
@@ -110,14 +40,14 @@ class TestTrials:
         return study
 
     def test_values(self, study):
-        rows = trials_values(study)
+        rows = trials_values(StudyView(study, course_of))
         assert [row["state"] for row in rows] == ["complete", "pruned", "running"]
         assert [row["metric"] for row in rows] == [0.75, 0.25, None]
         assert rows[0]["macs_share"] == 0.3
         json.dumps(rows)
 
     def test_table(self, study):
-        text = printed(trials_table(study))
+        text = printed(trials_table(StudyView(study, course_of)))
         assert "study listed" in text
         assert "75.0 %" in text
         assert "no baseline yet" in text
@@ -125,39 +55,41 @@ class TestTrials:
         study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})
         # Wilson's interval of 130 in 144 (0.9 of them, rounded)
         assert "baseline 90.0 % (95 % interval 84.3 to 94.1 %), 1,000 MACs, 100 parameters" in printed(
-            trials_table(study)
+            trials_table(StudyView(study, course_of))
         )
 
     def test_what_an_interrupted_trial_reported_last_is_no_result(self, study):
         other = study.ask()
         other.report(0.375, 1)
         study.tell(other, state=optuna.trial.TrialState.FAIL)
-        text = printed(trials_table(study))
+        text = printed(trials_table(StudyView(study, course_of)))
         assert "25.0 %" in text  # of the one that was stopped early
         assert "37.5 %" not in text
 
     def test_states_that_a_word_does_not_tell_are_explained_where_they_stand(self, study):
         study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})
-        assert "waiting: queued" not in printed(trials_table(study))
+        assert "waiting: queued" not in printed(trials_table(StudyView(study, course_of)))
         study.enqueue_trial({"training.lr": 0.01})
-        assert "waiting: queued, and tried if the study is to have more trials" in printed(trials_table(study))
+        assert "waiting: queued, and tried if the study is to have more trials" in printed(
+            trials_table(StudyView(study, course_of))
+        )
 
     def test_latency_is_told_with_its_spread_and_whether_it_is_unsure(self, study):
         study.set_user_attr("baseline", {"accuracy": 0.9, "examples": 144, "macs": 1000, "parameters": 100})
-        assert "interquartile range" not in printed(trials_table(study))
+        assert "interquartile range" not in printed(trials_table(StudyView(study, course_of)))
         for share, unsure in ((0.6, False), (0.7, True)):
             trial = study.ask()
             measured = Measurement(0.75, 300, 0.3, 40, 0.4, 1.5, share, latency_spread=0.123, latency_unsure=unsure)
             set_user_attrs(trial, measured._asdict())
             study.tell(trial, 0.75)
-        text = printed(trials_table(study))
+        text = printed(trials_table(StudyView(study, course_of)))
         assert "60.0 % (12.3) │" in text
         assert "70.0 % (12.3) ? │" in text
         assert (
             "latency: median share of the baseline's (interquartile range in points), one example on one thread" in text
         )
         assert "?: unsure" in text
-        rows = trials_values(study)
+        rows = trials_values(StudyView(study, course_of))
         assert (rows[4]["latency_spread"], rows[4]["latency_unsure"]) == (0.123, True)
 
 
@@ -177,7 +109,7 @@ class TestLikeTheBest:
         return study
 
     def test_values(self, study):
-        rows = trials_values(study)
+        rows = trials_values(StudyView(study, course_of))
         assert [row["best"] for row in rows] == [False, True, False]
         assert [row["like_best"] for row in rows] == [True, None, False]
         # 3 against 0 and 19 against 0, of which the less likely counts twice
@@ -185,7 +117,7 @@ class TestLikeTheBest:
         json.dumps(rows)
 
     def test_marks_with_a_legend(self, study):
-        text = printed(trials_table(study))
+        text = printed(trials_table(StudyView(study, course_of)))
         assert "│ 0 │ complete │ 92.0 % │ ≈ │" in text
         assert "│ 1 │ complete │ 98.0 % │ best │" in text
         assert "│ 2 │ complete │ 60.0 % │ │" in text

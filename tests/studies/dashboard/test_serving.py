@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from branchfold.errors import StudyError
-from branchfold.studies.dashboard import serve
+from branchfold.studies.dashboard.serving import serve
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.definition.reading import load_definition
 
