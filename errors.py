@@ -12,6 +12,10 @@ class NetworkError(BranchfoldError):
     """A network that cannot be built, loaded, traced or matched with its checkpoint."""
 
 
+class InputsError(NetworkError):
+    """A network that does not run on the inputs that it is given."""
+
+
 class DataError(BranchfoldError):
     """A data set that is missing, unreadable or unknown."""
 

@@ -54,6 +54,7 @@ DATA_SETS = {
 # [data] augment, and the choices of [space.training] augment
 AUGMENTATIONS = {
     "none": "images as they are",
+    "flip": "mirrored with probability one half, where that keeps the class",
     "shift-flip": "shifted by up to an eighth of their size and, where that keeps the class, mirrored",
     "random-resized-crop": "a part of 8 to 100 % of the area, brought to full size, and mirrored likewise",
     "cut-out": "a square of half the side is black",
@@ -154,10 +155,18 @@ DISTANCES = {
     "squares": "squared error of the logits",
 }
 
-# [space.training] precision
+# [trial] precision; and [space.training] precision, where "auto" is what [trial] has
 PRECISIONS = {
+    "auto": "the faster of both here, timed once per study",
     "float32": "single precision",
     "bfloat16": "mixed precision",
+}
+
+# [trial] memory_format
+MEMORY_FORMATS = {
+    "auto": "the faster of both here, timed once per study",
+    "contiguous": "each channel's pixels together",
+    "channels_last": "each pixel's channels together",
 }
 
 # [search] sampler
@@ -191,5 +200,5 @@ EXPORT_FORMATS = {
     "safetensors": "tensors, and in the header all that rebuilding the network needs",
     "state-dict": "the plain tensors by name, for torch.load",
     "pt2": "the program of torch.export, for torch without the network's code",
-    "onnx": "ONNX, for onnxruntime and others; needs `branchfold[onnx]`",
+    "onnx": "ONNX, for onnxruntime and others; needs `pip install onnx onnxscript onnxruntime`",
 }

@@ -23,8 +23,8 @@ from branchfold.models import NetworkDescription, channel_groups
 from branchfold.models.checkpoints import at_widths
 from branchfold.models.cost import CostModel
 from branchfold.models.networks.vgg import vgg16
-from branchfold.search.exports.onnx_file import OPSET, write_onnx
-from branchfold.search.exports.package import Package
+from branchfold.search.exports.files.onnx_file import OPSET, write_onnx
+from branchfold.search.exports.files.package import Package
 from branchfold.search.trial.latency import compare_passes
 
 SHARE = 0.34

@@ -34,9 +34,9 @@ def main() -> None:
     result = _begun(options, limits)
     if options.reuse:
         _reuse(options.reuse, result)
-    for tool in options.tools:
-        for number, one in enumerate(drawn, 1):
-            row = result["networks"].setdefault(one.key, {"family": one.family})
+    for number, one in enumerate(drawn, 1):
+        row = result["networks"].setdefault(one.key, {"family": one.family})
+        for tool in options.tools:  # one right after the other: the machine is as busy for both
             if tool in row:
                 continue
             row[tool] = {"commit": result["commit"], **measure(tool, one.key, limits)}

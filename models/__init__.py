@@ -1,6 +1,6 @@
 """Networks and what is done to them: channel groups, branches, initialisation, folding, cost, checkpoints."""
 
-from .branches.folding import fold
+from .branches.folding.folding import fold
 from .branches.optimizers import carry_optimizer_state
 from .branching import add_branches, narrow
 from .channels.groups import channel_groups

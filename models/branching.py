@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import NetworkError, one_line
-from .branches.folding import fold
+from .branches.folding.folding import fold
 from .branches.keep import Keep, fitting_widths, kept_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
@@ -15,7 +15,8 @@ from .fitting.activations import input_batches
 from .fitting.choice import CHOICES
 from .fitting.initialisations import INITIALISATIONS
 from .layers.copying import deep_copy
-from .layers.modes import modes_of, set_modes
+from .layers.lending import lent
+from .layers.modes import modes_of
 from .tracing.inputs import ExampleInputs, as_inputs
 from .tracing.preserving import preserving_state
 from .tracing.wrappers import require_plain
@@ -105,7 +106,7 @@ def narrow(network: nn.Module, widths: Mapping[str, int], example_inputs: Exampl
     """
     analysis = _analysed(network, example_inputs)
     branched = BranchedNetwork.at(analysis, fitting_widths(analysis.groups, widths))
-    _follow_modes(branched, network)
+    branched.follow_modes(modes_of(network), network.training)
     return fold(branched)
 
 
@@ -130,7 +131,7 @@ def _analysed(model: nn.Module, example_inputs: ExampleInputs) -> Analysis:
     if isinstance(model, BranchedNetwork):
         raise NetworkError("model must be a network, but got a network that has branches already: fold it first")
     require_plain(model)
-    return Analysis.of(deep_copy(model), example_inputs)
+    return Analysis.of(deep_copy(model, lent(model)), example_inputs)
 
 
 def _initialised(
@@ -143,21 +144,10 @@ def _initialised(
     elif widths:
         batches = input_batches(analysis, data)
         try:
-            with preserving_state(branched.network):  # the data flows through it
+            with preserving_state(branched.original):  # the data flows through it
                 initialisation.fit(branched, analysis, batches, method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
-    _follow_modes(branched, model)
+    branched.follow_modes(modes_of(model), model.training)
     return branched
-
-
-def _follow_modes(branched: BranchedNetwork, model: nn.Module) -> None:
-    """A narrow layer has its original's mode, so that a frozen BatchNorm stays frozen; the rest has the model's."""
-    set_modes(branched.network, modes_of(model))
-    branched.training = model.training
-    for container in (branched.mixing, branched.compress, branched.narrow, branched.values, branched.blend):
-        for module in container.modules():
-            module.training = model.training
-    for path in branched.plan.carriers:
-        branched.narrow.at(path).train(branched.network.get_submodule(path).training)

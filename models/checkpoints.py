@@ -16,7 +16,7 @@ from torch import nn
 
 from ..errors import NetworkError, one_line
 from ..files import whole_file
-from .branches.folding import fold
+from .branches.folding.folding import fold
 from .branches.keep import fitting_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis

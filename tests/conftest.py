@@ -318,6 +318,10 @@ def assert_folds(randomise, randomise_branches) -> Callable[..., set[str]]:
         fitted = add_branches(network, inputs, keep=keep)
         fitted.set_alpha(0)
         assert_equal(fold(fitted)(*inputs), fitted(*inputs))
+        selected = add_branches(network, inputs, keep=keep, init="selection")
+        cut = fold(selected)  # while its branches are not made
+        selected.set_alpha(0)
+        assert_equal(cut(*inputs), selected(*inputs))
         model = CostModel(network, inputs)
         with counting_flops() as counter:
             small.eval()(*inputs)

@@ -11,7 +11,7 @@ from branchfold.models.branches.modules import BLENDINGS
 from branchfold.models.fitting.choice import CHOICES
 from branchfold.models.fitting.initialisations import INITIALISATIONS
 from branchfold.models.networks import REFERENCE_NETWORKS
-from branchfold.search.console.trial_commands import export
+from branchfold.search.console.taking_commands import export
 from branchfold.search.data.augmentations import AUGMENTATIONS
 from branchfold.search.data.folder.pictures import RESIZES
 from branchfold.search.data.known.sources import SOURCES
@@ -47,7 +47,17 @@ REGISTRIES = {
     "TASKS": TASKS,
 }
 # These name cases of one function, or fields.
-CASES = {"COSTS", "KEEP_PER", "METRICS", "NORMALISATIONS", "ORDERS", "PRECISIONS", "RESTARTS", "WINDOWS"}
+CASES = {
+    "COSTS",
+    "KEEP_PER",
+    "MEMORY_FORMATS",
+    "METRICS",
+    "NORMALISATIONS",
+    "ORDERS",
+    "PRECISIONS",
+    "RESTARTS",
+    "WINDOWS",
+}
 # Where a definition has them; a list where `[name]` stands.
 KEYS = {
     "AUGMENTATIONS": "data.augment=NAME",
@@ -58,6 +68,7 @@ KEYS = {
     "DISTANCES": "space.training.distillation_loss=NAME",
     "INITIALISATIONS": "space.initialisation.method=NAME",
     "KEEP_PER": "space.keep.per=NAME",
+    "MEMORY_FORMATS": "trial.memory_format=NAME",
     "METRICS": 'study.objectives=["NAME"]',
     "NETWORKS": "model.factory=NAME",
     "NORMALISATIONS": "data.normalisation=NAME",

@@ -1,6 +1,6 @@
 """Draws the README's picture, light and dark: test accuracy against cost, found by search and made by hand.
 
-python docs/generate/picture.py           needs branchfold[docs] and a Chromium
+python docs/generate/picture.py           needs `pip install -e '.[docs]'` and a Chromium
 
 What is drawn comes from benchmarks/recipes-*.json.
 """

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from branchfold.docs.generate import commands, house, keys, measurements, schedules
+from branchfold.docs.generate import commands, house, keys, measurements, schedules, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -33,6 +33,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "keys": keys.keys,
     "names": keys.named_values,
     "house": house.house,
+    "schema": schema.schema,
+    "views": schema.views,
 }
 
 

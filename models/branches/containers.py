@@ -10,6 +10,10 @@ Layer = TypeVar("Layer", bound=nn.Module)
 class LayersByPath(nn.ModuleDict, Generic[Layer]):
     """Layers of one type; in names of parameters and modules "/" stands for the path's "."."""
 
+    def holds(self, path: str) -> bool:
+        """Whether a layer stands beside the one at `path`."""
+        return key_of(path) in self
+
     def at(self, path: str) -> Layer:
         """The layer that stands beside the one at `path`."""
         return cast(Layer, self[key_of(path)])
@@ -21,6 +25,10 @@ class LayersByPath(nn.ModuleDict, Generic[Layer]):
 
 class ParametersByPath(nn.ParameterDict):
     """Parameters, named likewise."""
+
+    def holds(self, path: str) -> bool:
+        """Whether a parameter stands beside the one at `path`."""
+        return key_of(path) in self
 
     def at(self, path: str) -> nn.Parameter:
         """The parameter that stands beside the one at `path`."""

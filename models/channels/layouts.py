@@ -45,7 +45,13 @@ class Channels:
         root = self.root()
         if not root._parts:
             return (Segment(root),)
-        return resolved(root._parts)
+        if not all(part.channels.is_whole() for part in root._parts):
+            root._parts = resolved(root._parts)  # the next look at them is a short one
+        return root._parts
+
+    def is_whole(self) -> bool:
+        """Whether the set was neither taken apart nor made part of another."""
+        return self._parent is None and not self._parts
 
     def fix(self, reason: str) -> None:
         """Fixes the width; the first reason is the one that is told."""
@@ -98,9 +104,15 @@ class Segment:
 
 def resolved(segments: Iterable[Segment]) -> tuple[Segment, ...]:
     """The same places as segments of whole sets, after all that was taken apart and united."""
-    return tuple(
-        Segment(part.channels, part.span * segment.span) for segment in segments for part in segment.channels.parts()
-    )
+    found: list[Segment] = []
+    for segment in segments:
+        if segment.channels.is_whole():
+            found.append(segment)
+        elif segment.span == 1:
+            found += segment.channels.parts()
+        else:
+            found += [Segment(part.channels, part.span * segment.span) for part in segment.channels.parts()]
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from ..channels.derived import determining
 from ..channels.groups import Analysis
 from ..channels.reuse import blended_alike, readers_by_tensor
 from ..layers.copying import deep_copy
+from ..layers.lending import lent
 from ..layers.modes import evaluating
 from ..tracing.inputs import ExampleInputs, as_inputs, copied, first_tensor, with_tensors
 from .readers import mean_is_free, metric
@@ -38,7 +39,7 @@ def sensitivity(
     Raises:
         NetworkError: if the network cannot be traced, or its activations are not finite.
     """
-    analysis = Analysis.of(deep_copy(model), example_inputs)
+    analysis = Analysis.of(deep_copy(model, lent(model)), example_inputs)
     batches = input_batches(analysis, [as_inputs(example_inputs, model)] if data is None else data)
     blocks = {group.name: group.blocks for group in analysis.groups if group.prunable}
     activity = group_activity(analysis, blocks, batches)

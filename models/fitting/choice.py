@@ -77,7 +77,8 @@ def _written(analysis: Analysis, widths: dict[str, int]) -> Scores:
         for name, segment, rows in zip(analysis.segment_groups(layout), layout.segments, slices, strict=True):
             if name in widths:
                 by_channel = rows.reshape(segment.channels.width, -1)
-                sums = torch.linalg.vector_norm(by_channel, 1, dim=1, dtype=torch.float64)
+                # Twice as quick as a norm, four times as one in float64; half precision would overflow.
+                sums = by_channel.abs().sum(1, dtype=torch.promote_types(rows.dtype, torch.float32)).double()
                 scores[name] = scores[name] + sums if name in scores else sums
     return scores
 

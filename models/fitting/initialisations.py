@@ -30,7 +30,8 @@ def _fitted(branched: BranchedNetwork, analysis: Analysis, batches: Batches, cho
 
 
 def _selected(branched: BranchedNetwork, analysis: Analysis, batches: Batches, choice: str) -> None:
-    initialise_by_selection(branched, choose_channels(analysis, branched.plan.widths, batches, choice))
+    chosen = choose_channels(analysis, branched.plan.widths, batches, choice)
+    branched.select(chosen, lambda made: initialise_by_selection(made, chosen))
 
 
 def _drawn(branched: BranchedNetwork, analysis: Analysis, batches: Batches, choice: str) -> None:

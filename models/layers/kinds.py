@@ -139,6 +139,8 @@ def is_known_whole(module: nn.Module) -> bool:
 
 
 def _parent(own: type[nn.Module]) -> type[nn.Module]:
+    if own.__module__.startswith("torch.nn."):
+        return own
     for i, cls in enumerate(own.__mro__):
         if cls is nn.Module:
             break

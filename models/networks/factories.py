@@ -139,7 +139,7 @@ def timm_module() -> Any:
     try:
         import timm
     except ImportError as error:
-        raise NetworkError("timm:NAME needs the package timm: pip install 'branchfold[timm]'") from error
+        raise NetworkError("timm:NAME needs the package timm: pip install timm") from error
     return timm
 
 

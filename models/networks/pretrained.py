@@ -1,7 +1,11 @@
 """Published weights of torchvision's and timm's networks: from the local cache or downloaded, and what they expect."""
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from torch import Tensor, nn
 
@@ -82,7 +86,8 @@ def _published(spec: str, arguments: Mapping[str, Any], weights: str) -> Mapping
     config = _timm_config(spec, weights)
     name = f"{config.architecture}.{config.tag}" if config.tag else config.architecture
     try:
-        network = timm_module().create_model(name, pretrained=True, **arguments)
+        with _not_retrying():
+            network = timm_module().create_model(name, pretrained=True, **arguments)
     except Exception as error:
         raise _unavailable(spec, weights, "Hugging Face's cache", error) from error
     state: dict[str, Tensor] = network.state_dict()
@@ -91,6 +96,31 @@ def _published(spec: str, arguments: Mapping[str, Any], weights: str) -> Mapping
         heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
         state = {key: value for key, value in state.items() if not key.startswith(tuple(f"{head}." for head in heads))}
     return state
+
+
+@contextmanager
+def _not_retrying() -> Iterator[None]:
+    """Where Hugging Face's address is not even known, its cache alone: the hub would try for a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not _is_reachable(constants.ENDPOINT)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether an address has a name that is known here, or a proxy knows it."""
+    if getproxies():
+        return True
+    parts = urlsplit(address)
+    try:
+        socket.getaddrinfo(parts.hostname, parts.port or 443)
+    except OSError:
+        return False
+    return True
 
 
 def _torchvision_weights(spec: str, weights: str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ...errors import NetworkError, one_line
+from ...errors import InputsError, NetworkError, one_line
 from ..layers.copying import deep_copy
 from ..layers.equivalences import equivalence_of
 from ..layers.modes import preserving_modes
@@ -140,16 +140,12 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 
 
-class _NotAcceptedError(NetworkError):
-    """A network that does not run on the example inputs."""
-
-
 def _recorded_in_training(network: nn.Module, inputs: Sequence[Any]) -> Recording:
     """What training does; with larger images where those given are too small for it alone, as for auxiliary heads."""
     for factor in _LARGER:
         try:
             return _recorded(network, enlarged(inputs, factor), training=True)
-        except _NotAcceptedError:
+        except InputsError:
             continue
     return _recorded(network, inputs, training=True)
 
@@ -193,7 +189,7 @@ def _not_accepted(inputs: Sequence[Any], error: Exception) -> NetworkError:
     if isinstance(error, NetworkError):
         return error
     shapes = ", ".join(str(tuple(x.shape)) for x in inputs if isinstance(x, Tensor))
-    return _NotAcceptedError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
+    return InputsError(f"the network does not accept inputs of shape {shapes}: {one_line(error)}")
 
 
 def _changes_with_the_mode(network: nn.Module) -> bool:

@@ -13,6 +13,8 @@ from ..layers.narrowing import has_hooks
 from .inputs import call, copied
 from .plain.equivalents import compared, require_equal
 
+# Of the last place of the largest value: graph and network may run attention by different kernels.
+_UNITS = 64
 # Layers that take most of a forward's time; each is a function of its input alone.
 _COSTLY = (*CONVOLUTIONS, nn.Linear)
 
@@ -46,8 +48,9 @@ def run_both(
 class _ShapePropagation(fx.Interpreter):
     """Runs the graph one step behind the network, which lends it the results of costly layers.
 
-    A result is lent only where graph and network call the same layer with equal tensors, and all between those layers
-    is computed twice: a graph that differs from the network gets other tensors, and its own results from there on.
+    A result is lent only where graph and network call the same layer with equal tensors, but for rounding, and all
+    between those layers is computed twice: a graph that differs from the network gets other tensors, and its own
+    results from there on.
     """
 
     def __init__(self, network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...]) -> None:
@@ -57,17 +60,22 @@ class _ShapePropagation(fx.Interpreter):
         layers = {path: m for path, m in network.named_modules() if type(m) in _COSTLY and not has_hooks(m)}
         called = [node for node in graph.nodes if node.op == "call_module"]
         self.costly = {node: layers[str(node.target)] for node in called if node.target in layers}
+        self.calls: dict[nn.Module, deque[fx.Node]] = {layer: deque() for layer in self.costly.values()}
+        for node, layer in self.costly.items():
+            self.calls[layer].append(node)
 
     def costly_modules(self) -> set[nn.Module]:
         """The layers that the network is to lend from."""
         return set(self.costly.values())
 
     def follow(self, module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
-        """A forward hook: runs the graph up to its next costly layer, which borrows `result` if it is the same call."""
-        while self.ahead[0] not in self.costly and self.ahead[0].op != "output":
+        """A forward hook: runs the graph up to its next call of the layer, which borrows `result` if it is the same."""
+        if not self.calls[module]:
+            return
+        node = self.calls[module][0]
+        while self.ahead[0] is not node:
             self._step()
-        node = self.ahead[0]
-        if self.costly.get(node) is module and self._receives(node, args):
+        if self._receives(node, args):
             self._step(result.clone())
 
     def finish(self) -> Any:
@@ -78,6 +86,8 @@ class _ShapePropagation(fx.Interpreter):
 
     def _step(self, lent: Any = None) -> None:
         node = self.ahead.popleft()
+        if node in self.costly:
+            self.calls[self.costly[node]].popleft()
         result = self._compared(node) if lent is None else lent
         self.env[node] = result
         if isinstance(result, Tensor):
@@ -106,7 +116,17 @@ class _ShapePropagation(fx.Interpreter):
     def _receives(self, node: fx.Node, args: tuple[Any, ...]) -> bool:
         mine, kwargs = self.fetch_args_kwargs_from_env(node)
         tensors = len(mine) == len(args) == 1 and isinstance(mine[0], Tensor) and not kwargs
-        return tensors and mine[0].dtype == args[0].dtype and torch.equal(mine[0], args[0])
+        return tensors and _equal(mine[0], args[0])
+
+
+def _equal(mine: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors are the same but for the order in which sums were taken."""
+    if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+        return False
+    if torch.equal(mine, theirs) or not mine.is_floating_point():
+        return torch.equal(mine, theirs)
+    limit = _UNITS * torch.finfo(mine.dtype).eps * theirs.abs().max()
+    return bool((mine - theirs).abs().max() <= limit)
 
 
 def _name(function: Any) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError, VerificationError
+from .early import check_data_set, check_files, check_network
 from .init_command import init
 from .options import (
     Detail,
@@ -24,9 +25,11 @@ from .options import (
     set_option,
     storage_option,
 )
-from .study_commands import delete, list_studies
-from .terminal import announce, ending_on_signals, make_console, print_line
-from .trial_commands import evaluate, export, refine, rerun, show
+from .seeing_commands import compare, report, show
+from .study_commands import copy_storage, delete, gc, list_studies
+from .taking_commands import evaluate, export
+from .terminal import announce, can_draw, ending_on_signals, make_console, print_line
+from .trial_commands import refine, rerun
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,14 +73,17 @@ def run(
     definition = as_definition(study, overrides, trials, data_root, device)
     console = make_console()
     announce(console, definition.study.name, detail)
-    from ..exports.places import check_outputs, sources_of
+    from ...studies.database.addresses import is_there
+    from ..exports.places import check_outputs, run_output, sources_of
+
+    check_files(definition, is_new=not is_there(storage))
+    check_outputs([run_output(definition, output)], url=storage, sources=sources_of(definition, study), force=force)
     from ..run.processes import run_study
     from .handover import write_selected
-    from .outcome import output_file, resume_point
-    from .progress import Progress
+    from .shown.outcome import resume_point
+    from .shown.progress import Progress
 
-    check_outputs([output_file(definition, output)], url=storage, sources=sources_of(definition, study), force=force)
-    _, best = resume_point(storage, definition)
+    _, best = resume_point(storage, definition, lambda line: print_line(console, line))
     total, goes_on = definition.study.trials, "the same command goes on from here"
 
     def hint() -> str:
@@ -119,18 +125,23 @@ def inspect(
 
     Example: branchfold inspect resnet20 --set width=0.5
     """
-    from .listings import groups_table, inspection
+    arguments, shape = as_arguments(overrides), as_shape(input_shape)
+    check_network(model, checkpoint)
+    if data is not None:
+        check_data_set(data)
+    from .shown.inspection import groups_table, inspection
 
     images = None
     if data is not None:
         from ..data.splits import first_images
 
         images = first_images(data, data_root or "data", examples)
-    found = inspection(model, as_arguments(overrides), as_shape(input_shape), checkpoint=checkpoint, examples=images)
+    found = inspection(model, arguments, shape, checkpoint=checkpoint, examples=images)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        make_console().print(groups_table(found))
+        console = make_console()
+        console.print(groups_table(found, width=console.width, blocks=can_draw(console)))
 
 
 @cli.command()
@@ -144,12 +155,25 @@ def dashboard(storage: str, host: str, port: int) -> None:
 
     Example: branchfold dashboard --port 8081
     """
-    from ...studies.dashboard import serve
+    from ...studies.dashboard.serving import serve
 
     serve(storage, host, port)
 
 
-for command in (init, show, export, rerun, refine, evaluate, list_studies, delete):
+for command in (
+    init,
+    show,
+    report,
+    compare,
+    export,
+    rerun,
+    refine,
+    evaluate,
+    list_studies,
+    delete,
+    gc,
+    copy_storage,
+):
     cli.add_command(command)
 
 

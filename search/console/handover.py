@@ -10,25 +10,33 @@ from optuna.trial import FrozenTrial
 from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, load_network, read_description
 from ...models.networks.factories import resolve_factory
+from ...studies.dashboard.keeping import Keeper
+from ...studies.database.addresses import shown_url
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
+from ...studies.database.companions import REFINED
+from ...studies.database.findings.outcome import Judged, Outcome, record_outcome
 from ...studies.database.storage import load_study, open_storage
-from ...studies.database.trials import RECIPE, finished_trials, metric_value, trial_of
+from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
-from ..exports.evaluation import Evaluation, Place, judged_on_test
+from ..exports.evaluation import Evaluation, judged_on_test
 from ..exports.formats import format_of
-from ..exports.package import AS_IT_IS, Options
-from ..exports.places import check_outputs, places_for
+from ..exports.held_out import Place
+from ..exports.options import AS_IT_IS, Options
+from ..exports.places import check_outputs, places_for, run_output
 from ..run.finalists import Selection, known_trial, select
+from ..run.recording import SEED
 from ..run.repetition import Refinement
+from ..run.runs import LENGTH, SOURCE
+from ..space.courses import course_of
 from ..space.known import REFERENCE
 from ..trial.measurement import Judgement
-from .numbers import with_interval
-from .outcome import (
+from .shown.numbers import with_interval
+from .shown.outcome import (
+    ending_lines,
     evaluation_lines,
     file_lines,
     front_lines,
-    output_file,
     pareto_front,
     refined_lines,
     selection_lines,
@@ -43,17 +51,47 @@ def write_selected(study: optuna.Study, definition: Definition, url: str, output
         BranchfoldError: if the network cannot be exported.
     """
     selection = select(study, open_storage(url, create=False), definition)
-    path = output_file(definition, output)
+    path = run_output(definition, output)
     trials, examples = len(finished_trials(study)), study.user_attrs[BASELINE]["examples"]
     among = len(selection.finalists) or trials
     delivery = export_trial(selection.study, definition, url, selection.trial, {"safetensors": path}, among=among)
+    beside = delivery.evaluation
+    known, told = _known(study, selection, definition, url)
+    baseline, full_size = _baseline_on_test(study, definition, url)
+    outcome = Outcome(
+        trial=selection.source.number,
+        finished=trials,
+        split=beside.split,
+        examples=beside.examples,
+        network=Judged(beside.value, None if beside.interval is None else (beside.interval.low, beside.interval.high)),
+        baseline=_with_interval(baseline, beside),
+        known=None if known is None else _with_interval(known, beside),
+        macs=beside.macs,
+        full_macs=beside.full_macs,
+        parameters=beside.parameters,
+        full_parameters=beside.full_parameters,
+        latency=beside.latency.milliseconds,
+        full_latency=beside.latency.full_milliseconds,
+        latency_share=beside.latency.share,
+        latency_quartiles=beside.latency.share_quartiles,
+        latency_unsure=beside.latency.unsure,
+        runtime=beside.runtime,
+        file=path.name,
+        size=delivery.files[0].size,
+        full_size=full_size,
+        runs=tuple(selection.finalists[0].values) if selection.finalists else (),
+        among=among,
+    )
+    record_outcome(study, outcome)
+    Keeper(study, course_of).finish()
     lines = [
         *selection_lines(selection, definition, trials, examples),
         *front_lines(study, definition),
-        evaluation_lines(definition.data.name, delivery.evaluation),
-        *_known_line(study, selection, definition, url, delivery.evaluation),
-        f"baseline: {_told(_baseline_on_test(study, definition, url), delivery.evaluation)}",
+        evaluation_lines(definition.data.name, beside),
+        *([f"known recipe ({REFERENCE} at equal shares): {told or _told(known, beside)}"] if known or told else []),
+        f"baseline: {_told(baseline, beside)}",
         f"exported {path}",
+        *ending_lines(outcome, study.study_name, metric_of(study)),
     ]
     return "\n".join(lines)
 
@@ -96,12 +134,11 @@ def write_trial(
         lines += selection_lines(selection, definition, trials, examples)
     else:
         of, trial = study, trial_of(study, number)
-    paths = places_for(forms, output, f"{of.study_name}-trial-{trial.number}")
+    paths = places_for(forms, output, _file_name(of, trial))
     check_outputs(paths.values(), url=url, sources=sources, force=force)
     delivery = export_trial(of, definition, url, trial, paths, options=options, among=among)
     lines += [evaluation_lines(definition.data.name, delivery.evaluation), *file_lines(delivery)]
-    where = "" if of is study else f" of {of.study_name}"
-    return "\n".join([*lines, f"exported trial {trial.number}{where} to {_listed(delivery)}"])
+    return "\n".join([*lines, f"exported {_trial_text(of, trial)} to {_listed(delivery)}"])
 
 
 def write_front(
@@ -173,7 +210,7 @@ def write_file(
     delivery = export_file(file, place, factory, paths, options=options, study=study)
     lines = [evaluation_lines(description.data["name"], delivery.evaluation), *file_lines(delivery)]
     if study is None and any(format_of(form).unpickles for form in forms):
-        lines.append(f"no study in {url} keeps a record of it: `branchfold evaluate` will ask for --trust")
+        lines.append(f"no study in {shown_url(url)} keeps a record of it: `branchfold evaluate` will ask for --trust")
     return "\n".join([*lines, f"exported {file} to {_listed(delivery)}"])
 
 
@@ -206,39 +243,67 @@ def is_known_export(url: str, digest: str) -> bool:
         return False
 
 
-def _known_line(
-    study: optuna.Study, selection: Selection, definition: Definition, url: str, beside: Evaluation
-) -> list[str]:
-    """The known recipe on the same examples: its run of the lowest new seed or, without finalists, its trial."""
+def _known(study: optuna.Study, selection: Selection, definition: Definition, url: str) -> tuple[Judgement | None, str]:
+    """The known recipe on the test split, by its run of the lowest new seed or, without finalists, its trial.
+
+    Where there is none, what is to be said instead; "" where it was not tried.
+    """
     known = known_trial(study)
     if known is None:
-        return []
-    name = f"known recipe ({REFERENCE} at equal shares)"
+        return None, ""
     if known.user_attrs[RECIPE] == selection.source.user_attrs[RECIPE]:
-        return [f"{name}: it is what was selected"]
+        return None, "it is what was selected"
     of, run = study, known
     for finalist in selection.finalists:
         if finalist.known and finalist.runs:
             of, run = selection.study, finalist.runs[0]
     if NETWORK not in run.user_attrs:
-        return [f"{name}: trial {run.number} of {of.study_name} was stopped early"]
-    return [f"{name}: {_told(trial_on_test(of, definition, url, run), beside)}"]
+        return None, f"trial {run.number} of {of.study_name} was stopped early"
+    return trial_on_test(of, definition, url, run), ""
 
 
-def _told(found: Judgement, beside: Evaluation) -> str:
+def _with_interval(found: Judgement, beside: Evaluation) -> Judged:
+    interval = beside.metric.interval(found.value, beside.examples, found.array)
+    return Judged(found.value, None if interval is None else (interval.low, interval.high))
+
+
+def _told(found: Judgement | None, beside: Evaluation) -> str:
     """What a network is worth on the examples that another one was evaluated on."""
-    metric, where = beside.metric, f"on the same {beside.examples} {beside.split} examples"
-    interval = metric.interval(found.value, beside.examples, found.array)
-    return f"{with_interval(metric, found.value, interval)} {where}"
+    assert found is not None, "what is told was judged"
+    judged = _with_interval(found, beside)
+    where = f"on the same {beside.examples} {beside.split} examples"
+    return f"{with_interval(beside.metric, judged.value, judged.interval)} {where}"
 
 
-def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> Judgement:
+def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> tuple[Judgement, int]:
+    """The baseline on the test split, and the bytes of its file."""
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / "baseline.safetensors"
         record = load_baseline(study, artifact_store(url), file)
         assert record is not None, "a finished study has a baseline"
         network = load_network(file, resolve_factory(definition.model.factory))
-        return judged_on_test(network, read_description(file), Place.of(definition))
+        return judged_on_test(network, read_description(file), Place.of(definition)), file.stat().st_size
+
+
+def _file_name(study: optuna.Study, trial: FrozenTrial) -> str:
+    """What a trial's file is called, without its suffix; a repeated run by the trial that it repeats."""
+    if SOURCE not in trial.user_attrs:
+        return f"{study.study_name}-trial-{trial.number}"
+    length = "-".join(f"{key}-{value:g}" for key, value in trial.user_attrs[LENGTH].items())
+    return f"{_repeated(study)}-trial-{trial.user_attrs[SOURCE]}-seed-{trial.user_attrs[SEED]}-{length}"
+
+
+def _trial_text(study: optuna.Study, trial: FrozenTrial) -> str:
+    """A trial for people; a repeated run by the trial that it repeats."""
+    own = f"trial {trial.number}"
+    if SOURCE not in trial.user_attrs:
+        return own
+    told = f"trial {trial.user_attrs[SOURCE]} of {_repeated(study)}, trained again on seed {trial.user_attrs[SEED]}"
+    return f"{told} ({own} of {study.study_name}),"
+
+
+def _repeated(refined: optuna.Study) -> str:
+    return refined.study_name.removesuffix(f"-{REFINED}")
 
 
 def _listed(delivery: Delivery) -> str:

@@ -12,11 +12,15 @@ import click
 
 from ...errors import StudyError, nearest
 from ...names import DATA_SETS
+from .early import check_network, check_own_code
 from .options import as_arguments, data_root_option
 from .terminal import make_console, print_line
 
 if TYPE_CHECKING:
     from ..trial.first_look import FirstLook
+
+# From this share of the time on it is told that other programs had the core.
+_BUSY = 0.1
 
 
 @click.command("init")
@@ -68,26 +72,26 @@ def init(
     path = output or Path(f"{_study_name(model, data)}.toml")
     if path.exists() and not force:
         raise StudyError(f"cannot write {path}: it is there; choose another --output, or replace it with --force")
-    from ...studies.definition.places import placed, with_places
-    from ..events import Notice
-    from ..process.quiet import quiet_downloads
-    from ..trial.first_look import first_look
-
-    console = make_console()
-    here = Path.cwd()
+    arguments = as_arguments(overrides)
+    check_network(model, checkpoint)
     table: dict[str, Any] = {"name": "folder", "root": data} if Path(data).is_dir() else {"name": data}
     if table["name"] == data and ":" not in data and data not in DATA_SETS:
         raise StudyError(
             f"no folder {data!r}{nearest(data, DATA_SETS)} (--data is a folder of images, one of "
             f"{', '.join(DATA_SETS)}, path/to/file.py:MAKE or package.module:MAKE)"
         )
+    check_own_code({"data": data})
+    from ...studies.definition.places import placed, with_places
+    from ..events import Notice
+    from ..process.quiet import quiet_downloads
+    from ..trial.first_look import first_look
+
+    console, here = make_console(), Path.cwd()
     if data_root is not None and "root" not in table:
         table["root"] = data_root
     table |= {key: value for key, value in (("size", size), ("normalisation", normalisation)) if value is not None}
     baseline = {"checkpoint": str(checkpoint)} if checkpoint else {"weights": weights} if weights else {}
-    tables = with_places(
-        {"model": {"factory": model, **as_arguments(overrides)}, "data": table, "baseline": baseline}, here
-    )
+    tables = with_places({"model": {"factory": model, **arguments}, "data": table, "baseline": baseline}, here)
     if "root" not in table and ":" not in data:
         tables["data"]["root"] = placed(("data", "root"), "data", here)
     with quiet_downloads() if weights else nullcontext():
@@ -137,7 +141,7 @@ def _lines(found: FirstLook) -> list[str]:
     """What was found, for the file's top and for the terminal."""
     from ...models.examples import described, shape_text
     from ..training.device import device_line
-    from .numbers import with_interval
+    from .shown.numbers import with_interval
 
     costs, study, trial = found.costs, found.tables["study"], found.tables["trial"]
     prunable = sum(group.prunable for group in costs.groups)
@@ -149,13 +153,23 @@ def _lines(found: FirstLook) -> list[str]:
     ]
     if found.baseline is not None:
         lines.append(f"baseline: {with_interval(*found.baseline)} on {found.examples} validation examples")
-    seconds = found.trial_seconds
-    trial_time = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     lines.append(
-        f"about {trial_time} a trial of {trial['epochs']} epochs and {hours:.1f} h in "
-        f"all, {device_line().removeprefix('training ')}, measured now"
+        f"about {_time_text(found.trial_seconds)} a trial of {trial['epochs']} epochs and {hours:.1f} h in "
+        f"all, {device_line().removeprefix('training ')}, measured now{_busy_text(found)}"
     )
     return lines
+
+
+def _busy_text(found: FirstLook) -> str:
+    """What other programs cost of the measured time; nothing where that is little."""
+    if found.waiting < _BUSY:
+        return ""
+    alone = _time_text(found.trial_seconds * (1 - found.waiting))
+    return f" while other programs took {100 * found.waiting:.0f} % of the time; about {alone} a trial without them"
+
+
+def _time_text(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _study_name(model: str, data: str) -> str:

@@ -10,6 +10,8 @@ import click
 from ...errors import NetworkError
 
 if TYPE_CHECKING:
+    import optuna
+
     from ...studies.definition.reading import Definition
 
 # How much is printed while something runs.
@@ -80,6 +82,17 @@ def as_study_name(study: str) -> str:
 
         return load_definition(study).study.name
     return study
+
+
+def as_study(study: str, storage: str) -> optuna.Study:
+    """A study that was given by its name or TOML file.
+
+    Raises:
+        StudyError: if there is none in this database.
+    """
+    from ...studies.database.storage import load_study, open_storage
+
+    return load_study(open_storage(storage, create=False), as_study_name(study))
 
 
 def as_arguments(overrides: tuple[str, ...]) -> dict[str, Any]:

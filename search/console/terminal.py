@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .options import Detail
-    from .progress import Progress
+    from .shown.progress import Progress
 
 
 def make_console() -> Console:
@@ -23,6 +23,11 @@ def make_console() -> Console:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     return console
+
+
+def can_draw(console: Console) -> bool:
+    """Whether the console's encoding has block characters."""
+    return console.encoding.lower().replace("-", "").startswith("utf")
 
 
 def print_line(console: Console, text: str) -> None:
@@ -72,7 +77,7 @@ def watching(console: Console, detail: Detail, *, hint: str, device: str) -> Ite
     from ..process.quiet import quiet_optuna
     from ..process.signals import stopping_on_signals
     from ..training.device import check_device, device_line
-    from .progress import Progress
+    from .shown.progress import Progress
 
     check_device(device)
     with (

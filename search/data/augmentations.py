@@ -32,14 +32,19 @@ def shift_flip(images: Tensor, flips: bool, generator: torch.Generator) -> Tenso
     return augment(images, max_shift=min(images.shape[2:]) // 8, flips=flips, generator=generator)
 
 
+def flip(images: Tensor, flips: bool, generator: torch.Generator) -> Tensor:
+    """Images mirrored with probability one half."""
+    return augment(images, max_shift=0, flips=flips, generator=generator)
+
+
 def random_resized_crop(images: Tensor, flips: bool, generator: torch.Generator) -> Tensor:
     """A part of each image at its size, as torchvision draws it by default, and mirrored likewise."""
     from torchvision.transforms import v2  # a second's import
 
     crop = v2.RandomResizedCrop(list(images.shape[2:]), antialias=True)
-    flip = v2.RandomHorizontalFlip(0.5 if flips else 0.0)
+    mirror = v2.RandomHorizontalFlip(0.5 if flips else 0.0)
     with _drawing_from(generator):
-        return torch.stack([flip(crop(image)) for image in images])
+        return torch.stack([mirror(crop(image)) for image in images])
 
 
 def cut_out(images: Tensor, flips: bool, generator: torch.Generator) -> Tensor:
@@ -65,6 +70,7 @@ def trivial(images: Tensor, flips: bool, generator: torch.Generator) -> Tensor:
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": lambda images, flips, generator: images,
+    "flip": flip,
     "shift-flip": shift_flip,
     "random-resized-crop": random_resized_crop,
     "cut-out": cut_out,
@@ -73,7 +79,11 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 
 
 # Those after which a mask still lies over its image: what moves it moves both alike.
-KEEP_MASKS = ("none", "shift-flip", "cut-out")
+KEEP_MASKS = ("none", "flip", "shift-flip", "cut-out")
+# And those that move an image, so that its mask moves too.
+MOVING = ("flip", "shift-flip")
+# Those after which an image is what it was or its mirror image: what is known of both is known of it.
+STILL = ("none", "flip")
 
 
 @contextmanager

@@ -1,16 +1,16 @@
 """Splits of images, in memory or not, and normalised, augmented batches of them."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ...errors import DataError
-from .augmentations import AUGMENTATIONS, KEEP_MASKS, names_of
+from .augmentations import AUGMENTATIONS, KEEP_MASKS, MOVING, STILL, names_of
 from .part import Part
 
 
@@ -91,6 +91,7 @@ class Batches:
         augment: How images are augmented, by names of ``names.AUGMENTATIONS``; true is "shift-flip".
         seed: What all random numbers depend on.
         drop_last: Leave a smaller last batch out.
+        known: (N, 2, *) what is known of each example as it is and mirrored; the batches have it as a third part.
 
     Raises:
         DataError: If a value is out of its range, or no batch would remain.
@@ -107,6 +108,7 @@ class Batches:
         augment: bool | str | Sequence[str],
         seed: int,
         drop_last: bool = False,
+        known: Tensor | None = None,
     ) -> None:
         channels = split.channels
         if batch_size < 1:
@@ -124,8 +126,11 @@ class Batches:
                 f"augment = {moved.pop()!r} would move images away from their masks: with masks it may be "
                 f"{' or '.join(KEEP_MASKS)}"
             )
+        if known is not None and (other := set(self.augment) - set(STILL)):
+            raise DataError(f"augment = {other.pop()!r} makes other images than those that something is known of")
         self.seed = seed
         self.drop_last = drop_last
+        self.known = known
         self.epoch = 0
         # (x / 255 − mean) / std = x · scale + offset
         self._scale = torch.tensor([1 / (255 * s) for s in std]).view(1, -1, 1, 1)
@@ -135,7 +140,7 @@ class Batches:
         whole, rest = divmod(len(self.split), self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Any]:
         # A generator begins with its first batch: iterators that Lightning makes and drops do not count as passes.
         epoch = self.epoch
         self.epoch += 1
@@ -143,11 +148,26 @@ class Batches:
         generator = torch.Generator().manual_seed(int(state[0]))
         count = len(self.split)
         order = torch.randperm(count, generator=generator) if self.shuffle else torch.arange(count)
-        for images, labels in self.split.read(order.split(self.batch_size)[: len(self)]):
+        chosen = order.split(self.batch_size)[: len(self)]
+        for indices, (images, labels) in zip(chosen, self.split.read(chosen), strict=True):
+            mirrored = torch.tensor([0, 1]).expand(len(images), 1, 1, 2)
             for name in self.augment:
                 drawn = generator.get_state()
                 images = AUGMENTATIONS[name](images, self.split.flips, generator)
-                if labels.dim() > 1 and name == "shift-flip":
-                    generator.set_state(drawn)  # masks move as their images did
-                    labels = AUGMENTATIONS[name](labels[:, None], self.split.flips, generator)[:, 0]
-            yield images.float().mul_(self._scale).add_(self._offset), labels
+                if name in MOVING:
+                    again = self._again(name, drawn)
+                    mirrored = mirrored if self.known is None else again(mirrored)
+                    labels = again(labels[:, None])[:, 0] if labels.dim() > 1 else labels
+            scaled = images.float().mul_(self._scale).add_(self._offset)
+            known = () if self.known is None else (self.known[indices, mirrored[:, 0, 0, 0]],)
+            yield scaled, labels, *known
+
+    def _again(self, name: str, drawn: Tensor) -> Callable[[Tensor], Tensor]:
+        """What moves as the images have moved that were augmented with this state of the generator."""
+
+        def moved(images: Tensor) -> Tensor:
+            generator = torch.Generator()
+            generator.set_state(drawn)
+            return AUGMENTATIONS[name](images, self.split.flips, generator)
+
+        return moved

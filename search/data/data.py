@@ -10,12 +10,15 @@ Augment = bool | str | Sequence[str]
 
 
 class BatchSource(Protocol):
-    """Batches, pass after pass: inputs with targets, each pass as seed and the pass's number have it."""
+    """Batches, pass after pass: inputs with targets, each pass as seed and the pass's number have it.
+
+    A third part, where there is one, is what is known of each example beforehand.
+    """
 
     def __len__(self) -> int:
         """Batches of a pass."""
 
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """One pass."""
 
 

@@ -1,22 +1,20 @@
 """From the `[data]` of a definition to its examples, in two steps: what they are like, then the examples themselves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from pydantic import ValidationError
 
 from ...errors import DataError
-from ...studies.definition.data_keys import FOLDER, DataTable
-from ...studies.definition.places import DATA_ROOT
+from ...studies.definition.data_keys import DataTable
 from .batches import Batches, Pictures
 from .data import Data
 from .folder.images import read_split
 from .folder.pictures import Form
-from .folder.scan import TRAIN, Files, Folder, is_split, scan, test_files
+from .folder.scan import TRAIN, Files, scan, test_files
 from .normalisation import Normalisation, normalisation_of, pixel_statistics
 from .own.checks import Check, any_targets
 from .own.data import OwnBatches, OwnData, is_picture, normalised, pair
@@ -34,19 +32,6 @@ ELSEWHERE = ("name", "root", "augment", "normalisation", "workers")
 _MEASURED = 2048
 # Of the user's own training examples so many are checked before a study is made.
 _GLANCE = 64
-
-
-class UntrustedDataError(DataError):
-    """Data that the user's own code makes, which a file cannot make run.
-
-    Args:
-        message: The line.
-        name: Of the code, as the file has it.
-    """
-
-    def __init__(self, message: str, name: str) -> None:
-        super().__init__(message)
-        self.name = name
 
 
 def as_they_are(inputs: Any) -> Any:
@@ -142,7 +127,7 @@ class _Known(Opened):
         return load_test(self.table.name, self.table.root)
 
 
-class _Folder(Opened):
+class OpenedFolder(Opened):
     """A folder of images."""
 
     def __init__(self, table: DataTable, seed: int, size: tuple[int, int] | None) -> None:
@@ -298,73 +283,7 @@ def open_data(table: DataTable, *, seed: int, size: tuple[int, int] | None = Non
     """
     if table.is_own:
         return _Own(table, seed)
-    return _Folder(table, seed, size) if table.is_folder else _Known(table, seed)
-
-
-def whereabouts(table: DataTable) -> dict[str, Any]:
-    """What a file says beside its data's keys of a folder of images: where it is, and whether each split has its own.
-
-    Empty for other data.
-    """
-    if not table.is_folder:
-        return {}
-    root = Path(table.root).expanduser().absolute()
-    return {"root": str(root), "is_split": is_split(root)}
-
-
-def reopened(told: Mapping[str, Any], root: str | None, *, own: str | None = None) -> Opened:
-    """The data set that a file's description names, opened.
-
-    Args:
-        told: The description's `data`.
-        root: Folder of the data; None for where they were, or the default.
-        own: What makes data of the user's own, where it may run: a file cannot make it run.
-
-    Raises:
-        UntrustedDataError: If the file names code of the user's own, and `own` is not given.
-        DataError: If the description is damaged, or the data are not there, or have other classes or another layout.
-    """
-    name, keys, seed = told.get("name"), told.get("keys", {}), told.get("seed", 0)
-    if isinstance(name, str) and ":" not in name and name != FOLDER:
-        source_of(name)
-    try:
-        table = DataTable.model_validate({**keys, "name": name, "root": root or _root_of(told)})
-    except (TypeError, ValidationError) as error:
-        raise DataError(f"what the file says of its data is damaged: {name!r:.40}, {keys!r:.80}") from error
-    if table.is_own:
-        if own is None:
-            raise UntrustedDataError(f"the data are made by {name}, which is not run unasked", table.name)
-        table = table.model_copy(update={"name": own})
-    opened = open_data(table, seed=seed if isinstance(seed, int) else 0)
-    classes = told.get("classes")
-    if isinstance(opened, _Folder) and classes not in (None, list(opened.folder.classes)):
-        raise DataError(f"the classes of {table.root} are not those that the network was trained on")
-    if isinstance(opened, _Folder):
-        _check_layout(opened.folder, told.get("is_split"))
-    return opened
-
-
-def _root_of(told: Mapping[str, Any]) -> str:
-    """Where the data were, if they are a folder of images and it is still there."""
-    if told.get("name") != FOLDER:
-        return DATA_ROOT
-    root = told.get("root")
-    if not isinstance(root, str):
-        raise DataError("the file does not say in which folder its images are: name it with --data-root FOLDER")
-    if not Path(root).is_dir():
-        raise DataError(f"the folder {root} that the network was trained on is gone: name it with --data-root FOLDER")
-    return root
-
-
-def _check_layout(folder: Folder, was_split: Any) -> None:
-    """Refuses a folder whose test split would be images that the network was trained on."""
-    if not isinstance(was_split, bool) or was_split == folder.is_split:  # earlier versions did not say
-        return
-    layouts = ("one folder for each class", "train, validation and test folders")
-    raise DataError(
-        f"{folder.root} has {layouts[folder.is_split]}, the network was trained on a folder with "
-        f"{layouts[was_split]}: name that with --data-root FOLDER"
-    )
+    return OpenedFolder(table, seed, size) if table.is_folder else _Known(table, seed)
 
 
 def _measured(split: Pictures) -> Normalisation:

@@ -57,6 +57,7 @@ class ImageData(Data):
         augment: Augment = False,
         seed: int = 0,
         drop_last: bool = False,
+        known: Tensor | None = None,
     ) -> Batches:
         """Batches of one of the splits, or of a part of it, normalised; arguments as for ``Batches``."""
         return Batches(
@@ -68,6 +69,7 @@ class ImageData(Data):
             augment=augment,
             seed=seed,
             drop_last=drop_last,
+            known=known,
         )
 
 

@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ...models.checkpoints import NetworkDescription
-from ...names import BLENDINGS, CHOICES, INITIALISATIONS, ORDERS, RATES, SHAPES, WINDOWS
+from ...models.networks.given import PREFIX
 from ...studies.metric import Metric
-from ..space.recipe import Recipe
+from ...studies.tables.words import size_text
 from ..trial.latency import Latency
 from .evaluation import Evaluation
-from .onnx_file import OPSET
-from .package import Options
+from .files.onnx_file import OPSET
+from .options import Options
+from .places import MARK
 from .verification import Verified
-
-# The first line, by which a card is known as one that may be replaced.
-MARK = "<!-- model card, written by branchfold -->"
 
 
 @dataclass(frozen=True)
@@ -54,20 +52,6 @@ class ExportedFile:
         }
 
 
-def card_of(path: Path) -> Path:
-    """Where the model card of a file lies; files that differ by their suffix have one together."""
-    return path.with_suffix(".md")
-
-
-def is_card(path: Path) -> bool:
-    """Whether a file is a card that branchfold wrote."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(MARK)) == MARK.encode()
-    except OSError:
-        return False
-
-
 def model_card(
     description: NetworkDescription,
     evaluation: Evaluation,
@@ -98,32 +82,6 @@ def model_card(
     return "\n\n".join(line for section in sections for line in section) + "\n"
 
 
-def recipe_words(recipe: Recipe, compute: float | None) -> list[str]:
-    """What a trial did, a sentence each.
-
-    Args:
-        recipe: of the trial.
-        compute: spent, in epochs of the baseline's training.
-    """
-    training, stages = recipe.training, recipe.stages
-    parameters = ", ".join(f"{name} {value:g}" for name, value in recipe.parameters.items())
-    words = [
-        f"Branches: {_named(recipe.method, INITIALISATIONS)}; channels: {_named(recipe.channels, CHOICES)}.",
-        f"Schedule: {_named(recipe.shape, SHAPES)}{f' with {parameters}' if parameters else ''}; "
-        f"every α is 0 after {100 * recipe.fade:.0f} % of the trial.",
-    ]
-    if stages.count > 1:
-        words.append(f"Stages: {stages.count}, {_named(stages.order, ORDERS)}; {_named(stages.windows, WINDOWS)}.")
-    words.append(f"Blending: {_named(recipe.blending, BLENDINGS)}.")
-    spent = "" if compute is None else f" for {compute:.2f} epochs of the full network's compute"
-    distilled = f", distilled from it with weight {training.distillation:g}" if training.distillation else ""
-    words.append(
-        f"Training{spent}: learning rate {training.lr:.3g}, "
-        f"{_named(training.rates, RATES)}, weight decay {training.weight_decay:g}{distilled}, {training.precision}."
-    )
-    return words
-
-
 def latency_text(latency: Latency, runtime: str) -> str:
     """A latency in one line, with its runtime and threads, beside the full network's in the same run."""
     threads = "one thread" if latency.threads == 1 else f"{latency.threads} threads"
@@ -137,11 +95,6 @@ def latency_text(latency: Latency, runtime: str) -> str:
     )
 
 
-def size_text(size: int) -> str:
-    """Bytes for people: "181.2 kB"."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
 def share_text(difference: float) -> str:
     """A difference as a share, "1.5e-06", or "0" where there is none."""
     return f"{difference:.1e}" if difference else "0"
@@ -150,26 +103,50 @@ def share_text(difference: float) -> str:
 def _title(description: NetworkDescription) -> str:
     origin = description.origin
     if "study" not in origin:
-        return description.factory
-    return f"{description.factory}, trial {origin.get('trial')} of study {origin['study']}"
+        return _named_network(description)
+    return f"{_named_network(description)}, trial {origin.get('trial')} of study {origin['study']}"
+
+
+def _named_network(description: NetworkDescription) -> str:
+    """The factory; of a network that a program handed over as an object, that it was."""
+    return "a network given as an object" if description.factory.startswith(PREFIX) else description.factory
+
+
+def _network_text(description: NetworkDescription) -> str:
+    """The network as a sentence begins with it."""
+    if not description.factory.startswith(PREFIX):
+        return f"A `{description.factory}`"
+    return (
+        f"A network that a program handed over as an object (digest {description.factory.removeprefix(PREFIX)}; "
+        f"who loads it names what builds such a one)"
+    )
 
 
 def _from_what(description: NetworkDescription, metric: Metric) -> list[str]:
     arguments = ", ".join(f"{name} = {value!r}" for name, value in description.arguments.items())
     lines = [
-        f"A `{description.factory}`{f' ({arguments})' if arguments else ''} for {_shape(description)}, "
+        f"{_network_text(description)}{f' ({arguments})' if arguments else ''} for {_shape(description)}, "
         f"trained on {description.data.get('name')} and narrowed by branchfold: branches took over from its "
         f"layers and were folded into them."
     ]
     origin = description.origin
     if "study" in origin:
-        lines.append(f"From study `{origin['study']}`, trial {origin.get('trial')}.")
+        lines.append(f"From study `{origin['study']}`, trial {origin.get('trial')}{_repeats(origin)}.")
     if isinstance(baseline := origin.get("baseline"), dict) and {"metric", "examples", "source"} <= baseline.keys():
         lines.append(
             f"The full network ({baseline['source']}): {metric.text(baseline['metric'])} on "
             f"{baseline['examples']} validation examples."
         )
     return lines
+
+
+def _repeats(origin: Mapping[str, Any]) -> str:
+    """Which trial of the study itself a refined one repeats."""
+    repeats = origin.get("repeats")
+    if not isinstance(repeats, dict):
+        return ""
+    study = str(origin["study"]).removesuffix("-refined")
+    return f": trial {repeats.get('trial')} of `{study}`, trained again on seed {repeats.get('seed')}"
 
 
 def _recipe(words: Any) -> list[str]:
@@ -234,12 +211,13 @@ def _widths(description: NetworkDescription, full: dict[str, int]) -> list[str]:
 
 
 def _use(description: NetworkDescription, files: Sequence[ExportedFile]) -> list[str]:
-    by_form = {file.form: file for file in files}
+    by_form, about = {file.form: file for file in files}, {"factory": description.factory}
     lines = ["## How to load and deploy it", _input_text(description)]
     for form, text in _LOADING.items():
         if form in by_form or (not files and form == "safetensors"):
             name = by_form[form].path.name if form in by_form else "FILE.safetensors"
-            lines.append(text.format(file=name, factory=description.factory, opset=OPSET))
+            own = description.factory.startswith(PREFIX)
+            lines.append((_LOADING_OWN if own else _LOADING).get(form, text).format(file=name, opset=OPSET, **about))
     return [*lines, *_TAKING_UINT8] if any(file.options.with_normalisation for file in files) else lines
 
 
@@ -274,11 +252,18 @@ _LOADING = {
         "another runtime of ONNX (opset {opset}, a batch of any size)."
     ),
 }
+# Of a network that came as an object, which no name leads to.
+_LOADING_OWN = {
+    "safetensors": (
+        '`{file}`: `branchfold.models.load_network("{file}", factory=make)` gives the network, a plain `nn.Module`; '
+        "`make()` builds the full one."
+    ),
+    "state-dict": (
+        '`{file}`: `torch.load("{file}", weights_only=True)` gives the tensors by name, for your network at '
+        "the widths above: `branchfold.models.narrow(network, widths, example_inputs)` makes one of the full network."
+    ),
+}
 _TAKING_UINT8 = ["The files that normalise take the images themselves instead, as uint8 from 0 to 255."]
-
-
-def _named(name: str, meanings: Mapping[str, str]) -> str:
-    return f"{name} ({meanings[name]})" if name in meanings else name
 
 
 def _percent(share: float) -> str:

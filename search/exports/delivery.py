@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from pydantic import ValidationError
 from torch import nn
 
 from ...errors import BranchfoldError, StudyError, one_line
@@ -27,22 +26,25 @@ from ...models.networks.factories import Factory, resolve_factory
 from ...studies.database.artifacts import BASELINE, artifact_store, fetch_network, record_export
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
-from ..data.opening import whereabouts
-from ..space.recipe import Recipe
+from ...studies.tables.recipes import recipe_sentences
+from ..data.reopening import whereabouts
+from ..run.recording import SEED
+from ..run.runs import SOURCE
 from ..trial.measurement import Judgement
-from .card import ExportedFile, card_of, model_card, recipe_words
+from .card import ExportedFile, model_card
 from .evaluation import (
     LATENCY_SECONDS,
     Evaluation,
-    HeldOut,
-    Place,
     digest_of_file,
     evaluate,
     judged_on_test,
     write_full,
 )
-from .formats import format_of
-from .package import AS_IT_IS, Content, Options, Package, runs
+from .files.package import Content, Package, runs
+from .formats import check_installed, format_of
+from .held_out import HeldOut, Place
+from .options import AS_IT_IS, Options
+from .places import card_of
 from .verification import Draft, verify
 
 
@@ -155,9 +157,11 @@ def _told_of(study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if RECIPE in trial.user_attrs:
         history = history_of(trial)
-        with suppress(ValidationError):  # another version's
-            recipe = Recipe.from_dict(trial.user_attrs[RECIPE])
-            told["recipe"] = recipe_words(recipe, history[-1]["compute"] if history else None)
+        with suppress(KeyError):  # another version's
+            compute = history[-1]["compute"] if history else None
+            told["recipe"] = recipe_sentences(trial.user_attrs[RECIPE], compute)
+    if SOURCE in trial.user_attrs:
+        told["repeats"] = {"trial": trial.user_attrs[SOURCE], "seed": trial.user_attrs[SEED]}
     if BASELINE in study.user_attrs:
         baseline = with_metric(study.user_attrs[BASELINE])
         told["baseline"] = {key: baseline[key] for key in ("metric", "examples", "source")}
@@ -169,7 +173,7 @@ def _deliver(
 ) -> Delivery:
     """All of an export: measured, written under temporary names, verified, recorded, and then put in place."""
     for form in paths:
-        format_of(form).check()
+        check_installed(form)
     network, description = source.network, source.description
     held = HeldOut.of(description, place, network)
     evaluation = evaluate(runs(network), Content(description, AS_IT_IS), "safetensors", source.build, held)

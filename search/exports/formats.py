@@ -1,16 +1,22 @@
-"""The formats of exported networks; a new one is a file beside this, its entry here and its name in `names`."""
+"""The formats of exported networks; a new one is a file beside this, its entry here and its name in `names`.
+
+Asking for a format and finding its files needs no torch: what writes and reads them is imported by its first call.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import NetworkError, StudyError, nearest
-from ...models.checkpoints import is_checkpoint
-from .onnx_file import check_onnx, read_onnx, tell_onnx, write_onnx
-from .package import AS_IT_IS, Content, Options, Package, Run
-from .pt2_file import read_pt2, tell_pt2, write_pt2
-from .safetensors_file import read_safetensors, tell_safetensors, write_safetensors
-from .state_dict import read_state_dict, tell_state_dict, write_state_dict
+from .files.record import ARCHIVES, find_record, is_described
+from .options import AS_IT_IS, Options
+
+if TYPE_CHECKING:
+    from .files.package import Content, Package, Run
 
 
 class Format(NamedTuple):
@@ -25,7 +31,7 @@ class Format(NamedTuple):
         graph: whether it holds a graph instead of tensors for the network's code: options change it, and it has a
             latency of its own.
         unpickles: whether reading it may run any code.
-        check: refuses where what it needs is not installed.
+        needs: packages that branchfold does without otherwise.
     """
 
     suffix: str
@@ -35,14 +41,29 @@ class Format(NamedTuple):
     runtime: str = "torch"
     graph: bool = False
     unpickles: bool = False
-    check: Callable[[], None] = lambda: None
+    needs: tuple[str, ...] = ()
+
+
+def _of(module: str, name: str) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """The functions `write_NAME`, `read_NAME` and `tell_NAME` of the module beside this."""
+
+    def later(verb: str) -> Callable[..., Any]:
+        return lambda *arguments: getattr(import_module(f".files.{module}", __package__), f"{verb}_{name}")(*arguments)
+
+    return later("write"), later("read"), later("tell")
 
 
 FORMATS: dict[str, Format] = {
-    "safetensors": Format("safetensors", write_safetensors, read_safetensors, tell_safetensors),
-    "state-dict": Format("pt", write_state_dict, read_state_dict, tell_state_dict),
-    "pt2": Format("pt2", write_pt2, read_pt2, tell_pt2, graph=True, unpickles=True),
-    "onnx": Format("onnx", write_onnx, read_onnx, tell_onnx, runtime="onnxruntime", graph=True, check=check_onnx),
+    "safetensors": Format("safetensors", *_of("safetensors_file", "safetensors")),
+    "state-dict": Format("pt", *_of("state_dict", "state_dict")),
+    "pt2": Format("pt2", *_of("pt2_file", "pt2"), graph=True, unpickles=True),
+    "onnx": Format(
+        "onnx",
+        *_of("onnx_file", "onnx"),
+        runtime="onnxruntime",
+        graph=True,
+        needs=("onnx", "onnxscript", "onnxruntime"),
+    ),
 }
 
 
@@ -57,6 +78,17 @@ def format_of(name: str) -> Format:
     return FORMATS[name]
 
 
+def check_installed(name: str) -> None:
+    """Checks that what a format needs is installed.
+
+    Raises:
+        StudyError: if a package is missing, or there is no such format.
+    """
+    missing = [package for package in format_of(name).needs if find_spec(package) is None]
+    if missing:
+        raise StudyError(f"the format {name} needs {', '.join(missing)}: pip install {' '.join(missing)}")
+
+
 def check_options(forms: Sequence[str], options: Options) -> None:
     """Checks that something is changed by the options, and that what the formats need is installed.
 
@@ -68,7 +100,7 @@ def check_options(forms: Sequence[str], options: Options) -> None:
         wanted = " and ".join(f"--format {name}" for name in graphs)
         raise StudyError(f"--fuse and --with-normalisation change a graph: they are for {wanted}")
     for form in forms:
-        format_of(form).check()
+        check_installed(form)
 
 
 def name_by_suffix(path: Path) -> str:
@@ -76,12 +108,23 @@ def name_by_suffix(path: Path) -> str:
     return next((name for name, form in FORMATS.items() if path.suffix == f".{form.suffix}"), "safetensors")
 
 
+def is_network_file(path: Path) -> bool:
+    """Whether a path means a file with a network: by its suffix, or since it is one."""
+    return any(path.suffix == f".{form.suffix}" for form in FORMATS.values()) or (path.is_file() and is_export(path))
+
+
 def is_export(path: Path) -> bool:
-    """Whether branchfold wrote a file: its suffix's format finds a description in it."""
-    if is_checkpoint(path):
+    """Whether branchfold wrote a file: there is a description in it."""
+    if is_described(path):
         return True
+    name = name_by_suffix(path)
+    if name == "safetensors":
+        return False
+    if FORMATS[name].suffix in ARCHIVES:
+        return find_record(path) is not None
     try:
-        FORMATS[name_by_suffix(path)].tell(path)
+        check_installed(name)
+        FORMATS[name].tell(path)
     except (NetworkError, StudyError):
         return False
     return True

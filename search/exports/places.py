@@ -9,9 +9,11 @@ from ...errors import StudyError
 from ...studies.database.addresses import database_file, is_sqlite, parse_url
 from ...studies.database.artifacts import artifact_folder
 from ...studies.definition.reading import Definition, builtin_studies
-from .card import card_of, is_card
+from ...studies.report.document import is_report
 from .formats import FORMATS, format_of, is_export
 
+# The first line of a model card, by which one is known that may be replaced.
+MARK = "<!-- model card, written by branchfold -->"
 # What SQLite keeps beside a database.
 _BESIDE = ("-wal", "-shm", "-journal")
 
@@ -33,10 +35,33 @@ def places_for(forms: Sequence[str], output: Path | None, name: str) -> dict[str
         return {form: folder / f"{name}.{suffix}" for form, suffix in suffixes.items()}
     (form, suffix), *_ = suffixes.items()
     path = output or Path(f"{name}.{suffix}")
-    others = {".md", *(f".{other.suffix}" for other in FORMATS.values())} - {f".{suffix}"}
+    others = {".md", ".toml", ".db", ".py", *(f".{other.suffix}" for other in FORMATS.values())} - {f".{suffix}"}
     if path.suffix in others:
         raise StudyError(f"cannot write {path}: a file of the format {form} ends in .{suffix}; choose another --output")
     return {form: path}
+
+
+def run_output(definition: Definition, output: Path | None) -> Path:
+    """Where a run writes its best network: `output`, or a file of the study's name.
+
+    Raises:
+        StudyError: if the file has another format's suffix.
+    """
+    return places_for(["safetensors"], output, definition.study.name)["safetensors"]
+
+
+def card_of(path: Path) -> Path:
+    """Where the model card of a file lies; files that differ by their suffix have one together."""
+    return path.with_suffix(".md")
+
+
+def is_card(path: Path) -> bool:
+    """Whether a file is a card that branchfold wrote."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MARK)) == MARK.encode()
+    except OSError:
+        return False
 
 
 def check_outputs(paths: Iterable[Path], *, url: str, sources: tuple[str, ...] = (), force: bool = False) -> None:
@@ -125,12 +150,12 @@ def _check_replaced(path: Path, force: bool) -> None:
         return
     if path.exists() and not path.is_file():
         raise StudyError(f"cannot write {path}: it is no ordinary file; choose another --output")
-    if is_export(path) or is_card(path):
+    if is_export(path) or is_card(path) or is_report(path):
         return
     if path.suffix == ".toml":
         raise StudyError(f"cannot write {path}: it may be a study's definition; choose another --output")
     if not force:
-        kind = "model card" if path.suffix == ".md" else "network"
+        kind = {".md": "model card or report", ".html": "report"}.get(path.suffix, "network")
         raise StudyError(
             f"cannot write {path}: it is there, and no {kind} that branchfold wrote; "
             f"choose another --output, or replace it with --force"

@@ -19,8 +19,8 @@ from ...errors import BranchfoldError, NetworkError, VerificationError, typed_li
 from ...models.examples import arguments, first_of
 from ...models.networks.given import PREFIX
 from ..trial.latency import Latency, compare_passes, one_thread
+from .files.package import Package, Run, runs
 from .formats import format_of
-from .package import Package, Run, runs
 
 # Of the largest output; float32 gives some 1e-6 between runtimes.
 TOLERANCE = 1e-4

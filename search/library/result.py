@@ -20,7 +20,7 @@ from ...studies.database.trials import RECIPE, finished_trials, metric_value, tr
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_trial
 from ..exports.formats import check_options
-from ..exports.package import Options
+from ..exports.options import Options
 from ..exports.places import check_outputs, places_for
 from ..run.finalists import Selection, select
 

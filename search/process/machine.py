@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 # A limit of control groups from which on there is none: v1 writes "none" as the largest whole number of pages.
 _UNLIMITED = 2**60
@@ -27,6 +28,33 @@ def available_memory(root: Path = Path("/")) -> int | None:
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Waiting:
+    """How long this thread waits for a core while others have it, from the beginning of the block to its end.
+
+    Attributes:
+        share: of the time that it wanted to run; 0 where the system does not tell, as all but Linux.
+    """
+
+    share = 0.0
+
+    def __enter__(self) -> Self:
+        self._before = _ran_and_waited()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        ran, waited = (after - before for after, before in zip(_ran_and_waited(), self._before, strict=True))
+        self.share = waited / (ran + waited) if ran + waited > 0 else 0.0
+
+
+def _ran_and_waited() -> tuple[int, int]:
+    """Nanoseconds that this thread has run, and has been ready to run without a core."""
+    try:
+        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0, 0
+    return int(ran), int(waited)
 
 
 def _control_groups(root: Path) -> Iterator[Path]:

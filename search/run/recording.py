@@ -3,6 +3,7 @@
 import json
 import platform
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -15,8 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
 from ...studies.database.answers import ANSWERS, packed
-from ...studies.database.artifacts import artifact_store, attach_network
-from ...studies.database.optuna_internals import set_user_attrs
+from ...studies.database.artifacts import artifact_store, upload_network
+from ...studies.database.optuna_internals import add_milestone, set_user_attrs, show_report
+from ...studies.database.tables.names import FULL_WIDTHS
 from ...studies.database.trials import (
     HISTORY,
     RECIPE,
@@ -39,9 +41,10 @@ REPEATED = "same_as"
 _VERSIONS = ("branchfold", "torch", "pytorch-lightning", "optuna")
 
 
-def record_recipe(trial: optuna.Trial, recipe: Recipe, seed: int, **more: Any) -> None:
+def record_recipe(trial: optuna.Trial, recipe: Recipe, seed: int, problem: Problem, **more: Any) -> None:
     """Keeps everything that decides the trial, beside the study's definition, and `more` of it."""
-    set_user_attrs(trial, {RECIPE: recipe.to_dict(), SEED: seed, "versions": versions(), **more})
+    full = {FULL_WIDTHS: {group.name: group.width for group in problem.costs.groups}}
+    set_user_attrs(trial, {RECIPE: recipe.to_dict(), SEED: seed, "versions": versions(), **full, **more})
 
 
 def versions() -> dict[str, str]:
@@ -52,20 +55,21 @@ def versions() -> dict[str, str]:
 def keep_result(
     trial: optuna.Trial, recipe: Recipe, result: TrialResult, problem: Problem, storage: RDBStorage
 ) -> None:
-    """Keeps the network, and then what was measured of it, which marks the trial as measured.
+    """Keeps the network's file, and then at once its record and what was measured of it, which marks it as measured.
 
     Raises:
         StudyError: if the network cannot be kept.
     """
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         path = save_result(result, recipe, problem, trial.number, Path(folder))
-        attach_network(trial, storage, artifact_store(storage.url), path)
+        kept = upload_network(trial, storage, artifact_store(storage.url), path)
     set_constraints(trial, result.measurement, problem.definition)
     history = [report.to_dict() for report in result.reports]
     about: dict[str, Any] = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
     if result.scores is not None:
         about[ANSWERS] = packed(result.scores.numpy(), problem.task.metric)
-    set_user_attrs(trial, {**about, **result.measurement._asdict()})
+    judged_on = {"split": "validation", "examples": len(problem.data.validation)}
+    set_user_attrs(trial, {**kept, **about, **judged_on, **result.measurement._asdict()})
 
 
 def as_event(number: int, definition: Definition, report: Report) -> TrialReport:
@@ -85,10 +89,9 @@ def as_event(number: int, definition: Definition, report: Report) -> TrialReport
 
 
 class Recorder:
-    """Hears a trial's reports: to the listener, and to Optuna's pruner, which keeps them and may end the trial.
+    """Hears a trial's reports: to the database, to the listener, and to Optuna's pruner, which may end the trial.
 
-    The whole of the reports is kept when the trial has ended or, with several objectives, of which Optuna keeps none,
-    at once.
+    With several objectives Optuna's pruners hear nothing.
 
     Args:
         trial: Optuna's.
@@ -99,12 +102,14 @@ class Recorder:
     def __init__(self, trial: optuna.Trial, definition: Definition, notify: Listener) -> None:
         self.trial, self.definition, self.notify = trial, definition, notify
         self.history: list[dict[str, Any]] = []
+        self._began = time.monotonic()
 
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
+        add_milestone(self.trial, self.history[-1], time.monotonic() - self._began)
         self.notify(as_event(self.trial.number, self.definition, report))
         if len(self.definition.study.objectives) > 1:
-            self.trial.set_user_attr(HISTORY, self.history)
+            show_report(self.trial, report.number, report.folded_metric)
         else:
             self.trial.report(report.folded_metric, report.number)
             if report.number < self.definition.trial.reports and self.trial.should_prune():

@@ -25,6 +25,8 @@ from ...studies.database.trials import HISTORY, RECIPE, finished_trials, metric_
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
 from ..space import Recipe
+from ..space.groups import kept_shares
+from ..training.arithmetic import Arithmetic
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
 from .recording import SEED, Recorder, keep_result, record_recipe, releasing
@@ -78,12 +80,12 @@ class Runs:
         if (known := known_run(self.refined, source, length, seed)) is not None:
             return known
         recipe = recipe_of(self.refined, source)
-        about = {SOURCE: source.number, LENGTH: length}
+        about = {SOURCE: source.number, LENGTH: length, **kept_shares(recipe, self.problem.costs)}
         with releasing(self.refined) as begun:
 
             def objective(trial: optuna.Trial) -> tuple[float, ...]:
                 begun.append(trial.number)
-                record_recipe(trial, recipe, seed, **about)
+                record_recipe(trial, recipe, seed, self.problem, **about)
                 return self._trained(trial, recipe, seed, notify)
 
             self.refined.optimize(objective, n_trials=1)
@@ -131,14 +133,16 @@ def with_length(problem: Problem, length: dict[str, Any]) -> Problem:
 
 
 @contextmanager
-def kept_baseline(study: optuna.Study, storage: RDBStorage, problem: Problem) -> Iterator[nn.Module]:
-    """The baseline that the study keeps.
+def kept_baseline(study: optuna.Study, storage: RDBStorage, problem: Problem) -> Iterator[tuple[nn.Module, Problem]]:
+    """The baseline that the study keeps, and the problem with what its networks train in.
 
     Raises:
         StudyError: if there is none yet, or its file is gone.
     """
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / "baseline.safetensors"
-        if load_baseline(study, artifact_store(storage.url), file) is None:
+        record = load_baseline(study, artifact_store(storage.url), file)
+        if record is None:
             raise StudyError(f"study {study.study_name!r} has no baseline yet; run it first")
-        yield load_network(file, resolve_factory(problem.definition.model.factory))
+        network = load_network(file, resolve_factory(problem.definition.model.factory))
+        yield network, replace(problem, arithmetic=Arithmetic.of(record))

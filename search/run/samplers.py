@@ -100,7 +100,7 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
     except ImportError as error:
         raise StudyError(
             f'search.sampler = "{name}" needs a package that is not installed: {error}; '
-            f"pip install 'branchfold[samplers]', or take another sampler"
+            f"pip install cmaes, or take another sampler"
         ) from error
 
 

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,20 @@ from ...models.checkpoints import load_network
 from ...models.examples import arguments
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
+from ...studies.dashboard.keeping import Keeper
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, values_of
 from ...studies.definition.dimensions import parse_dimension, plain
 from ..events import Listener, Notice, TrialEnded, TrialStarted
 from ..space import Recipe, SearchSpace
+from ..space.courses import course_of
+from ..space.groups import group_records, kept_shares
 from ..space.known import REFERENCE, equal_widths, known_recipes
+from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
@@ -75,6 +81,10 @@ class Worker:
         self._ended: TrialEnded | None = None
 
     @cached_property
+    def _keeper(self) -> Keeper:
+        return Keeper(self.study, course_of)
+
+    @cached_property
     def study(self) -> optuna.Study:
         """The study; created where it is missing."""
         return open_study(
@@ -95,7 +105,9 @@ class Worker:
         name = self.problem.definition.study.name
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
             path = Path(folder) / f"{name}-baseline.safetensors"
-            record = load_baseline(self.study, self.store, path) if has_study(self.storage, name) else None
+            record = None
+            if has_study(self.storage, name):
+                record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
                 made = make_baseline(self.problem, path, self.notify)
                 save_baseline(self.study, self.storage, self.store, path, made)
@@ -104,6 +116,7 @@ class Worker:
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
+            self.problem = replace(self.problem, arithmetic=Arithmetic.of(record))
             network = load_network(path, resolve_factory(self.problem.definition.model.factory))
         self.notify(baseline_ready(record, self.problem.task.metric))
         return network
@@ -116,6 +129,8 @@ class Worker:
         Args:
             baseline: the trained network.
         """
+        if not groups_of(self.study):
+            record_groups(self.study, group_records(self.problem.costs, self._errors_of(baseline)))
         if PREPARED in self.study.user_attrs:
             return
         space = self._space(baseline)
@@ -174,6 +189,7 @@ class Worker:
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
             self.notify(placed(self._ended, self.study, self.problem.definition))
+            self._keeper.ended(self._ended.trial, self._ended.seconds)
 
     def _noting(self, sampler: BaseSampler) -> BaseSampler:
         """The sampler, which notes the number of each trial before it proposes anything: that may take long."""
@@ -249,7 +265,7 @@ class Worker:
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.problem.definition
         seed = definition.study.seed + trial.number
-        record_recipe(trial, recipe, seed)
+        record_recipe(trial, recipe, seed, self.problem, **kept_shares(recipe, self.problem.costs))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))
         result = run_trial(recipe, baseline, self.problem, seed=seed, on_report=recorder)

@@ -2,6 +2,6 @@
 
 from .schedule import Schedule, make_schedule
 from .shapes import SHAPES, Parameter, Shape
-from .stages import Window, ordered, windows_for
+from .stages import Window, ordered, stages_of, windows_for
 
-__all__ = ["SHAPES", "Parameter", "Schedule", "Shape", "Window", "make_schedule", "ordered", "windows_for"]
+__all__ = ["SHAPES", "Parameter", "Schedule", "Shape", "Window", "make_schedule", "ordered", "stages_of", "windows_for"]

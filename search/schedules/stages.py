@@ -34,9 +34,9 @@ def windows_for(
         overlap: share of a window that it has in common with the next one, in [0, 1].
         windows: "shared", all groups of a stage fade together; "own", one after another within the stage's window.
     """
-    count = min(count, len(groups))
+    stages = stages_of(groups, count)
     found: dict[str, Window] = {}
-    for stage, window in zip(_chunks(groups, count), _staggered(Window(0.0, fade), count, overlap), strict=True):
+    for stage, window in zip(stages, _staggered(Window(0.0, fade), len(stages), overlap), strict=True):
         own = _staggered(window, len(stage), 0.0) if windows == "own" else [window] * len(stage)
         found.update(zip(stage, own, strict=True))
     return found
@@ -56,7 +56,9 @@ def ordered(groups: Sequence[str], order: str, scores: Mapping[str, float]) -> l
     return sorted(groups, key=lambda name: -scores[name])
 
 
-def _chunks(groups: Sequence[str], count: int) -> list[Sequence[str]]:
+def stages_of(groups: Sequence[str], count: int) -> list[Sequence[str]]:
+    """The groups of each stage, at most one stage for each group; they differ by one group at most."""
+    count = min(count, len(groups))
     edges = [round(i * len(groups) / count) for i in range(count + 1)]
     return [groups[a:b] for a, b in pairwise(edges)]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 
-from ..schedules import Schedule, Window, make_schedule, windows_for
+from ..schedules import Schedule, Window, make_schedule, stages_of, windows_for
 
 # A recipe of another version, with keys that this one does not know, is refused and not half understood.
 _STRICT = ConfigDict(extra="forbid")
@@ -49,7 +49,7 @@ class Training:
     temperature: float = 2.0
     label_smoothing: float = 0.0
     clip: float = 0.0
-    precision: str = "float32"
+    precision: str = "auto"
     augment: bool = True
 
 
@@ -94,6 +94,11 @@ class Recipe:
         return windows_for(
             stages.sequence, count=stages.count, fade=self.fade, overlap=stages.overlap, windows=stages.windows
         )
+
+    def groups_of_stages(self) -> list[tuple[str, ...]]:
+        """The narrowed groups of each stage."""
+        sequence = self.stages.sequence
+        return [tuple(stage) for stage in stages_of(sequence, self.stages.count)] if sequence else []
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe in JSON types."""

@@ -1,12 +1,17 @@
 """Multi-label classification: any number of labels for each example."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...studies.metric import METRICS
 from .task import PerExample, Task, shape_text
+
+# An answer of so many labels at most is tried.
+_MOST_LABELS = 8
 
 
 class Multilabel(Task):
@@ -24,6 +29,18 @@ class Multilabel(Task):
     def judge(self) -> PerExample:
         """The F1 of each example's labels, those of a positive logit."""
         return PerExample(f1)
+
+    def constants(self, targets: Iterable[Tensor]) -> list[Callable[[Tensor], Tensor]]:
+        """No label, the most frequent one, the two most frequent ones, and so on."""
+        shares = torch.cat(list(targets)).double().mean(0)
+        order = shares.argsort(descending=True)[:_MOST_LABELS]
+
+        def first(count: int) -> Callable[[Tensor], Tensor]:
+            logits = torch.full(shares.shape, -1.0)
+            logits[order[:count]] = 1.0
+            return lambda labels: logits.expand(len(labels), -1)
+
+        return [first(count) for count in range(len(order) + 1)]
 
     def wrong_targets(self, targets: Any) -> str:
         """Targets other than 0 and 1."""

@@ -1,5 +1,6 @@
 """Reconstruction: an auto-encoder gives its input again."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -34,6 +35,16 @@ class Reconstruction(Task):
     def judge(self) -> PerExample:
         """The peak signal-to-noise ratio of each example."""
         return PerExample(self._psnr)
+
+    def constants(self, targets: Iterable[Any]) -> list[Callable[[Tensor], Tensor]]:
+        """The mean of the inputs."""
+        total, count = torch.zeros(()), 0
+        for inputs in targets:
+            if not isinstance(inputs, Tensor):
+                return []
+            total, count = total + inputs.sum(0), count + len(inputs)
+        mean = total / count
+        return [lambda inputs: mean.expand(len(inputs), *mean.shape)]
 
     def misfit(self, outputs: Any, targets: Any) -> str:
         """Outputs of another shape than the inputs."""

@@ -1,7 +1,7 @@
 """What every task is: a loss to train on and a metric to judge by."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -108,6 +108,17 @@ class Task(ABC):
     def misfit(self, outputs: Any, targets: Any) -> str:
         """What is wrong with a network's outputs for a batch whose targets are right; nothing if all is well."""
         return ""
+
+    def constants(self, targets: Iterable[Any]) -> list[Callable[[Any], Any]]:
+        """Answers that are the same for every example and good ones of their kind; none where that is not known.
+
+        Args:
+            targets: batch by batch, which tell what is answered best.
+
+        Returns:
+            Functions from a batch's targets to outputs for as many examples.
+        """
+        return []
 
     def classes(self, outputs: Any) -> set[int]:
         """The classes that a batch's outputs name; none where a task has no classes of whole examples."""

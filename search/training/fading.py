@@ -17,6 +17,7 @@ from ...models.layers.copying import deep_copy
 from ..schedules import Schedule
 from ..space.recipe import Recipe
 from ..tasks.task import Task
+from .arithmetic import PLAIN, Arithmetic
 from .compute import FORWARD_PASSES, Length
 from .fitting import mean_of, sgd
 from .losses import loss_of_recipe
@@ -39,7 +40,8 @@ class BranchTraining(pl.LightningModule):
         task: whose loss is minimised.
         fold: folds groups, and checks.
         length: of the trial, in steps or in compute.
-        teacher: the baseline, for distillation; it is copied.
+        arithmetic: whose memory format the network's weights are in, before and after folds.
+        teacher: the baseline, for distillation; it is copied. None where the batches have its outputs.
         validation_loss: of the network as it is, for schedules that observe it.
         after_step: called with this module after every step.
     """
@@ -52,16 +54,18 @@ class BranchTraining(pl.LightningModule):
         *,
         fold: Fold,
         length: Length,
+        arithmetic: Arithmetic = PLAIN,
         teacher: nn.Module | None = None,
         validation_loss: Callable[[nn.Module], float] | None = None,
         after_step: Callable[["BranchTraining"], None] = lambda module: None,
     ) -> None:
         super().__init__()
-        self.network, self.recipe, self.task, self.fold, self.length = branched, recipe, task, fold, length
+        self.network, self.recipe, self.task, self.length = arithmetic.arranged(branched), recipe, task, length
+        self.fold: Fold = lambda network, groups: arithmetic.arranged(fold(network, groups))
         self.validation_loss, self.after_step = validation_loss, after_step
         distils = recipe.training.distillation > 0
         # In a list: the baseline is no part of what trains.
-        self._teacher = [deep_copy(teacher).eval()] if distils and teacher is not None else []
+        self._teacher = [arithmetic.arranged(deep_copy(teacher).eval())] if distils and teacher is not None else []
         self._windows = recipe.windows()
         self._schedules: dict[Any, Schedule] = {window: recipe.schedule() for window in self._windows.values()}
         restarts = restart_points(recipe.training.restarts, recipe.schedule(), self._schedules)
@@ -86,6 +90,13 @@ class BranchTraining(pl.LightningModule):
         return sum(self.network.alpha.values()) / len(self._windows)
 
     @property
+    def alphas(self) -> tuple[float, ...]:
+        """The mean α of each stage's groups, in the stages' order; those that are folded count as 0."""
+        known = self.network.alpha if isinstance(self.network, BranchedNetwork) else {}
+        means = (sum(known.get(name, 0.0) for name in stage) / len(stage) for stage in self.recipe.groups_of_stages())
+        return tuple(means)
+
+    @property
     def rate(self) -> float:
         """The learning rate of the step that is done or goes on."""
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -108,9 +119,10 @@ class BranchTraining(pl.LightningModule):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._advance()
 
-    def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
-        """The loss of the blend and, by the recipe's weight, that at α = 0."""
-        inputs, targets, taught = arguments(batch[0]), self.task.targets(*batch), None
+    def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
+        """The loss of the blend and, by the recipe's weight, that at α = 0; a batch's third part is what is taught."""
+        inputs, targets = arguments(batch[0]), self.task.targets(*batch[:2])
+        taught = batch[2] if len(batch) > 2 else None
         for teacher in self._teacher:
             with torch.no_grad():
                 taught = teacher(*inputs)
@@ -120,7 +132,7 @@ class BranchTraining(pl.LightningModule):
         self._losses.append(loss.detach())
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: tuple[Any, Any], batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: tuple[Any, ...], batch_idx: int) -> None:
         passes = 2 if self._hears_zero() else 1
         macs = passes * self._macs_of(self.network) + sum(map(self._macs_of, self._teacher)) / FORWARD_PASSES
         self.length.step(macs, batch_size(arguments(batch[0])))

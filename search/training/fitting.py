@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...models.examples import arguments
 from ..tasks.task import Task
+from .arithmetic import PLAIN, Arithmetic
 from .device import accelerator
 
 MOMENTUM = 0.9
@@ -75,7 +76,7 @@ def fit(
     epochs: int,
     callbacks: list[pl.Callback],
     clip: float = 0.0,
-    precision: str = "float32",
+    arithmetic: Arithmetic = PLAIN,
     device: str = "auto",
 ) -> None:
     """Trains, quietly: no logger, no checkpoints, no bar of Lightning's own.
@@ -86,7 +87,7 @@ def fit(
         epochs: passes over the batches; -1 for as many as it takes until the module stops its trainer.
         callbacks: of Lightning.
         clip: largest norm of the gradient, 0 for none.
-        precision: "float32" or "bfloat16" (automatic mixed precision).
+        arithmetic: the precision; whoever makes the module arranges its weights.
         device: where, by its name in `[trial] device`.
     """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
@@ -102,7 +103,7 @@ def fit(
             max_epochs=epochs,
             callbacks=callbacks,
             gradient_clip_val=clip or None,
-            precision="bf16-mixed" if precision == "bfloat16" else "32-true",
+            precision="bf16-mixed" if arithmetic.precision == "bfloat16" else "32-true",
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,

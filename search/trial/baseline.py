@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, save_network
@@ -20,10 +21,12 @@ from ...studies.database.trials import with_metric
 from ...studies.definition.live import has_given_weights
 from ...studies.definition.reading import Definition
 from ...studies.metric import Metric
-from ...studies.statistics import Interval, wilson
+from ...studies.statistics import Interval
 from ..events import BaselineEpoch, BaselineReady, BaselineStarted, Listener, Notice
 from ..process.quiet import quiet_downloads
+from ..training.arithmetic import ARITHMETIC, PLAIN, Choice
 from ..training.fitting import BaselineTraining, fit
+from .chance import at_chance
 from .measurement import judged, metric_of
 from .problem import Problem, new_network
 
@@ -37,18 +40,22 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
     """
     table = problem.definition.baseline
     network = first_network(problem.definition)
+    chosen = problem.choose_arithmetic(network)
+    problem = replace(problem, arithmetic=chosen.arithmetic)
+    if chosen.arithmetic != PLAIN and chosen.seconds:
+        notify(Notice(_faster(chosen)))
     before = None
     if table.epochs is not None:
         if not problem.task.stratified:
             before = metric_of(network, problem.validation_batches(), problem.task)
         notify(BaselineStarted(table.epochs))
         train(network, problem, notify)
-    labels = check_alive(network, problem)
+    check_alive(network, problem)
     found = judged(network, problem.validation_batches(), problem.task)
     _check_metric(found.value, before, problem)
     metric, examples = problem.task.metric, len(problem.data.validation)
     interval = metric.interval(found.value, examples, found.array)
-    if labels is not None and (line := at_chance(found.value, labels, problem)) is not None:
+    if (line := at_chance(found.value, interval, problem)) is not None:
         notify(Notice(line))
     save_network(network, path, describe(problem, {}, found.value, {"baseline": True}, interval=interval))
     return {
@@ -58,7 +65,15 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
         "macs": problem.costs.full.macs,
         "parameters": problem.costs.full.parameters,
         "source": source_of(problem.definition),
+        ARITHMETIC: chosen.arithmetic.to_dict(),
     }
+
+
+def _faster(chosen: Choice) -> str:
+    return (
+        f"baseline and trials train in {chosen.arithmetic} (trial.precision, trial.memory_format): a step takes "
+        f"{chosen.share:.2f} times as long there as in float32"
+    )
 
 
 def baseline_ready(record: Mapping[str, Any], metric: Metric) -> BaselineReady:
@@ -106,31 +121,8 @@ def source_of(definition: Definition) -> str:
     return ", ".join(parts)
 
 
-def at_chance(accuracy: float, labels: Tensor, problem: Problem) -> str | None:
-    """A line about a baseline that is no better than always the same answer; None about a better one.
-
-    Args:
-        accuracy: on the validation split.
-        labels: (N,) of that split.
-        problem: the study's.
-    """
-    share = int(labels.bincount().max()) / len(labels)
-    if wilson(accuracy, len(labels)).low > share or len(labels.unique()) < 2:
-        return None
-    data = problem.data
-    scaled = "as your own data set gives them"
-    if data.mean:
-        mean, std = (", ".join(f"{value:.3f}" for value in values) for values in (data.mean, data.std))
-        scaled = f"normalised by mean ({mean}) and std ({std}), see data.normalisation"
-    return (
-        f"the baseline is at chance: it is right in {100 * accuracy:.1f} % of the {len(labels)} validation examples, "
-        f"one and the same class in {100 * share:.1f} %. Was it trained on inputs like these, {scaled}, and on classes "
-        f"in this order?"
-    )
-
-
-def check_alive(network: nn.Module, problem: Problem) -> Tensor | None:
-    """Checks that there is something to prune, and returns the labels (N,) of the validation split, None without.
+def check_alive(network: nn.Module, problem: Problem) -> None:
+    """Checks that there is something to prune.
 
     Without it every trial is worthless, and that shows long after.
 
@@ -141,7 +133,7 @@ def check_alive(network: nn.Module, problem: Problem) -> Tensor | None:
         StudyError: if outputs on the validation split are not finite, or training left one class for all examples.
     """
     table, classes = problem.definition.baseline, set[int]()
-    trained, labels = table.epochs is not None, []
+    trained, labels = table.epochs is not None, set[int]()
     with evaluating(network):
         for inputs, given in problem.validation_batches():
             outputs = network(*placed(inputs, network))
@@ -153,16 +145,12 @@ def check_alive(network: nn.Module, problem: Problem) -> Tensor | None:
                 )
             if problem.task.stratified:
                 classes |= problem.task.classes(outputs)
-                labels.append(given)
-    if not labels:
-        return None
-    found = torch.cat(labels)
-    if trained and len(classes) == 1 and len(found.unique()) > 1:
+                labels |= set(given.unique().tolist())
+    if trained and len(classes) == 1 and len(labels) > 1:
         raise StudyError(
             f"the trained baseline gives all {len(problem.data.validation)} validation examples the same class; "
             f"lower baseline.lr = {table.lr:g} or raise baseline.epochs"
         )
-    return found
 
 
 def _check_metric(value: float, before: float | None, problem: Problem) -> None:
@@ -188,9 +176,13 @@ def train(network: nn.Module, problem: Problem, notify: Listener) -> None:
     torch.manual_seed(seed)
     batches = problem.training_batches(table.batch_size, seed=seed)
     steps = table.epochs * len(batches)
-    module = BaselineTraining(network, problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps)
+    arithmetic = problem.arithmetic
+    module = BaselineTraining(
+        arithmetic.arranged(network), problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps
+    )
     report, device = _Report(problem, table.epochs, notify), problem.definition.trial.device
-    fit(module, batches, epochs=table.epochs, callbacks=[report], device=device)
+    fit(module, batches, epochs=table.epochs, callbacks=[report], arithmetic=arithmetic, device=device)
+    PLAIN.arranged(network)
 
 
 def describe(

@@ -24,9 +24,11 @@ from ...studies.statistics import Interval
 from ..data.folder.scan import scan
 from ..data.opening import open_data
 from ..events import Listener
+from ..process.machine import Waiting
 from ..space.budget import relative_cost
 from ..training.device import training_device
-from .baseline import at_chance, check_alive, first_network
+from .baseline import check_alive, first_network
+from .chance import at_chance
 from .measurement import judged
 from .problem import Problem
 
@@ -46,8 +48,8 @@ _SMALL = 64
 # What lines about mistakes begin with.
 _LABEL = "the study to be written"
 _LOOKED_AT = 100
-# Steps that are timed, after one that is not.
-_TIMED = 2
+# Steps that are timed, after one that is not; the quickest counts.
+_TIMED = 3
 # Half of a trial trains with branches beside the original, at so many times its cost.
 _BRANCHED = 1.3
 
@@ -60,7 +62,8 @@ class FirstLook:
         tables: of the study's definition.
         bounds: group → least and greatest share of its channels; empty where nothing is known of them.
         costs: of the network.
-        trial_seconds: that a trial would take about.
+        trial_seconds: that a trial would take about, on a machine as busy as it was.
+        waiting: share of the measured time for which other programs had the core.
         baseline: its metric, the value on the validation split and its interval; None where it is still to be trained.
         examples: of that split.
         inputs: of the forward, of two examples.
@@ -71,6 +74,7 @@ class FirstLook:
     bounds: dict[str, tuple[float, float]]
     costs: CostModel
     trial_seconds: float
+    waiting: float
     baseline: tuple[Metric, float, Interval | None] | None
     examples: int
     inputs: tuple[Any, ...]
@@ -113,20 +117,30 @@ def first_look(
     problem = Problem(definition, problem.data, problem.costs, problem.task)
     network, notes, told, bounds = first_network(definition), [], None, {}
     if definition.baseline.epochs is None:
-        labels = check_alive(network, problem)
+        check_alive(network, problem)
         found, metric = judged(network, problem.validation_batches(), problem.task), problem.task.metric
         examples = len(problem.data.validation)
-        told = metric, found.value, metric.interval(found.value, examples, found.array)
-        if labels is not None and (line := at_chance(found.value, labels, problem)) is not None:
+        interval = metric.interval(found.value, examples, found.array)
+        told = metric, found.value, interval
+        if (line := at_chance(found.value, interval, problem)) is not None:
             notes.append(line)
         bounds = bounds_of(network, problem)
-    step = seconds_of_step(network, problem)
+    with Waiting() as waiting:
+        step = seconds_of_step(network, problem)
     epoch = step * max(1, len(problem.data.train) // batch_size) * (_BRANCHED + macs) / 2
     epochs = int(min(_EPOCHS, max(_LEAST_EPOCHS, TRIAL_SECONDS // max(epoch, 1e-9))))
     trials = int(min(_TRIALS, max(_LEAST_TRIALS, STUDY_SECONDS // max(epochs * epoch, 1e-9))))
     tables["trial"]["epochs"], tables["study"]["trials"] = epochs, trials
     return FirstLook(
-        tables, bounds, problem.costs, epochs * epoch, told, len(problem.data.validation), problem.inputs, notes
+        tables,
+        bounds,
+        problem.costs,
+        epochs * epoch,
+        waiting.share,
+        told,
+        len(problem.data.validation),
+        problem.inputs,
+        notes,
     )
 
 

@@ -1,5 +1,6 @@
 """What all trials of a study share: its data, the network to prune, and what that network costs."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,8 +26,10 @@ from ..events import Listener, Notice
 from ..space import SearchSpace, check_space
 from ..tasks.table import make_task
 from ..tasks.task import Task
+from ..training.arithmetic import PLAIN, Arithmetic, Choice, choose
 from ..training.compute import Meter
-from ..training.device import check_device
+from ..training.device import check_device, training_device
+from ..training.teaching import is_known, known_outputs
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
@@ -45,12 +48,14 @@ class Problem:
         data: train and validation split.
         costs: the network's cost as a function of its widths.
         task: what the network is for: its loss and its metric.
+        arithmetic: what its networks train in; the baseline's record keeps it.
     """
 
     definition: Definition
     data: Data
     costs: CostModel
     task: Task
+    arithmetic: Arithmetic = PLAIN
 
     @staticmethod
     def of(definition: Definition, notify: Listener = lambda event: None) -> "Problem":
@@ -111,7 +116,9 @@ class Problem:
             told["classes"] = list(data.classes)
         return {**told, "keys": keys, "seed": self.definition.study.seed}
 
-    def training_batches(self, batch_size: int, *, seed: int, augment: bool | str = True) -> BatchSource:
+    def training_batches(
+        self, batch_size: int, *, seed: int, augment: bool | str = True, known: Tensor | None = None
+    ) -> BatchSource:
         """Shuffled batches of the train split.
 
         Whole batches, because BatchNorm needs its two examples.
@@ -120,10 +127,40 @@ class Problem:
             batch_size: examples in a batch.
             seed: what order and augmentation depend on.
             augment: names of augmentations; true for those of the study's `[data]`, false for none.
+            known: what `taught` returned for them.
         """
-        whole = len(self.data.train) >= batch_size
-        chosen: Augment = self.definition.data.augment if augment is True else augment
-        return self.data.batches(self.data.train, batch_size, seed=seed, shuffle=True, augment=chosen, drop_last=whole)
+        whole, data = len(self.data.train) >= batch_size, self.data
+        options: dict[str, Any] = {"seed": seed, "shuffle": True, "augment": self._augment(augment), "drop_last": whole}
+        if known is not None:
+            assert isinstance(data, ImageData)
+            options["known"] = known
+        return data.batches(data.train, batch_size, **options)
+
+    def taught(self, teacher: nn.Module, augment: bool | str) -> Tensor | None:
+        """The teacher's outputs for the training images that a trial sees, computed once for all trials.
+
+        None where each of the images is another one, or they are not images: then the teacher runs beside the training.
+
+        Args:
+            teacher: the study's baseline.
+            augment: as in `training_batches`.
+        """
+        device = training_device(self.definition.trial.device)
+        with evaluating(teacher):
+            outputs = teacher(*placed(self.inputs, teacher))
+        if not is_known(outputs, self.data, self._augment(augment)):
+            return None
+        if teacher not in self._taught:
+            assert isinstance(self.data, ImageData)
+            self._taught[teacher] = known_outputs(teacher, self.data, self.arithmetic, device)
+        return self._taught[teacher]
+
+    @cached_property
+    def _taught(self) -> "weakref.WeakKeyDictionary[nn.Module, Tensor]":
+        return weakref.WeakKeyDictionary()
+
+    def _augment(self, augment: bool | str) -> Augment:
+        return self.definition.data.augment if augment is True else augment
 
     def validation_batches(self) -> BatchSource:
         """The validation split."""
@@ -132,6 +169,18 @@ class Problem:
     def meter(self) -> Meter:
         """A new meter of compute, in epochs of the baseline's training."""
         return Meter.of(len(self.data.train), self.costs.full.macs, self.inputs)
+
+    def choose_arithmetic(self, network: nn.Module) -> Choice:
+        """What the study's networks are to train in, by `[trial]` and by timing a few steps of this one."""
+        table = self.definition.trial
+        return choose(
+            network,
+            self.calibration_batches[0],
+            self.task,
+            precision=table.precision,
+            memory_format=table.memory_format,
+            device=training_device(table.device),
+        )
 
     @cached_property
     def glance(self) -> list[tuple[Any, Any]]:

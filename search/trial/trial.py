@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import BranchfoldError, NetworkError
-from ...models.branches.folding import fold
+from ...models.branches.folding.folding import fold
 from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
@@ -22,6 +22,7 @@ from ...models.layers.statistics import recompute_batch_norm
 from ...models.tracing.inputs import copied, tensors_of, with_tensors
 from ...studies.database.trials import Measurement
 from ..space import Recipe
+from ..training.arithmetic import PLAIN
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from ..training.fitting import fit
@@ -52,6 +53,7 @@ class Report:
         folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
         loss: mean training loss since the report before; NaN before the first step.
         rate: the learning rate of the last step; NaN before the first one.
+        alphas: mean α of each stage's groups, in the stages' order; none before the first step.
     """
 
     number: int
@@ -61,10 +63,12 @@ class Report:
     folded_metric: float
     loss: float
     rate: float = math.nan
+    alphas: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report in JSON types; without a loss that is no number."""
-        return {key: value for key, value in asdict(self).items() if math.isfinite(value)}
+        numbers = {key: value for key, value in asdict(self).items() if key != "alphas" and math.isfinite(value)}
+        return numbers | ({"alphas": list(self.alphas)} if self.alphas else {})
 
 
 OnReport = Callable[[Report], None]
@@ -108,7 +112,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
     torch.manual_seed(seed)
     table = problem.definition.trial
     start = initialised(recipe, baseline, problem)
-    batches = problem.training_batches(table.batch_size, seed=seed, augment=recipe.training.augment)
+    training = recipe.training
+    taught = problem.taught(baseline, training.augment) if training.distillation > 0 else None
+    batches = problem.training_batches(table.batch_size, seed=seed, augment=training.augment, known=taught)
     meter = problem.meter()
     check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
     milestones = _Milestones(problem, meter, on_report)
@@ -118,8 +124,9 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         recipe,
         problem.task,
         fold=check,
+        arithmetic=problem.arithmetic,
         length=Length(meter, steps=len(batches) * (table.epochs or 0), compute=table.compute),
-        teacher=baseline,
+        teacher=baseline if taught is None else None,
         validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
         after_step=milestones.passed,
     )
@@ -128,8 +135,8 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         batches,
         epochs=-1 if table.epochs is None else table.epochs,
         callbacks=[],
-        clip=recipe.training.clip,
-        precision=recipe.training.precision,
+        clip=training.clip,
+        arithmetic=problem.arithmetic.at(training.precision),
         device=table.device,
     )
     network = delivered(module.network.cpu(), problem)
@@ -155,6 +162,7 @@ def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Mod
 def delivered(network: nn.Module, problem: Problem) -> nn.Module:
     """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
     folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
+    PLAIN.arranged(folded)
     recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in problem.recalibration_batches))
     return folded.eval()
 
@@ -255,13 +263,21 @@ class _Milestones:
         # k / n × n may land just below the whole number k.
         number = math.floor(module.progress * self.total + 1e-9)
         if number > self.reports[-1].number:
-            self.report(module.network, module.alpha, module.take_loss(), number, module.rate)
+            self.report(module.network, module.alpha, module.take_loss(), number, module.rate, module.alphas)
 
-    def report(self, network: nn.Module, alpha: float, loss: float, number: int = 0, rate: float = math.nan) -> None:
+    def report(
+        self,
+        network: nn.Module,
+        alpha: float,
+        loss: float,
+        number: int = 0,
+        rate: float = math.nan,
+        alphas: tuple[float, ...] = (),
+    ) -> None:
         validation = self.problem.validation_batches()
         folded = metric_of(delivered(network, self.problem), validation, self.problem.task)
         blended = metric_of(network, validation, self.problem.task) if alpha > 0 else folded
-        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate)
+        report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate, alphas)
         self.reports.append(report)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
@@ -13,12 +14,18 @@ from ...errors import StudyError, one_line
 
 # Everything that opening a database raises, from the driver up to Optuna's schema check (RuntimeError).
 FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, OSError)
+# What a part of a URL's query is called that is nobody's business.
+_SECRET = ("pass", "pwd", "secret", "token", "key", "credential")
+# Plain postgresql:// means another driver in each version of SQLAlchemy.
+_DRIVERS = {"postgresql": "postgresql+psycopg"}
+_EXTRAS = {"psycopg": "; install it with pip install 'branchfold[postgresql]'"}
 
 
 def parse_url(url: str) -> URL:
     """The parsed URL of a storage; a SQLite one must name a file."""
     try:
         address = make_url(url)
+        address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
         address.get_dialect()
     except NoSuchModuleError:
         raise StudyError(
@@ -44,10 +51,20 @@ def database_file(address: URL) -> Path:
     return Path(str(address.database)).absolute()
 
 
+def is_there(url: str) -> bool:
+    """Whether there is a database at a URL, as far as is known without asking a server.
+
+    Raises:
+        StudyError: if it is no database's URL.
+    """
+    address = parse_url(url)
+    return not is_sqlite(address) or database_file(address).exists()
+
+
 def shown_url(url: str | URL) -> str:
     """The URL as messages may show it: passwords replaced by ***."""
     address = make_url(url)
-    secret = {key: "***" for key in address.query if "pass" in key.lower()}
+    secret = {key: "***" for key in address.query if _is_secret(key)}
     return address.update_query_dict(secret).render_as_string(hide_password=True).replace("%2A", "*")
 
 
@@ -60,14 +77,24 @@ def failure(address: URL, error: BaseException) -> StudyError:
     """One line on why a database cannot be used, and what to do."""
     cause = root_cause(error)
     if isinstance(cause, ImportError):
-        return StudyError(
-            f"the driver of {shown_url(address)} needs the Python module {cause.name}; install it with pip"
-        )
-    reason = getattr(cause, "strerror", None) or one_line(cause)
-    for secret in (address.password, *(str(v) for k, v in address.query.items() if "pass" in k.lower())):
-        reason = reason.replace(str(secret), "***") if secret else reason
+        how = _EXTRAS.get(str(cause.name), "; install it with pip")
+        return StudyError(f"the driver of {shown_url(address)} needs the Python module {cause.name}{how}")
+    reason = without_secrets(getattr(cause, "strerror", None) or one_line(cause), address)
     hint = "close the program that holds it and try again" if "locked" in reason else "check --storage"
     return StudyError(f"cannot use the study database {shown_url(address)}: {reason}; {hint}")
+
+
+def without_secrets(message: str, address: URL) -> str:
+    """A message of a driver's without the URL's passwords, as they are or as a URL writes them."""
+    values = [address.password, *(value for key, value in address.query.items() if _is_secret(key))]
+    for secret in filter(None, (str(value) for value in values if value is not None)):
+        for written in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
+            message = message.replace(written, "***")
+    return message
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET)
 
 
 def root_cause(error: BaseException) -> BaseException:

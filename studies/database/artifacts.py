@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,11 +20,16 @@ from optuna.trial import FrozenTrial
 from ...errors import StudyError
 from ...files import whole_file
 from .addresses import database_file, is_sqlite, parse_url
+from .optuna_internals import add_baseline, list_artifact, set_user_attrs
+from .tables.names import BASELINE as BASELINE
+from .tables.names import CHECKSUM, COPY
+from .tables.names import NETWORK as NETWORK
 
-NETWORK = "network"
-BASELINE = "baseline"
 # Of a study's attributes, one for each file that was exported from it: this and the file's SHA-256.
 _EXPORT = "export:"
+# Behind a baseline's artifact id: the name of its file's second copy, which no dashboard lists.
+_COPY_SUFFIX = ".copy"
+_CHUNK = 1 << 20
 
 
 def artifact_folder(url: str) -> Path:
@@ -82,13 +89,13 @@ def artifact_store(url: str) -> NetworkStore:
     return NetworkStore(folder)
 
 
-def attach_network(
+def upload_network(
     trial_or_study: optuna.Trial | optuna.Study, storage: BaseStorage, store: NetworkStore, path: Path
-) -> str:
-    """Copies a checkpoint into the store, records it with the trial or study, and returns its artifact id.
+) -> dict[str, Any]:
+    """Copies a checkpoint into the store, and returns its artifact id and SHA-256 by the names they are recorded by.
 
-    The copy is whole and on the disk before Optuna lists it, and the record is written last: a process that dies on the
-    way, or a full disk, leaves a trial without a network, never half a one.
+    The copy is whole and on the disk before Optuna lists it: a process that dies on the way, or a full disk, leaves a
+    trial without a network, never half a one.
 
     Raises:
         StudyError: If the file cannot be copied, for example because the disk is full.
@@ -97,6 +104,7 @@ def attach_network(
     try:
         with path.open("rb") as network:
             store.write(draft, network)
+        checksum = checksum_of(store.folder / draft)
         artifact = upload_artifact(
             study_or_trial=trial_or_study,
             file_path=str(path),
@@ -108,15 +116,25 @@ def attach_network(
     finally:
         with suppress(OSError):
             (store.folder / draft).unlink(missing_ok=True)
-    trial_or_study.set_user_attr(NETWORK, artifact)
-    return artifact
+    return {NETWORK: artifact, CHECKSUM: checksum}
+
+
+def attach_network(trial: optuna.Trial, storage: BaseStorage, store: NetworkStore, path: Path, **more: Any) -> str:
+    """Uploads a trial's checkpoint, and then records it in one transaction with `more` values; returns its id.
+
+    Raises:
+        StudyError: If the file cannot be copied.
+    """
+    kept = upload_network(trial, storage, store, path)
+    set_user_attrs(trial, {**kept, **more})
+    return str(kept[NETWORK])
 
 
 def fetch_network(study: optuna.Study, trial: FrozenTrial, store: NetworkStore, destination: Path) -> Path:
     """Copies the trial's checkpoint to `destination`, replacing what is there, and returns that path.
 
     Raises:
-        StudyError: If the trial has no network, or its file is gone.
+        StudyError: If the trial has no network, or its file is gone or damaged.
     """
     artifact = trial.user_attrs.get(NETWORK)
     if artifact is None:
@@ -125,7 +143,8 @@ def fetch_network(study: optuna.Study, trial: FrozenTrial, store: NetworkStore, 
             f"trial {trial.number} of {study.study_name!r} ({state}) kept no network; "
             f"`branchfold show {study.study_name}` lists the trials"
         )
-    return _copy(artifact, store, destination, f"the network of trial {trial.number} of {study.study_name!r}")
+    what = f"the network of trial {trial.number} of {study.study_name!r}"
+    return _copy(artifact, store, destination, what, trial.user_attrs.get(CHECKSUM))
 
 
 def save_baseline(
@@ -135,7 +154,7 @@ def save_baseline(
     path: Path,
     record: dict[str, Any],
 ) -> dict[str, Any]:
-    """Keeps the study's baseline and returns its record.
+    """Keeps the study's baseline with a second copy of its file, and returns its record.
 
     The first one saved stays, because trials are measured against it: if another process was faster, its record
     is returned, and `load_baseline` gives its checkpoint.
@@ -148,21 +167,42 @@ def save_baseline(
         record: What is known of the baseline, in JSON types.
     """
     if BASELINE not in study.user_attrs:
-        artifact = attach_network(study, storage, store, path)
-        if BASELINE not in study.user_attrs:
-            study.set_user_attr(BASELINE, {**record, NETWORK: artifact})
+        kept = upload_network(study, storage, store, path)
+        copy = _second_copy(kept[NETWORK], store, path)
+        if not add_baseline(study, {**record, **kept, COPY: copy}):
+            (store.folder / copy).unlink(missing_ok=True)
     return dict(study.user_attrs[BASELINE])
 
 
-def load_baseline(study: optuna.Study, store: NetworkStore, destination: Path) -> dict[str, Any] | None:
+def load_baseline(
+    study: optuna.Study, store: NetworkStore, destination: Path, told: Callable[[str], None] | None = None
+) -> dict[str, Any] | None:
     """Copies the baseline's checkpoint to `destination` and returns its record; None if there is no baseline yet.
 
+    A file that is gone or damaged is restored from its second copy, and `told` receives a line about it.
+
     Raises:
-        StudyError: If the baseline's file is gone.
+        StudyError: If both are gone or damaged.
     """
     record: dict[str, Any] | None = study.user_attrs.get(BASELINE)
-    if record is not None:
-        _copy(record[NETWORK], store, destination, f"the baseline of {study.study_name!r}")
+    if record is None:
+        return None
+    what, artifact, copy = f"the baseline of {study.study_name!r}", record[NETWORK], record.get(COPY)
+    try:
+        _copy(artifact, store, destination, what, record.get(CHECKSUM))
+    except _LostError as lost:
+        try:
+            _copy(str(copy), store, store.folder / artifact, what, record.get(CHECKSUM))
+        except _LostError:
+            raise lost from None
+        list_artifact(study, artifact, f"{study.study_name}-baseline.safetensors")
+        _copy(artifact, store, destination, what, record.get(CHECKSUM))
+        if told is not None:
+            told(f"{what} was restored from its second copy: {lost.found}")
+    if copy is None or not (store.folder / copy).exists():  # an earlier version's baseline had none
+        kept = {CHECKSUM: checksum_of(destination), COPY: _second_copy(artifact, store, destination)}
+        record = {**record, **kept}
+        study.set_user_attr(BASELINE, record)
     return record
 
 
@@ -177,14 +217,59 @@ def is_recorded_export(storage: BaseStorage, digest: str) -> bool:
     return any(_EXPORT + digest in study.user_attrs for study in studies)
 
 
-def _copy(artifact: str, store: NetworkStore, destination: Path, what: str) -> Path:
+def checksum_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _LostError(StudyError):
+    """A file of a study's that is gone, or is not what it was.
+
+    Args:
+        message: For the user.
+        found: What became of the file.
+    """
+
+    def __init__(self, message: str, found: str) -> None:
+        super().__init__(message)
+        self.found = found
+
+
+def _second_copy(artifact: str, store: NetworkStore, path: Path) -> str:
+    """Copies a baseline's checkpoint beside its artifact, and returns the copy's name.
+
+    Raises:
+        StudyError: If it cannot be written.
+    """
+    name = f"{artifact}{_COPY_SUFFIX}"
+    try:
+        with path.open("rb") as network:
+            store.write(name, network)
+    except OSError as error:
+        raise StudyError(f"cannot keep a second copy of the baseline {path}: {error.strerror}") from error
+    return name
+
+
+def _copy(artifact: str, store: NetworkStore, destination: Path, what: str, checksum: str | None) -> Path:
+    """Copies a file out of the store; not if its SHA-256 is another than the recorded one, where there is one."""
+    digest = hashlib.sha256()
     try:
         with store.open_reader(artifact) as reader, whole_file(destination) as draft, draft.open("wb") as file:
-            shutil.copyfileobj(reader, file)
+            while chunk := reader.read(_CHUNK):
+                digest.update(chunk)
+                file.write(chunk)
+            if checksum not in (None, digest.hexdigest()):
+                raise _LostError(
+                    f"{what} is damaged: artifact {artifact} is not the file that was kept (its SHA-256 differs); put "
+                    f"the folder `artifacts` back beside the database, or start a new study with --set study.name=…",
+                    "its file was damaged",
+                )
     except ArtifactNotFound:
-        raise StudyError(
+        raise _LostError(
             f"{what} is missing: no artifact {artifact}; put the folder `artifacts` back beside the database, "
-            f"or start a new study with --set study.name=…"
+            f"or start a new study with --set study.name=…",
+            "its file was gone",
         ) from None
     except OSError as error:
         raise StudyError(f"cannot write {destination}: {error.strerror}; choose another place") from error

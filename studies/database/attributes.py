@@ -1,4 +1,4 @@
-"""The attributes by which a study in the database is known; all but the first are written once."""
+"""The names by which a study in the database is known; all but the first are written once."""
 
 # The definition that the study was last run with.
 DEFINITION = "definition"

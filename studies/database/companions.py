@@ -8,15 +8,15 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 
 from ...errors import StudyError
 from ..definition.keys import COMPANIONS
 from ..definition.reading import describe_difference, stored_fingerprint
-from .artifacts import BASELINE
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
-from .deletion import delete_alone
+from .tables.names import BASELINE, NETWORK
+from .upkeep.deletion import delete_alone
 
 SCREENING, REFINED = COMPANIONS
 # Attribute of a companion: its kind.
@@ -96,7 +96,7 @@ def open_companion(
     return companion
 
 
-def find_companion(storage: RDBStorage, study: optuna.Study, kind: str) -> optuna.Study | None:
+def find_companion(storage: BaseStorage, study: optuna.Study, kind: str) -> optuna.Study | None:
     """A study's companion, or None where there is none that belongs to it."""
     name = companion_name(study.study_name, kind)
     if name not in optuna.get_all_study_names(storage) or _why_stale(storage, name, study) is not None:
@@ -124,7 +124,7 @@ def delete_left_behind(storage: RDBStorage, name: str) -> list[str]:
     return lines
 
 
-def _why_stale(storage: RDBStorage, name: str, study: optuna.Study) -> str | None:
+def _why_stale(storage: BaseStorage, name: str, study: optuna.Study) -> str | None:
     """What tells a companion from one of this study, or None; studies of earlier versions have no identity."""
     if name not in optuna.get_all_study_names(storage):
         return None
@@ -133,7 +133,7 @@ def _why_stale(storage: RDBStorage, name: str, study: optuna.Study) -> str | Non
         return None
     if theirs.get(IDENTITY, ours.get(IDENTITY)) != ours.get(IDENTITY):
         return f"belonged to another study {study.study_name}"
-    if theirs.get(BASELINE, ours.get(BASELINE)) != ours.get(BASELINE):
+    if BASELINE in theirs and theirs[BASELINE].get(NETWORK) != ours.get(BASELINE, {}).get(NETWORK):
         return "was made with another baseline"
     if describe_difference(_decisive(theirs[DEFINITION], name), _decisive(ours[FINGERPRINT], study.study_name)):
         return "was made with another definition"

@@ -1,5 +1,7 @@
 """All that touches what Optuna does not promise: its tables, its private names, how it stores what it reads back.
 
+So does `tables.storage`, for its one class.
+
 One test class holds what is relied on here; pyproject caps Optuna's version below the next one that may change it.
 """
 
@@ -8,31 +10,28 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import optuna
+from optuna.artifacts import ArtifactMeta
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import DateTime, Engine, bindparam, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
-# One statement: Optuna reads the state first and writes it then, in between which SQLite lets another process read too.
-_TAKE = text(
-    "UPDATE trials SET state = 'RUNNING', datetime_start = :now WHERE trial_id = :trial AND state = 'WAITING'"
-).bindparams(bindparam("now", type_=DateTime))
+from .tables.guarding import persistently
+from .tables.names import BASELINE
+from .tables.storage import StudyStorage
+
+_ARTIFACT = "artifacts:"
+_CLAIM = text("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (:study, :key, :value)")
 
 
-class QueueStorage(RDBStorage):
-    """Optuna's storage, in which a queued trial is taken by exactly one process."""
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """Sets a trial's state; False where it was to begin and does not wait, because another process took it."""
-        if state != TrialState.RUNNING:
-            return super().set_trial_state_values(trial_id, state, values)
-        with self.engine.begin() as connection:
-            return connection.execute(_TAKE, {"now": datetime.now(), "trial": trial_id}).rowcount == 1
+def _backend(study: optuna.Study) -> Any:
+    """A study's storage behind the cache that a study wraps it in."""
+    return getattr(study._storage, "_backend", study._storage)
 
 
 def engine_of(storage: BaseStorage) -> Engine | None:
@@ -41,27 +40,106 @@ def engine_of(storage: BaseStorage) -> Engine | None:
     return backend.engine if isinstance(backend, RDBStorage) else None
 
 
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage that a study lies in."""
+    return study._storage
+
+
+def trial_id_of(trial: FrozenTrial) -> int:
+    """A trial's id in its database, by which the dashboard calls it."""
+    return trial._trial_id
+
+
 def as_format_string(url: str) -> str:
     """A URL as `RDBStorage` takes it: filled in as a format string, while SQLAlchemy leaves braces unquoted."""
     return url.replace("{", "{{").replace("}", "}}")
 
 
 def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
-    """Writes user attributes of a running trial in one transaction: all of them or none.
+    """Writes values of a running trial in one transaction, as rows and as attributes: all of them or none.
 
     Optuna's own `set_user_attr` commits each, which takes longer than all else that is recorded of a trial.
     """
-    engine = engine_of(trial.storage)
-    if engine is None:
+    backend = getattr(trial.storage, "_backend", trial.storage)
+    if isinstance(backend, StudyStorage):
+        backend.set_trial_values(trial._trial_id, values)
+    else:  # in memory
         for key, value in values.items():
             trial.set_user_attr(key, value)
+
+
+def add_milestone(trial: optuna.Trial, entry: dict[str, Any], seconds: float) -> None:
+    """Adds a report to a running trial's history, so many seconds after the trial began; in memory to nothing."""
+    backend = getattr(trial.storage, "_backend", trial.storage)
+    if isinstance(backend, StudyStorage):
+        backend.add_milestone(trial._trial_id, entry, seconds)
+
+
+def set_study_attrs(study: optuna.Study, values: dict[str, Any]) -> None:
+    """Writes values of a study in one transaction, as rows and as attributes: all of them or none."""
+    backend = _backend(study)
+    if isinstance(backend, StudyStorage):
+        backend.set_study_values(study._study_id, values)
+    else:  # in memory
+        for key, value in values.items():
+            study.set_user_attr(key, value)
+
+
+def add_baseline(study: optuna.Study, record: dict[str, Any]) -> bool:
+    """Keeps a study's baseline; False if it has one, because another process was faster."""
+    backend = _backend(study)
+    if isinstance(backend, StudyStorage):
+        return backend.add_baseline(study._study_id, record)
+    study.set_user_attr(BASELINE, record)
+    return True
+
+
+def list_artifact(study: optuna.Study, artifact: str, filename: str) -> None:
+    """Lists a file of the store among a study's artifacts, where the dashboard took it off the list."""
+    key, storage = f"{_ARTIFACT}{artifact}", study._storage
+    if json.loads(storage.get_study_system_attrs(study._study_id).get(key, "null")) is None:
+        meta = ArtifactMeta(artifact, filename, "application/octet-stream", None)
+        storage.set_study_system_attr(study._study_id, key, json.dumps(asdict(meta)))
+
+
+def show_report(trial: optuna.Trial, step: int, value: float) -> None:
+    """Keeps a value of a milestone where the dashboard draws it; `Trial.report` refuses with several objectives."""
+    trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+
+
+def study_system_attrs(study: optuna.Study, prefixes: Sequence[str]) -> dict[str, Any]:
+    """The attributes of a study that Optuna's own programs use, those whose keys begin with one of the prefixes."""
+    engine = engine_of(study._storage)
+    if engine is None:
+        known = study._storage.get_study_system_attrs(study._study_id)
+        return {key: value for key, value in known.items() if key.startswith(tuple(prefixes))}
+    found: dict[str, Any] = {}
+    statement = text("SELECT key, value_json FROM study_system_attributes WHERE study_id = :study AND key LIKE :like")
+    with engine.connect() as connection:
+        for prefix in prefixes:  # an underscore stands for any character there
+            rows = connection.execute(statement, {"study": study._study_id, "like": f"{prefix}%"})
+            found |= {key: json.loads(value) for key, value in rows if key.startswith(prefix)}
+    return found
+
+
+def replace_study_system_attrs(study: optuna.Study, values: Mapping[str, Any], gone: Iterable[str] = ()) -> None:
+    """Writes such attributes and removes others in one transaction: a note and three figures are a hundred of them."""
+    engine = engine_of(study._storage)
+    if engine is None:
+        for key, value in values.items():
+            study._storage.set_study_system_attr(study._study_id, key, value)
         return
-    rows = [{"trial": trial._trial_id, "key": key, "value": json.dumps(value)} for key, value in values.items()]
+    rows = [{"study": study._study_id, "key": key, "value": json.dumps(value)} for key, value in values.items()]
+    removed = [{"study": study._study_id, "key": key} for key in (*values, *gone)]
+    if not removed:
+        return
     with engine.begin() as connection:
-        connection.execute(text("DELETE FROM trial_user_attributes WHERE trial_id = :trial AND key = :key"), rows)
-        connection.execute(
-            text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)"), rows
-        )
+        connection.execute(text("DELETE FROM study_system_attributes WHERE study_id = :study AND key = :key"), removed)
+        if rows:
+            connection.execute(
+                text("INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (:study, :key, :value)"),
+                rows,
+            )
 
 
 def claim(study: optuna.Study, key: str) -> bool:
@@ -81,14 +159,16 @@ def claim(study: optuna.Study, key: str) -> bool:
         study.set_user_attr(key, value)
         return first
     row = {"study": study._study_id, "key": key, "value": json.dumps(value)}
-    try:
-        with engine.begin() as connection:
-            connection.execute(
-                text("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (:study, :key, :value)"), row
-            )
-    except IntegrityError:
-        return False
-    return True
+
+    def insert() -> bool:
+        try:
+            with engine.begin() as connection:
+                connection.execute(_CLAIM, row)
+        except IntegrityError:
+            return False
+        return True
+
+    return persistently(_backend(study), insert)
 
 
 def set_dashboard_constraints(trial: optuna.Trial, excesses: list[float]) -> None:
@@ -107,14 +187,18 @@ def without_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
     engine = engine_of(study._storage)
     if not running or engine is None:
         return []
-    with engine.connect() as connection:
-        beating = set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+
+    def look() -> set[int]:
+        with engine.connect() as connection:
+            return set(connection.execute(text("SELECT trial_id FROM trial_heartbeats")).scalars())
+
+    beating = persistently(_backend(study), look)
     return [trial for trial in running if trial._trial_id not in beating]
 
 
 def with_stale_heartbeat(study: optuna.Study) -> list[FrozenTrial]:
     """The running trials whose heartbeat stopped: the process behind them is dead."""
-    backend = getattr(study._storage, "_backend", study._storage)
+    backend = _backend(study)
     if not isinstance(backend, RDBStorage) or backend.heartbeat_interval is None:
         return []
     stale = set(backend._get_stale_trial_ids(study._study_id))
@@ -125,4 +209,4 @@ def artifact_ids(study: optuna.Study) -> set[str]:
     """The ids of the artifacts that a study and its trials list, those uploaded in the dashboard too."""
     listed = [study._storage.get_study_system_attrs(study._study_id)]
     listed += [trial.system_attrs for trial in study.get_trials(deepcopy=False)]
-    return {key.removeprefix("artifacts:") for attrs in listed for key in attrs if key.startswith("artifacts:")}
+    return {key.removeprefix(_ARTIFACT) for attrs in listed for key in attrs if key.startswith(_ARTIFACT)}

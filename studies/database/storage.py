@@ -7,8 +7,8 @@ import sqlite3
 import time
 import uuid
 import warnings
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import StudyDirection
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 
 from ...errors import StudyError, nearest
@@ -25,7 +26,10 @@ from ..metric import ACCURACY, Metric
 from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
 from .companions import delete_left_behind
-from .optuna_internals import QueueStorage, as_format_string
+from .migrations.state import State, state_of
+from .migrations.upgrade import LOCK, upgrade
+from .optuna_internals import as_format_string, set_study_attrs
+from .tables.storage import StudyStorage
 
 # Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
 LOCK_TIMEOUT = 60
@@ -40,7 +44,7 @@ CREATION_TIMEOUT = 10
 
 
 class StudyConnection(sqlite3.Connection):
-    """A connection that syncs at checkpoints only, which a write-ahead log allows without risk to consistency.
+    """A connection with foreign keys that syncs at checkpoints only: a write-ahead log stays consistent that way.
 
     Given to SQLite as `factory`, so that it is used by every engine, also by those of unpickled storages: a
     listener attached to one engine is lost there. The log itself is switched on once, in `_prepare`, and stays.
@@ -49,10 +53,12 @@ class StudyConnection(sqlite3.Connection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.execute("PRAGMA synchronous = NORMAL").close()
+        # Nothing is written of a study or trial that is no more.
+        self.execute("PRAGMA foreign_keys = ON").close()
 
 
-def open_storage(url: str, *, create: bool) -> RDBStorage:
-    """The storage at a SQLAlchemy URL; it may be pickled into workers.
+def open_storage(url: str, *, create: bool, told: Callable[[str], None] | None = None) -> StudyStorage:
+    """The storage at a SQLAlchemy URL, its tables brought up to date; it may be pickled into workers.
 
     A new SQLite database is built beside its place and moved there whole, so that any number of processes may
     open it at once and a failure leaves nothing half-written.
@@ -60,25 +66,38 @@ def open_storage(url: str, *, create: bool) -> RDBStorage:
     Args:
         url: For example `sqlite:///studies/branchfold.db`.
         create: Whether to create the database, its folder and its tables where they are missing.
+        told: Receives a line where an earlier version's database was brought up to date.
 
     Raises:
-        StudyError: If the URL is invalid, or the database is missing, locked, not writable or not a database.
+        StudyError: If the URL is invalid, or the database is missing, locked, not writable, not a database, another
+            program's or made by a newer version; nothing is changed then.
     """
-    address = parse_url(url)
-    if not is_sqlite(address):
-        return _connect(address, create=create)
-    path = database_file(address)
+    given = address = parse_url(url)
+    path = database_file(given) if is_sqlite(given) else None
+    if path is not None:
+        address = given.set(database=str(path))
     try:
-        if create:
+        if path is not None and create:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 _create_file(address, path)
+        if path is not None and not path.exists():
+            raise missing(given)
+        state = _state(address)
+        if path is not None and create:
             _prepare(path)
-    except FAILURES as error:
-        raise failure(address, error) from error
-    if not path.exists():
-        raise missing(address)
-    return _connect(address.set(database=str(path)), create=create)
+    except (ImportError, *FAILURES) as error:
+        raise failure(given, error) from error
+    if not state.optuna and not create:
+        raise missing(given)
+    with _made_alone(address, create and not state.optuna):
+        storage = _connect(address, create=create)
+    if state.current:
+        return storage
+    storage.tables = create or state.earlier or state.revision is not None
+    if storage.tables:
+        _bring_up_to_date(storage, address, path, state, told)
+    return storage
 
 
 def open_study(
@@ -127,10 +146,9 @@ def open_study(
     for line in delete_left_behind(storage, name):
         if told is not None:
             told(line)
-    study.set_user_attr(IDENTITY, uuid.uuid4().hex)
-    study.set_user_attr(METRIC, metric.to_dict())
-    study.set_user_attr(DEFINITION, definition.to_dict())
-    study.set_user_attr(FINGERPRINT, definition.fingerprint())  # last: it marks the study as complete
+    # All at once: the fingerprint marks the study as complete.
+    identity = {IDENTITY: uuid.uuid4().hex, METRIC: metric.to_dict()}
+    set_study_attrs(study, {**identity, DEFINITION: definition.to_dict(), FINGERPRINT: definition.fingerprint()})
     return study
 
 
@@ -168,17 +186,59 @@ def stored_definition(study: optuna.Study) -> Definition:
     return parse_stored(tables, f"stored definition of study {study.study_name}")
 
 
-def _connect(address: URL, *, create: bool) -> RDBStorage:
-    options: dict[str, Any] = {}
+def _state(address: URL) -> State:
+    engine = create_engine(address, **_options(address))
+    try:
+        return state_of(engine, address)
+    finally:
+        engine.dispose()
+
+
+def _bring_up_to_date(
+    storage: StudyStorage, address: URL, path: Path | None, state: State, told: Callable[[str], None] | None
+) -> None:
+    try:
+        kept = upgrade(storage.engine, path, keep_copy=state.optuna)
+    except FAILURES as error:
+        raise failure(address, error) from error
+    if told is not None and state.earlier:
+        copy = "" if kept is None else f"; as it was, it is kept in {kept}"
+        told(f"{shown_url(address)} was brought to this version's form{copy}")
+
+
+@contextmanager
+def _made_alone(address: URL, makes: bool) -> Iterator[None]:
+    """Optuna's tables are made by one process at a time: PostgreSQL fails where two make the same one."""
+    if not makes or address.get_backend_name() != "postgresql":
+        yield
+        return
+    engine = create_engine(address, **_options(address))
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            yield
+    finally:
+        engine.dispose()
+
+
+def _options(address: URL) -> dict[str, Any]:
+    """An engine's options: those under which many processes share a database, and a server may restart."""
     if is_sqlite(address):
-        options["connect_args"] = {"timeout": LOCK_TIMEOUT, "factory": StudyConnection}
+        return {"connect_args": {"timeout": LOCK_TIMEOUT, "factory": StudyConnection}}
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if address.get_driver_name().startswith("psycopg") and "connect_timeout" not in address.query:
+        options["connect_args"] = {"connect_timeout": OPENING_TIMEOUT}
+    return options
+
+
+def _connect(address: URL, *, create: bool) -> StudyStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
         try:
-            return QueueStorage(
+            return StudyStorage(
                 as_format_string(address.render_as_string(hide_password=False)),
-                engine_kwargs=options,
+                engine_kwargs=_options(address),
                 heartbeat_interval=HEARTBEAT_INTERVAL,
                 grace_period=GRACE_PERIOD,
                 heartbeat_stale_trial_callback=retry,
@@ -196,6 +256,7 @@ def _create_file(address: URL, path: Path) -> None:
     try:
         try:
             storage = _connect(address.set(database=str(draft)), create=True)
+            upgrade(storage.engine, draft, keep_copy=False)
         except StudyError as error:  # which names what the user knows nothing of
             raise StudyError(str(error).replace(draft.name, path.name)) from error
         storage.remove_session()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -22,19 +21,18 @@ from .attributes import METRIC
 from .companions import check_trained
 from .optuna_internals import set_dashboard_constraints, with_stale_heartbeat, without_heartbeat
 from .storage import GRACE_PERIOD
+from .tables.names import HISTORY as HISTORY
+from .tables.names import RECIPE as RECIPE
+from .tables.names import with_metric as with_metric
 
-# Until tasks had other metrics, a trial's metric was called by the only one's name.
-_EARLIER = {"metric": "accuracy", "folded_metric": "folded_accuracy"}
 # Widths are whole channels: a network meets its budget within 1 %.
 BUDGET_TOLERANCE = 0.01
-RECIPE = "recipe"
-HISTORY = "history"
 # The known recipe that a trial is, at equal shares.
 KNOWN = "known"
 
 
 class Measurement(NamedTuple):
-    """What was measured of a folded network; each field is a user attribute of its trial.
+    """What was measured of a folded network; each field is a column of `networks`.
 
     Fields with a default were added later: a trial that was recorded without them is measured all the same.
 
@@ -87,12 +85,6 @@ def values_of(measurement: Measurement, definition: Definition) -> tuple[float, 
     """What Optuna is told of a network: the metric and the costs that are the study's objectives, in their order."""
     measured = measurement._asdict()
     return tuple(float(measured[name if name in COSTS else "metric"]) for name in definition.study.objectives)
-
-
-def with_metric(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial's attributes, an entry of its history or a baseline's record, by today's names."""
-    later = {new: values[old] for new, old in _EARLIER.items() if old in values and new not in values}
-    return {**values, **later}
 
 
 def metric_value(trial: FrozenTrial) -> float | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ...names import COSTS, METRICS, NETWORKS, PRUNERS, RECIPES, SAMPLERS, TASKS
+from ...names import COSTS, MEMORY_FORMATS, METRICS, NETWORKS, PRECISIONS, PRUNERS, RECIPES, SAMPLERS, TASKS
 from .dimensions import UnknownNameError, named
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -164,7 +164,9 @@ class TrialTable(Table):
     `compute` is the trial's budget in epochs of the baseline's training MACs: a trial that narrows early gets more
     steps for it. `calibration_examples` are what the branches are initialised from; `recalibration_batches` recompute
     the BatchNorm statistics at α = 0. `device` is where baseline and trials train: "auto" takes a GPU if there is one;
-    "cpu", "cuda", "cuda:1" or "mps" that one.
+    "cpu", "cuda", "cuda:1" or "mps" that one. `precision` and `memory_format` are what baseline and trials train in:
+    "auto" times a few training steps of each before the baseline, once per study, and keeps what is faster by a tenth
+    at least; metrics are always those of the float32 network.
     """
 
     epochs: Count | None = None
@@ -173,6 +175,8 @@ class TrialTable(Table):
     calibration_examples: Count = 1024
     recalibration_batches: Count = 8
     device: Annotated[str, AfterValidator(_device)] = "auto"
+    precision: Annotated[str, AfterValidator(named(PRECISIONS))] = "auto"
+    memory_format: Annotated[str, AfterValidator(named(MEMORY_FORMATS))] = "auto"
 
     @model_validator(mode="before")
     @classmethod

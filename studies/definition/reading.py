@@ -237,11 +237,15 @@ def describe_difference(before: dict[str, Any], after: dict[str, Any]) -> str | 
 
     A fingerprint of an earlier version may hold paths as they were written, relative to the working directory.
     """
-    before, after = with_places(before, Path.cwd()), with_places(after, Path.cwd())
-    lines = [f"{key} was {old} and is now {new}" for key, old, new in _differences(before, after)]
+    lines = [f"{key} was {old} and is now {new}" for key, old, new in describe_differences(before, after)]
     if not lines:
         return None
     return ", ".join(lines[:3]) + (f" (and {len(lines) - 3} more)" if len(lines) > 3 else "")
+
+
+def describe_differences(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The keys that differ between two fingerprints, with the one's value and the other's."""
+    return list(_differences(with_places(before, Path.cwd()), with_places(after, Path.cwd())))
 
 
 def parse_override(override: str) -> tuple[list[str], Any]:

@@ -141,8 +141,8 @@ class TrainingSpace(Table):
     `rates` is the course of the learning rate, `restarts` when it begins anew: at the end of each stage, or at every
     fall of a stepwise α too. `train_original` is whether the original's weights train while α > 0; `distillation` the
     weight of the baseline's logits in the loss, by their divergence at `temperature` or their squared error; `clip` the
-    largest norm of the gradient, 0 for none; `augment` is whether trials augment their images as the baseline does, or
-    by other names of `[data] augment`, several joined by "+".
+    largest norm of the gradient, 0 for none; `precision` "auto" is what `[trial]` says; `augment` is whether trials
+    augment their images as the baseline does, or by other names of `[data] augment`, several joined by "+".
     """
 
     lr: Annotated[DimensionField, AfterValidator(within(above=0))] = Range(0.005, 0.1, log=True)
@@ -155,7 +155,7 @@ class TrainingSpace(Table):
     temperature: Annotated[DimensionField, AfterValidator(within(above=0))] = Fixed(2.0)
     label_smoothing: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=0.9))] = Fixed(0.0)
     clip: Annotated[DimensionField, AfterValidator(within(minimum=0))] = Fixed(0.0)
-    precision: Annotated[DimensionField, AfterValidator(one_of(PRECISIONS))] = Fixed("float32")
+    precision: Annotated[DimensionField, AfterValidator(one_of(PRECISIONS))] = Fixed("auto")
     augment: Annotated[DimensionField, AfterValidator(augmenting)] = Fixed(True)
 
 

@@ -64,6 +64,32 @@ def study_text(tables: Mapping[str, Mapping[str, Any]], bounds: Mapping[str, tup
     return "\n".join(lines) + "\n"
 
 
+def toml_text(tables: Mapping[str, Any]) -> str:
+    """A whole definition as TOML; keys without a value are left out.
+
+    Args:
+        tables: that `Definition.to_dict` gave.
+    """
+    sections: dict[str, Mapping[str, Any]] = {}
+    for name, table in tables.items():
+        if name == "space":
+            sections |= {f"space.{key}": value for key, value in table.items()}
+        else:
+            sections[name] = table
+    texts = []
+    for name, table in sections.items():
+        kept = {key: _without_empty(value) for key, value in table.items()}
+        lines = [_key(key, value) for key, value in kept.items() if value not in (None, {})]
+        texts.append("\n".join([f"[{name}]", *lines]))
+    return "\n\n".join(texts) + "\n"
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: item for key, item in value.items() if item is not None}
+    return value
+
+
 def toml_value(value: Any) -> str:
     """A value as TOML has it."""
     if isinstance(value, Mapping):

@@ -44,6 +44,8 @@ batch_size = 32
 epochs = 2
 batch_size = 32
 calibration_examples = 64
+precision = "float32"
+memory_format = "contiguous"
 recalibration_batches = 2
 [space.schedule]
 shape = ["instant", "linear"]

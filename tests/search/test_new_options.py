@@ -12,7 +12,7 @@ from branchfold.search.console import handover
 from branchfold.search.data.known import sources
 from branchfold.search.data.known.source import Source
 from branchfold.search.exports import formats
-from branchfold.search.exports.package import runs
+from branchfold.search.exports.files.package import runs
 from branchfold.search.run import samplers
 from branchfold.search.schedules import shapes
 

@@ -15,6 +15,9 @@ from .places import place, user_frame
 from .valueless import without_values
 from .values import UntraceableError
 
+# What a node's argument is as it stands, by far the most of them.
+_CONSTANT = (int, float, str, bool, type(None))
+
 
 class Flow(fx.Tracer):
     """A graph and the values that nodes of it yield, as the user's code has them.
@@ -109,8 +112,19 @@ class Flow(fx.Tracer):
         known = tensor.__dict__.get("_branchfold")
         return None if known is None else known[0]
 
+    def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *told: Any, **named: Any) -> fx.Node:
+        """A new node of the graph."""
+        # Given at once, torch searches all arguments for what it would warn of.
+        node = super().create_node(kind, target, (), {}, *told, **named)
+        node.args, node.kwargs = args, kwargs
+        return node
+
     def create_arg(self, a: Any) -> Any:
         """What a node's argument is recorded as."""
+        if type(a) in _CONSTANT:
+            return a
+        if type(a) in (tuple, list):
+            return type(a)([self.create_arg(item) for item in a])
         if isinstance(a, Tensor):
             return self.tensor(a)
         if is_traced(a):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torch.overrides import TorchFunctionMode, _pop_mode_temporarily, is_tensor_method_or_property
+from torch.overrides import TorchFunctionMode, _pop_mode_temporarily
 
 from ...layers.equivalences import equivalence_of, function_of
 from ...layers.kinds import is_known_whole
@@ -38,6 +38,8 @@ _OPERATORS: dict[str, tuple[Callable[..., Any], bool]] = {
     "__getitem__": (operator.getitem, False),
     "__setitem__": (operator.setitem, False),
 }
+# What torch tells of them costs 30 ms when it is first asked.
+_METHODS = {method for kind in Tensor.__mro__ for method in vars(kind).values() if callable(method)}
 _COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 _PARTED = ("unbind", "split", "chunk", "tensor_split", "split_with_sizes")
 
@@ -111,6 +113,8 @@ class Recorder(Flow):
             return self._value(function, args, kwargs)
         if name in CONSTANT_READS:
             return self._run(function, args, kwargs)
+        if function is torch._assert and not isinstance(args[0], Tensor):  # of sizes, what it says is recorded by now
+            return function(*args, **kwargs)
         if name == "size":
             sizes = self.attribute("shape", Tensor.shape.__get__, args[0])  # type: ignore[attr-defined]
             dim = args[1] if len(args) > 1 else kwargs.get("dim")
@@ -132,7 +136,7 @@ class Recorder(Flow):
             function, swapped = _OPERATORS[name]
             args = args[::-1] if swapped else args
             node = self._create("call_function", function, args, kwargs)
-        elif is_tensor_method_or_property(function):
+        elif function in _METHODS:
             node = self._create("call_method", name, args, kwargs)
         else:
             node = self._create("call_function", function, args, kwargs)

@@ -12,9 +12,12 @@ from .numbers import is_traced
 _META = torch.device("meta")
 # What refuses a single value a channel while it trains, as there is in an example of batch 1.
 _SHAPE_KEEPING: set[Any] = {F.batch_norm, torch.batch_norm, F.instance_norm, torch.instance_norm}
-# Quicker than torch's own answer, which is Python for these.
+# Quicker than torch's own answer, which is Python for these and for what follows.
 _LAST_IN_PLACE = {F.relu, F.relu6, F.silu, F.hardswish, F.hardsigmoid}
-_SHAPE_KEEPING |= _LAST_IN_PLACE
+_SHAPE_KEEPING |= _LAST_IN_PLACE | {F.gelu}
+_NORMS: set[Any] = {F.layer_norm, torch.layer_norm}
+_ARITHMETIC = {"add", "sub", "mul", "div", "true_divide"}
+_ARITHMETIC |= {"__add__", "__radd__", "__sub__", "__mul__", "__rmul__", "__truediv__"}
 _MOVES = {"cpu", "cuda"}
 
 
@@ -54,7 +57,13 @@ def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwar
     if function in _SHAPE_KEEPING:
         x = args[0] if args else kwargs["input"]
         in_place = kwargs.get("inplace", function in _LAST_IN_PLACE and args[-1] is True)
-        return x.add_(0) if in_place else torch.empty_like(x)
+        return x.add_(0) if in_place else _like(x)
+    if function in _NORMS:
+        return torch.empty_like(args[0] if args else kwargs["input"], memory_format=torch.contiguous_format)
+    if function is F.linear and not kwargs and (shape := _linear_shape(*args)) is not None:
+        return torch.empty(shape, dtype=args[0].dtype, device=_META)
+    if name in _ARITHMETIC and not kwargs and _is_like_the_first(*args):
+        return _like(args[0])
     if name in _MOVES:
         return args[0].detach()
     if name == "pin_memory":
@@ -62,6 +71,31 @@ def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwar
     if _makes_anew(name, args, kwargs):
         kwargs["device"] = _META
     return function(*args, **kwargs)
+
+
+def _like(x: Tensor) -> Tensor:
+    if x.is_contiguous():
+        return torch.empty_strided(x.size(), x.stride(), dtype=x.dtype, device=_META)
+    return torch.empty_like(x)
+
+
+def _linear_shape(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[int, ...] | None:
+    """The shape that a linear layer gives, None where that is not plain to see."""
+    if x.dim() < 2 or weight.dim() != 2 or x.shape[-1] != weight.shape[1] or x.dtype != weight.dtype:
+        return None
+    return (*x.shape[:-1], weight.shape[0])
+
+
+def _is_like_the_first(x: Any, *others: Any) -> bool:
+    """Whether arithmetic of `x` and another tensor or number gives a tensor of the shape, strides and dtype of `x`."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or not x.is_contiguous() or len(others) != 1:
+        return False
+    other = others[0]
+    if not isinstance(other, Tensor):
+        return type(other) in (int, float)
+    if other.dtype != x.dtype or not other.is_contiguous() or other.dim() > x.dim():
+        return False
+    return all(mine in (1, size) for mine, size in zip(reversed(other.shape), reversed(x.shape), strict=False))
 
 
 def _makes_anew(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -100,16 +100,15 @@ class StreamedSplit(Pictures):
             _Decoded(self.files.paths, self.form),
             batch_sampler=[chosen.tolist() for chosen in batches],
             num_workers=self.workers,
-            collate_fn=list,
+            collate_fn=_together,
             generator=torch.Generator().manual_seed(0),  # else each pass would draw from torch's own
         )
         failures: list[str] = []
-        for chosen, items in zip(batches, loader, strict=True):
-            good = [i for i, item in enumerate(items) if isinstance(item, Tensor)]
-            failures += [item for item in items if not isinstance(item, Tensor)]
+        for chosen, (images, good, failed) in zip(batches, loader, strict=True):
+            failures += failed
             _check_failures(failures, self.whole, self.name)
             if good:
-                yield torch.stack([items[i] for i in good]), self.labels[chosen[good]]
+                yield images, self.labels[chosen[good]]
         if failures:
             self.tell(_left_out(failures, self.whole, self.name))
 
@@ -128,6 +127,16 @@ class _Decoded(Dataset[Tensor | str]):
 
     def __getitem__(self, index: int) -> Tensor | str:
         return _decoded(self.paths[index], self.form)
+
+
+def _together(items: list[Tensor | str]) -> tuple[Tensor | None, list[int], list[str]]:
+    """The images of a batch as one tensor, their places in it, and the lines about the others.
+
+    It is one tensor before it leaves the process that read it: one alone of shared memory, and nothing left to copy.
+    """
+    good = [i for i, item in enumerate(items) if isinstance(item, Tensor)]
+    images = torch.stack([items[i] for i in good]) if good else None  # type: ignore[misc]
+    return images, good, [item for item in items if isinstance(item, str)]
 
 
 def _decoded(path: Path, form: Form) -> Tensor | str:

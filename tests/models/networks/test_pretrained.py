@@ -1,5 +1,7 @@
 """Published weights, from caches that the tests prepare: nothing is downloaded."""
 
+import socket
+
 import pytest
 import timm
 import torch
@@ -123,6 +125,24 @@ class TestTimm:
     def test_neither_cached_nor_to_be_downloaded_is_one_line(self, hugging_face, torch_cache):
         message = message_of(load_published, build_network(f"timm:{TIMM}", {}), f"timm:{TIMM}", {}, "DEFAULT")
         assert f"'DEFAULT' of timm:{TIMM} are not in Hugging Face's cache and cannot be downloaded" in message
+
+    def test_where_the_hub_is_not_known_nothing_is_tried(self, hugging_face, torch_cache, monkeypatch):
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", "https://nowhere.invalid")
+        monkeypatch.setattr("branchfold.models.networks.pretrained.getproxies", dict)
+        asked = []
+
+        def unknown(host, port):
+            asked.append((host, port, constants.HF_HUB_OFFLINE))
+            raise socket.gaierror(-2, "Name or service not known")
+
+        monkeypatch.setattr("socket.getaddrinfo", unknown)
+        message = message_of(load_published, build_network(f"timm:{TIMM}", {}), f"timm:{TIMM}", {}, "DEFAULT")
+        assert "cannot be downloaded" in message
+        assert asked == [("nowhere.invalid", 443, False)]  # the hub itself asked for no address
+        assert constants.HF_HUB_OFFLINE is False
 
     def test_unknown_weights(self):
         network = build_network(f"timm:{TIMM}", {})

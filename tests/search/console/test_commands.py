@@ -138,11 +138,11 @@ class TestRun:
         assert lines[1] == "training on the CPU with 1 thread"
         assert lines[2] == "baseline  training for 4 epochs"
         assert lines[3].startswith("baseline (4 epochs): ")
-        assert len(lines) == 4 + 3 + 7
+        assert len(lines) == 4 + 3 + 10
         assert [line[:5] for line in lines if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
         study = load_study(open_storage(f"sqlite:///{folder}/studies/branchfold.db", create=False), "tiny")
         best = max(study.trials, key=lambda trial: trial.value)
-        summary = lines[-7:]
+        summary = lines[-10:]
         assert summary[0].startswith(f"best trial {best.number} (")
         assert f"): {100 * best.value:.1f} %, selected among 3 on 288 validation examples" in summary[0]
         description = read_description(folder / "tiny.safetensors")
@@ -252,6 +252,9 @@ class TestRun:
             "latency:",
             "baseline:",
             "exported",
+            "won:",
+            "sure:",
+            "next:",
         ]
         assert "of the full network's" in lines[4]
 

@@ -2,13 +2,15 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from branchfold.models.checkpoints import read_description
 from branchfold.search.console import handover
 from branchfold.search.console.handover import write_selected, write_trial
-from branchfold.search.exports.evaluation import Place, evaluate_file
+from branchfold.search.exports.evaluation import evaluate_file
+from branchfold.search.exports.held_out import Place
 from branchfold.search.run.finalists import Finalist, Selection, select
 from branchfold.studies.database.artifacts import artifact_folder, artifact_store, fetch_network, load_baseline
 from branchfold.studies.database.storage import load_study, open_storage
@@ -40,7 +42,7 @@ def test_the_selected_network_is_told_beside_the_known_recipes_and_the_baselines
     assert f"mean {mean}, selected among {len(selection.finalists)} on 288 validation examples" in lines[1]
     assert lines[2].startswith(f"accuracy: {told(tmp_path / 'best.safetensors')} on digits's test split")
     load_baseline(study, artifact_store(url), tmp_path / "baseline.safetensors")
-    assert lines[-2] == f"baseline: {told(tmp_path / 'baseline.safetensors')} on the same 359 test examples"
+    assert lines[-5] == f"baseline: {told(tmp_path / 'baseline.safetensors')} on the same 359 test examples"
     # The file is that of the winner's run of the lowest new seed.
     description = read_description(tmp_path / "best.safetensors")
     kept = read_description(artifact_folder(url) / winner.runs[0].user_attrs["network"])
@@ -92,10 +94,19 @@ def test_without_finalists_the_known_recipe_is_told_by_its_own_trial(before_fina
 def test_export_takes_what_was_selected_or_the_trial_that_was_asked_for(finals, tmp_path, monkeypatch):
     study, storage, url, definition, _ = finals
     monkeypatch.chdir(tmp_path)
-    run = select(study, storage, definition).trial.number
+    found = select(study, storage, definition)
+    run, source = found.trial, found.source.number
     lines = write_trial(study, definition, url, None, ["safetensors"], None).splitlines()
-    assert lines[-1] == f"exported trial {run} of tiny-refined to tiny-refined-trial-{run}.safetensors"
-    assert read_description(f"tiny-refined-trial-{run}.safetensors").origin["study"] == "tiny-refined"
+    seed, (epochs,) = run.user_attrs["seed"], run.user_attrs["length"].values()
+    file = f"tiny-trial-{source}-seed-{seed}-epochs-{epochs}.safetensors"
+    assert lines[-1] == (
+        f"exported trial {source} of tiny, trained again on seed {seed} (trial {run.number} of tiny-refined), to {file}"
+    )
+    origin = read_description(file).origin
+    assert (origin["study"], origin["trial"]) == ("tiny-refined", run.number)
+    assert origin["repeats"] == {"trial": source, "seed": seed}
+    card = Path(file).with_suffix(".md").read_text("utf-8")
+    assert f"trial {run.number}: trial {source} of `tiny`, trained again on seed {seed}." in card
     lines = write_trial(study, definition, url, 1, ["safetensors"], None).splitlines()
     assert lines[-1] == "exported trial 1 to tiny-trial-1.safetensors"
     description = read_description("tiny-trial-1.safetensors")

@@ -68,7 +68,7 @@ class TestDelete:
         monkeypatch.setattr(click.termui, "visible_prompt_func", ended)
         answer = branchfold("delete", "tiny")
         assert answer.status == 2
-        assert answer.err.splitlines()[-1].startswith("error: nothing was deleted: there was no answer; --yes deletes")
+        assert answer.err.splitlines()[-1].startswith("error: nothing was deleted: there was no answer; --yes answers")
         assert branchfold("show", "tiny").status == 0
 
     def test_takes_study_companions_and_networks_and_leaves_exports(self, with_screening, branchfold):

@@ -14,7 +14,8 @@ from branchfold.models import add_branches, fold
 from branchfold.models.checkpoints import NetworkDescription, load_network, read_description, save_network
 from branchfold.models.networks.factories import build_network
 from branchfold.search.data.splits import load_test
-from branchfold.search.exports.evaluation import Place, evaluate_file
+from branchfold.search.exports.evaluation import evaluate_file
+from branchfold.search.exports.held_out import Place
 
 
 class TestExportAndEvaluate:

@@ -8,7 +8,7 @@ from branchfold.search.data.batches import Split
 from branchfold.search.data.folder import images as folder_images
 from branchfold.search.data.folder.images import StreamedSplit
 from branchfold.search.data.folder.pictures import Form, read_picture
-from branchfold.search.data.opening import reopened, whereabouts
+from branchfold.search.data.reopening import reopened, whereabouts
 from branchfold.studies.definition.data_keys import DataTable
 
 
@@ -117,6 +117,10 @@ class TestSplitFolders:
             told |= whereabouts(DataTable(name="folder", root="photos"))
         assert told["root"] == str(tmp_path / "photos")
         assert len(reopened(told, None).judged(print)) == 6
+        monkeypatch.setenv("HOME", str(tmp_path))
+        at_home = {**told, **whereabouts(DataTable(name="folder", root=str(tmp_path / "photos")))}
+        assert at_home["root"] == "~/photos"
+        assert len(reopened(at_home, None).judged(print)) == 6
         (tmp_path / "photos").rename(tmp_path / "away")
         assert f"{tmp_path / 'photos'} that the network was trained on is gone" in told_by(reopened, told, None)
         assert len(reopened(told, str(tmp_path / "away")).judged(print)) == 6

@@ -4,9 +4,10 @@ from torch import nn
 
 from branchfold.errors import DataError
 from branchfold.models.examples import arguments
-from branchfold.search.data.opening import Wanted, open_data, reopened
+from branchfold.search.data.opening import Wanted, open_data
 from branchfold.search.data.own.checks import class_numbers
 from branchfold.search.data.own.parts import HeldPart, IndexedPart, LoaderPart
+from branchfold.search.data.reopening import reopened
 from branchfold.studies.definition.data_keys import DataTable
 
 CODE = """

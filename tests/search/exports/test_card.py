@@ -1,9 +1,9 @@
-"""What a model card says where there is little to say, and of a recipe with everything in it."""
+"""What a model card says where there is little to say."""
 
 from branchfold.models import NetworkDescription
-from branchfold.search.exports.card import MARK, is_card, model_card, recipe_words, share_text, size_text
+from branchfold.search.exports.card import model_card, share_text
 from branchfold.search.exports.evaluation import Evaluation
-from branchfold.search.space.recipe import Recipe, Stages, Training
+from branchfold.search.exports.places import MARK, is_card
 from branchfold.search.trial.latency import Latency
 from branchfold.studies.metric import ACCURACY
 
@@ -35,31 +35,14 @@ def test_of_a_network_that_no_study_has_and_that_takes_several_inputs(tmp_path):
     assert not is_card(tmp_path / "missing.md")
 
 
-def test_a_recipe_in_words():
-    training = Training(lr=0.0123456, distillation=0.5, precision="bfloat16")
-    stages = Stages(count=3, order="sensitivity", windows="own")
-    recipe = Recipe("knee", {"threshold": 0.25}, 0.5, {"a": 2}, training, stages, channels="l1", blending="probability")
-    words = recipe_words(recipe, 0.3)
-    assert words[0].startswith("Branches: least-squares (branches are fitted to data); channels: l1 (those with ")
-    assert words[1] == (
-        "Schedule: knee (α falls fast above a threshold and slowly below it) with threshold 0.25; "
-        "every α is 0 after 50 % of the trial."
+def test_a_network_that_came_as_an_object_is_told_as_such():
+    text = model_card(NetworkDescription("given:12ab", {}, [3, 8, 8]), EVALUATION, {"a": 4}, 1234)
+    assert (
+        "\n\n# a network given as an object\n\nA network that a program handed over as an object (digest 12ab; " in text
     )
-    assert words[2] == (
-        "Stages: 3, sensitivity (what loses least first); own (the groups of a stage fade one after another)."
-    )
-    assert words[3].startswith("Blending: probability (each example hears")
-    assert words[4] == (
-        "Training for 0.30 epochs of the full network's compute: learning rate 0.0123, one-cycle (rises to its peak "
-        "and falls to almost 0), weight decay 0.0005, distilled from it with weight 0.5, bfloat16."
-    )
-    unknown = Recipe("mine", {}, 1.0, {}, training, method="own")
-    assert recipe_words(unknown, None)[:2] == [
-        "Branches: own; channels: greedy (the channels that explain most of what the readers still miss).",
-        "Schedule: mine; every α is 0 after 100 % of the trial.",
-    ]
+    assert 'load_network("FILE.safetensors", factory=make)' in text
+    assert "given:" not in text
 
 
 def test_numbers_for_people():
-    assert [size_text(size) for size in (1234, 999_900, 5_268_284)] == ["1.2 kB", "999.9 kB", "5.3 MB"]
     assert [share_text(x) for x in (0.0, 1.54e-6)] == ["0", "1.5e-06"]

@@ -17,10 +17,11 @@ from branchfold.models.networks.vgg import vgg_digits
 from branchfold.search.data.splits import load_test
 from branchfold.search.exports import evaluation, formats, verification
 from branchfold.search.exports.evaluation import digest_of_file, tell_of
+from branchfold.search.exports.files import onnx_file
 from branchfold.studies.database.storage import load_study, open_storage
 
 URL = "sqlite:///studies/branchfold.db"
-ORT = "onnxruntime is not installed: pip install 'branchfold[onnx]'"
+ORT = "onnxruntime is not installed: pip install onnx onnxscript onnxruntime"
 FORMS = [name for name in formats.FORMATS if name != "onnx" or find_spec("onnxruntime")]
 
 
@@ -241,7 +242,7 @@ class TestFailures:
         onnx = pytest.importorskip("onnx", reason=ORT)
 
         def write(package, path):
-            formats.write_onnx(package, path)
+            onnx_file.write_onnx(package, path)
             model = onnx.load(path)
             model.graph.node[0].op_type = "NoSuchOperation"
             onnx.save(model, path)
@@ -306,8 +307,8 @@ class TestPlaces:
         assert branchfold("export", "tiny", "--output", "new.safetensors").status == 0
 
     def test_what_onnx_needs_is_told_where_it_is_missing(self, copy, refused, monkeypatch):
-        monkeypatch.setattr("branchfold.search.exports.onnx_file.find_spec", lambda name: None)
-        needs = "the format onnx needs onnx, onnxscript, onnxruntime: pip install 'branchfold[onnx]'"
+        monkeypatch.setattr("branchfold.search.exports.formats.find_spec", lambda name: None)
+        needs = "the format onnx needs onnx, onnxscript, onnxruntime: pip install onnx onnxscript onnxruntime"
         assert refused("export", "tiny", "--format", "onnx") == needs
         Path("x.onnx").touch()
         assert refused("evaluate", "x.onnx") == needs

@@ -10,7 +10,7 @@ from torch import nn
 from branchfold.errors import NetworkError, VerificationError
 from branchfold.models import NetworkDescription
 from branchfold.search.exports import formats, verification
-from branchfold.search.exports.package import Package
+from branchfold.search.exports.files.package import Package
 from branchfold.search.exports.verification import Draft, difference_of, verify
 
 

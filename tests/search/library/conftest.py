@@ -13,7 +13,7 @@ from branchfold.search.trial import trial
 
 TABLES = {
     "study": {"name": "mine", "trials": 2, "budget": {"macs": 0.5}},
-    "trial": {"epochs": 1, "batch_size": 32},
+    "trial": {"epochs": 1, "batch_size": 32, "precision": "float32", "memory_format": "contiguous"},
     "search": {"finalists": 1},
 }
 

@@ -179,10 +179,16 @@ class TestOneProcess:
 
     def test_lost_baseline_is_told(self, study_run):
         study, url, _ = study_run(study={"trials": 1})
-        (artifact_folder(url) / study.user_attrs["baseline"]["network"]).unlink()
+        baseline = study.user_attrs["baseline"]
+        (artifact_folder(url) / baseline["network"]).unlink()
+        (artifact_folder(url) / baseline["copy"]).rename(artifact_folder(url) / "elsewhere")
         with pytest.raises(StudyError, match=r"the baseline of 'tiny' is missing.*put the folder `artifacts` back"):
             study_run(url=url, study={"trials": 2})
         assert states(study) == {"COMPLETE": 1}
+        (artifact_folder(url) / "elsewhere").rename(artifact_folder(url) / baseline["copy"])
+        _, _, events = study_run(url=url, study={"trials": 2})
+        assert any("was restored from its second copy" in event.text for event in kinds(events, Notice))
+        assert kinds(events, BaselineReady)[0].source == "from an earlier run"
 
     def test_another_definition_is_refused(self, study_run):
         study, url, _ = study_run(study={"trials": 1})
@@ -579,7 +585,8 @@ class TestSeveralProcesses:
     @pytest.mark.slow
     def test_a_failing_worker_is_told_in_one_line(self, study_run, monkeypatch):
         study, url, _ = study_run(study={"trials": 1})
-        (artifact_folder(url) / study.user_attrs["baseline"]["network"]).unlink()
+        for key in ("network", "copy"):
+            (artifact_folder(url) / study.user_attrs["baseline"][key]).unlink()
         definition = parse_definition(
             {**study.user_attrs["definition"], "study": {"name": "tiny", "trials": 2, "budget": {"macs": 0.25}}}
         )

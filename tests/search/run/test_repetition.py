@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from sqlalchemy import text
 
 from branchfold.errors import StudyError
-from branchfold.search.console.outcome import refined_lines
+from branchfold.search.console.shown.outcome import refined_lines
 from branchfold.search.events import TrialReport
 from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import runs
@@ -273,8 +273,8 @@ class TestCommands:
         trial = load_study(storage, "tiny").trials[1]
         with storage.engine.begin() as connection:
             connection.execute(
-                text("UPDATE trial_user_attributes SET value_json = :v WHERE trial_id = :id AND key = 'metric'"),
-                {"v": json.dumps(accuracy), "id": trial._trial_id},
+                text("UPDATE networks SET metric = :v WHERE trial_id = :id"),
+                {"v": accuracy, "id": trial._trial_id},
             )
 
     @pytest.mark.parametrize(

@@ -15,17 +15,19 @@ from optuna.trial import TrialState, create_trial
 from rich.console import Console
 
 from branchfold.models import add_branches, fold
-from branchfold.search.console.listings import trials_table, trials_values
+from branchfold.search.console.shown.trials import trials_table, trials_values
 from branchfold.search.events import Screened, ScreeningStarted
 from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import screening
 from branchfold.search.run import worker as runner
 from branchfold.search.run.screening import WIDTHS, including, judge, screen, summary
 from branchfold.search.space import SearchSpace
+from branchfold.search.space.courses import course_of
 from branchfold.search.trial.problem import Problem
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.definition.dimensions import Range, parse_dimension
 from branchfold.studies.definition.reading import parse_definition
+from branchfold.studies.tables.study import StudyView
 
 CANDIDATES = {"screening": {"candidates": 6, "start": 2}, "search": {"recipes": ["fold-at-once"]}}
 
@@ -93,12 +95,12 @@ def test_candidates_are_a_study_beside_the_study_and_the_best_come_first(prepare
 
 def test_candidates_are_listed_with_the_best_first(prepare):
     _, companion, _, _ = prepare()
-    rows = trials_values(companion)
+    rows = trials_values(StudyView(companion, course_of))
     assert [row["loss"] for row in rows] == sorted(trial.value for trial in companion.trials)
     assert rows[0]["number"] == companion.best_trial.number
     assert rows[0]["widths"] == companion.best_trial.user_attrs[WIDTHS]
     out = io.StringIO()
-    Console(file=out, width=120).print(trials_table(companion))
+    Console(file=out, width=120).print(trials_table(StudyView(companion, course_of)))
     assert f"{companion.best_value:.4f}" in out.getvalue()
 
 

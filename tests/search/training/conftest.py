@@ -13,6 +13,7 @@ from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training
 from branchfold.search.tasks.classification import Classification
+from branchfold.search.training.arithmetic import Arithmetic
 from branchfold.search.training.compute import Length, Meter
 from branchfold.search.training.fading import BranchTraining
 from branchfold.search.training.fitting import fit
@@ -121,7 +122,7 @@ def _trained(
         ),
         **(options or {}),
     )
-    fit(module, Batches(), epochs=-1 if compute else epochs, callbacks=[], clip=clip, precision=precision)
+    fit(module, Batches(), epochs=-1 if compute else epochs, callbacks=[], clip=clip, arithmetic=Arithmetic(precision))
     return module
 
 

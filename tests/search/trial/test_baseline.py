@@ -41,6 +41,7 @@ def test_trained_as_the_definition_says_and_alike_with_the_same_seed(problem, ba
         "macs": 153344,  # 9·(8·64 + 8·8·64 + 8·16·16 + 16·16·16 + 16·32·4 + 32·32·4) + 128·10
         "parameters": sum(p.numel() for p in baseline.parameters()),
         "source": "4 epochs",
+        "arithmetic": {"precision": "float32", "memory_format": "contiguous"},
     }
     assert record["metric"] > 0.5
     assert record["macs"] == 9 * (512 + 4096 + 2048 + 4096 + 2048 + 4096) + 1280

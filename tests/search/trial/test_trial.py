@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -13,6 +14,7 @@ from branchfold.search.run.recording import Recorder
 from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training
+from branchfold.search.training.arithmetic import Arithmetic
 from branchfold.search.trial import trial as trial_module
 from branchfold.search.trial.problem import Problem
 from branchfold.search.trial.trial import FOLDING_TOLERANCE, Diverged, run_trial, save_result
@@ -124,6 +126,46 @@ class TestResult:
         )
         assert measurement.macs == macs + widths[-1] * 4 * 10
         assert measurement.macs_share == measurement.macs / problem.costs.full.macs
+
+    def test_in_another_precision_and_memory_format_it_is_a_plain_float32_network_all_the_same(self, problem, baseline):
+        seen = set()
+        watch = torch.nn.modules.module.register_module_forward_hook(
+            lambda layer, args, output: (
+                seen.add((output.dtype, layer.weight.is_contiguous()))
+                if isinstance(layer, nn.Conv2d)
+                and layer.kernel_size == (3, 3)
+                and layer.in_channels > 1
+                and layer.training
+                else None
+            )
+        )
+        with watch:
+            other = replace(problem, arithmetic=Arithmetic("bfloat16", "channels_last"))
+            result, _, _ = run(other, baseline, stages={"count": 2})
+        assert (torch.bfloat16, False) in seen
+        assert not [dtype for dtype, contiguous in seen if contiguous and dtype == torch.bfloat16]
+        for name, value in result.network.named_parameters():
+            assert value.dtype == torch.float32, name
+            assert value.is_contiguous(), name
+        assert result.measurement.metric == plain_accuracy(result.network, problem)
+        assert 0 < result.folding_error < 1e-9
+
+    def test_what_the_baseline_teaches_of_images_as_they_are_costs_nothing(self, problem, baseline, monkeypatch):
+        kept, _, _ = run(problem, baseline, distillation=0.5, augment=False)
+        monkeypatch.setattr(Problem, "taught", lambda *_: None)
+        beside, _, _ = run(problem, baseline, distillation=0.5, augment=False)
+        plain, _, _ = run(problem, baseline, augment=False)
+        # One of three passes of every epoch is the baseline's.
+        epochs = problem.definition.trial.epochs
+        assert beside.compute - kept.compute == pytest.approx(epochs / 3, rel=0.05)
+        assert kept.compute == plain.compute
+        different = 0
+        for (name, value), other, without in zip(
+            kept.network.named_parameters(), beside.network.parameters(), plain.network.parameters(), strict=True
+        ):
+            torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-4, msg=name)
+            different += not torch.allclose(value, without, rtol=1e-2, atol=1e-2)
+        assert different > 3
 
     def test_folding_is_exact(self, ran):
         assert 0 < ran[0].folding_error < 1e-9

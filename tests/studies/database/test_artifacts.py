@@ -1,3 +1,4 @@
+import hashlib
 import resource
 
 import optuna
@@ -12,6 +13,7 @@ from branchfold.studies.database.artifacts import (
     fetch_network,
     load_baseline,
     save_baseline,
+    upload_network,
 )
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.definition.reading import load_definition
@@ -55,7 +57,7 @@ def test_network_of_a_trial_comes_back(study, storage, url, network, tmp_path):
     trial = study.ask()
     artifact = attach_network(trial, storage, store, network)
     study.tell(trial, 0.9)
-    assert trial.user_attrs["network"] == artifact
+    assert study.trials[0].user_attrs["network"] == artifact
     assert (tmp_path / "studies" / "artifacts" / artifact).read_bytes() == network.read_bytes()
     destination = tmp_path / "new" / "best.safetensors"
     for _ in range(2):  # what is there is replaced
@@ -129,20 +131,72 @@ def test_first_baseline_stays(study, storage, url, network, tmp_path):
     store = artifact_store(url)
     destination = tmp_path / "baseline.safetensors"
     assert load_baseline(study, store, destination) is None
-    record = save_baseline(study, storage, store, network, {"accuracy": 0.98, "macs": 1000})
-    assert (record["accuracy"], record["macs"]) == (0.98, 1000)
+    record = save_baseline(study, storage, store, network, {"metric": 0.98, "macs": 1000})
+    assert (record["metric"], record["macs"]) == (0.98, 1000)
     later = tmp_path / "later.safetensors"
     later.write_bytes(b"later")
-    assert save_baseline(study, storage, store, later, {"accuracy": 0.5}) == record
+    assert save_baseline(study, storage, store, later, {"metric": 0.5}) == record
     assert load_baseline(study, store, destination) == record
     assert destination.read_bytes() == network.read_bytes()
 
 
-def test_missing_baseline_file(study, storage, url, network, tmp_path):
-    store = artifact_store(url)
-    artifact = save_baseline(study, storage, store, network, {})["network"]
-    (tmp_path / "studies" / "artifacts" / artifact).unlink()
-    with pytest.raises(
-        StudyError, match=r"the baseline of 'digits' is missing.*start a new study with --set study.name"
-    ):
+class TestBaseline:
+    """Its file has a second copy."""
+
+    @pytest.fixture
+    def kept(self, study, storage, url, network):
+        store = artifact_store(url)
+        record = save_baseline(study, storage, store, network, {"metric": 0.5})
+        return store, store.folder / record["network"], store.folder / record["copy"]
+
+    def test_is_restored_when_it_is_thrown_away_or_damaged(self, study, storage, kept, network, tmp_path):
+        store, file, copy = kept
+        before, told = study.user_attrs["baseline"], []
+        assert copy.read_bytes() == file.read_bytes() == network.read_bytes()
+        for harm, what in ((file.unlink, "gone"), (lambda: file.write_bytes(b"x"), "damaged")):
+            harm()
+            # As optuna-dashboard takes an artifact off the list.
+            storage.set_study_system_attr(study._study_id, f"artifacts:{file.name}", "null")
+            assert load_baseline(study, store, tmp_path / "out", told.append) == before
+            assert (tmp_path / "out").read_bytes() == file.read_bytes() == network.read_bytes()
+            [meta] = optuna.artifacts.get_all_artifact_meta(study, storage=storage)
+            assert (meta.artifact_id, meta.filename) == (file.name, "digits-baseline.safetensors")
+            assert told.pop() == f"the baseline of 'digits' was restored from its second copy: its file was {what}"
+
+    def test_has_a_new_second_copy_when_that_is_gone(self, study, kept, network, tmp_path):
+        store, _, copy = kept
+        copy.unlink()
         load_baseline(study, store, tmp_path / "out")
+        assert copy.read_bytes() == network.read_bytes()
+
+    def test_is_missing_or_damaged_when_both_are(self, study, kept, tmp_path):
+        store, file, copy = kept
+        copy.write_bytes(b"x")
+        file.write_bytes(b"x")
+        with pytest.raises(StudyError, match=r"the baseline of 'digits' is damaged: .*its SHA-256 differs"):
+            load_baseline(study, store, tmp_path / "out")
+        file.unlink()
+        copy.unlink()
+        with pytest.raises(StudyError, match=r"the baseline of 'digits' is missing.*new study with --set study.name"):
+            load_baseline(study, store, tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_of_an_earlier_version_gets_a_checksum_and_a_copy(self, study, storage, url, network, tmp_path):
+        store = artifact_store(url)
+        artifact = upload_network(study, storage, store, network)["network"]
+        study.set_user_attr("baseline", {"accuracy": 0.5, "network": artifact})
+        load_baseline(study, store, tmp_path / "out")
+        record = study.user_attrs["baseline"]
+        assert record["checksum"] == hashlib.sha256(network.read_bytes()).hexdigest()
+        (store.folder / artifact).unlink()
+        assert load_baseline(study, store, tmp_path / "out") == record
+
+
+def test_a_network_that_was_changed_is_not_loaded(study, storage, url, network, tmp_path):
+    store, trial = artifact_store(url), study.ask()
+    artifact = attach_network(trial, storage, store, network)
+    (store.folder / artifact).write_bytes(b"changed")
+    (tmp_path / "out").write_bytes(b"mine")
+    with pytest.raises(StudyError, match=r"the network of trial 0 of 'digits' is damaged: artifact .* differs"):
+        fetch_network(study, study.trials[0], store, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"mine"

@@ -98,7 +98,7 @@ def test_defaults_of_what_is_searched():
         ("space.training.distillation=1.1", "space.training.distillation must be >= 0 and <= 1"),
         ("space.training.temperature=0", "space.training.temperature must be > 0, but got 0"),
         ("space.training.label_smoothing=1.0", "space.training.label_smoothing must be >= 0 and <= 0.9"),
-        ("space.training.precision=float16", 'must be one or a list of "float32", "bfloat16"'),
+        ("space.training.precision=float16", 'must be one or a list of "auto", "float32", "bfloat16"'),
         ("trial.compute=0", "trial.compute must be greater than 0, but got 0"),
         ("screening.candidates=-1", "screening.candidates must be greater than or equal to 0"),
         (

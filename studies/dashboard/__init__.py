@@ -1,0 +1,1 @@
+"""optuna-dashboard on a study database: notes and figures that runs keep up to date, and the server."""

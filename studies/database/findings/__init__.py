@@ -1,0 +1,1 @@
+"""What a study keeps beside its trials: its network's groups, and what it delivered."""

@@ -1,0 +1,1 @@
+"""The tables brought to this version's form, whatever made the database, with a copy kept beside."""

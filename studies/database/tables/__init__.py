@@ -1,0 +1,1 @@
+"""The tables beside Optuna's: what they hold of studies and trials, written, read, and asked in views."""

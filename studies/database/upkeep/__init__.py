@@ -1,0 +1,1 @@
+"""What is done to a database as a whole: its studies and files listed, deleted, cleared of what is left, copied."""
