@@ -144,14 +144,18 @@ class ChannelGraph(FollowedNumbers):
         return None
 
     def keep_batch(self, node: fx.Node) -> None:
-        """Where the batch is another dimension than the first: that with as many places before it, unless told."""
+        """Where the batch is another dimension than the first: that with as many places before it, unless told.
+
+        Dimensions of size 1 leave several: of one example the same dimension, of more the last, which has a size.
+        """
         out = shape_of(node) or node.meta.get("shapes", ((),))[0]
         for source in node.all_input_nodes:
-            at, shape = self._batch_at.get(source), shape_of(source) or node.meta.get("shapes", ((),))[0]
+            at, shape = self._batch_at.get(source), shape_of(source) or source.meta.get("shapes", ((),))[0]
             if at is not None and node not in self._batch_at:
                 before = prod(shape[:at])
                 found = [i for i in range(len(out)) if prod(out[:i]) == before]
-                self._batch_at[node] = at if len(shape) == len(out) else max(found, default=0)
+                stays = len(shape) == len(out) or (tuple(shape[at : at + 1]) == (1,) and at in found)
+                self._batch_at[node] = at if stays else max(found, default=0)
 
     def carry_mixed(self, node: fx.Node, layout: Layout) -> None:
         """`node` yields the same channels, at any width, but each of them depends on others of the layout, too.

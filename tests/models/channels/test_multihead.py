@@ -98,3 +98,15 @@ def test_rows_of_its_own_keep_attention_whole():
     network = Network(plainly, attention=attention)
     found = {group.name: group.reason for group in channel_groups(network, torch.randn(2, 3, 5))}
     assert found["enter"].startswith("MultiheadAttention mixes channels")
+
+
+@pytest.mark.parametrize("extend", FORWARDS, ids=lambda extend: extend.__name__)
+def test_one_example_shows_the_groups_that_several_show(extend):
+    """As a file is rebuilt: at one example, whose batch is a dimension of size 1 like others."""
+    name = "first_positions" if extend is positions_first else "attention"
+    attention = nn.MultiheadAttention(8, 2, batch_first=name == "attention", bias=extend is not across)
+    network = Network(lambda net, x: extend(net, x).mean(1), **{name: attention}).double()
+    one, several = (
+        [(group.name, group.width, group.reason) for group in channel_groups(network, normal(n, 3, 5))] for n in (1, 2)
+    )
+    assert one == several
