@@ -6,17 +6,22 @@ What goes between actor and run is pickled by Ray, on the cluster's own network.
 
 import os
 import platform
+import sys
+import tempfile
 import time
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
 from ... import __version__
 from ...errors import BranchfoldError
+from ...studies.database.addresses import parse_url, without_secrets
 from ..crew.lifeline import Job, Process
 from ..events import Event
 
 # Seconds in which the actor gathers what its process tells, before it answers and listens to the run.
 _GATHERING = 0.5
+# Bytes of a process's last words that are passed on; all of them are in the log that Ray keeps of the actor.
+_LAST_WORDS = 4000
 
 
 class Node(NamedTuple):
@@ -37,10 +42,12 @@ class Told(NamedTuple):
     Attributes:
         events: or the error that it ended with.
         status: its process's exit status, once it has ended.
+        words: the last that it wrote to its standard error, where it ended badly.
     """
 
     events: list[Event | BranchfoldError]
     status: int | None
+    words: str = ""
 
 
 def versions() -> str:
@@ -53,6 +60,7 @@ class WorkerActor:
 
     def __init__(self) -> None:
         self._process: Process | None = None
+        self._errors, self._url = tempfile.TemporaryFile(), ""  # noqa: SIM115 - for as long as this lives
 
     def node(self) -> Node:
         """Where this is."""
@@ -61,13 +69,24 @@ class WorkerActor:
     def start(self, job: Job) -> None:
         """Starts the process; the job comes here and not to the constructor, whose arguments Ray keeps."""
         os.environ["OMP_NUM_THREADS"] = str(job.threads)
-        self._process = Process(job)
+        self._url = job.url
+        self._process = Process(job, errors=self._errors)
 
     def told(self) -> Told:
         """What the process told by now, after a moment at most; and how it ended, where it has."""
         assert self._process is not None, "it was started"
         events, ended = _gathered(self._process.events)
-        return Told(events, self._process.wait() if ended else None)
+        if not ended:
+            return Told(events, None)
+        status = self._process.wait()
+        return Told(events, status, self._logged() if status else "")
+
+    def _logged(self) -> str:
+        """What the process wrote, into Ray's log whole, and its end; without the passwords of the database."""
+        self._errors.seek(0)
+        text = without_secrets(self._errors.read().decode(errors="replace"), parse_url(self._url))
+        print(text, file=sys.stderr, flush=True)
+        return text[-_LAST_WORDS:]
 
     def stop(self) -> None:
         """Asks the process to stop; its trial's checkpoint is written then."""

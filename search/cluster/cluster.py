@@ -77,7 +77,7 @@ class Cluster:
 
 @contextmanager
 def joined(address: str, needs: Needs) -> Iterator[Cluster]:
-    """The cluster at an address, for a block; Ray brings to this process's standard error what workers print.
+    """The cluster at an address, for a block; Ray's own lines stay in its logs, a worker's last words come with its end.
 
     Args:
         address: HOST:PORT of its head, `auto` for the one of this machine, or `ray://HOST:PORT`.
@@ -91,7 +91,7 @@ def joined(address: str, needs: Needs) -> Iterator[Cluster]:
     except ImportError:
         raise StudyError("--ray needs Ray; install it with pip install 'branchfold[cluster]'") from None
     try:
-        ray.init(address=address, log_to_driver=True, logging_level=logging.ERROR)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # connections, versions, tokens: each by an error of its own
         raise StudyError(f"cannot join a Ray cluster at {address}: {one_line(error)}; check --ray") from None
     try:

@@ -37,6 +37,7 @@ class RemoteWorker:
         self.events, self._telling = Pipe(duplex=False)
         self.death, self.lost = "", False
         self._job, self._actor, self._ray = job, actor, ray
+        self._host = ""
         self._status, self._stopping, self._killed = 0, 0.0, False
         self._listening = threading.Thread(target=self._listen, name=f"cluster-{job.number}", daemon=True)
         self._listening.start()
@@ -86,6 +87,7 @@ class RemoteWorker:
         node: Node = self._ray.get(there)
         if node.versions != versions():
             raise StudyError(f"node {node.host} has {node.versions}, and this machine {versions()}: install the same")
+        self._host = node.host
         self._ray.get(self._actor.start.remote(self._job))
         self._tell(Notice(f"worker {self._job.number} runs on {node.host}"))
         return True
@@ -101,6 +103,8 @@ class RemoteWorker:
                 self._tell(event)
             if told.status is not None:
                 self._status = told.status
+                for line in told.words.splitlines():
+                    self._tell(Notice(f"worker {self._job.number} on {self._host}: {line}"))
                 return
             if self._stopping and time.monotonic() - self._stopping > _STOPPING:
                 return

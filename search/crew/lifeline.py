@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
-from typing import Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 # Linux: the signal that the kernel sends a process when its parent dies, whatever the process is doing (prctl.h).
 _PR_SET_PDEATHSIG = 1
@@ -87,11 +87,12 @@ class Process:
     Args:
         job: of the worker.
         gpu: the only one that it sees, as CUDA_VISIBLE_DEVICES names it.
+        errors: takes what it writes to its standard error, instead of this process's.
     """
 
     death, lost = "", False
 
-    def __init__(self, job: Job, gpu: str | None = None) -> None:
+    def __init__(self, job: Job, gpu: str | None = None, errors: IO[bytes] | None = None) -> None:
         self.events, telling = Pipe(duplex=False)
         # Inherited: a Ctrl-C in the terminal and its end reach the worker too, which is ended from here.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
@@ -100,6 +101,7 @@ class Process:
                 [sys.executable, "-c", _START.format(module=__name__)],
                 stdin=subprocess.PIPE,
                 pass_fds=[telling.fileno()],
+                stderr=errors,
                 env=None if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
             )
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from ...errors import StudyError
@@ -19,13 +19,11 @@ def is_remote(location: str) -> bool:
 
 
 def check_location(location: str) -> None:
-    """Checks that a location holds no secret, since it is shown, and names a place.
+    """Checks that a location holds no secret, since it is shown.
 
     Raises:
-        StudyError: If it does not; the text is not repeated then.
+        StudyError: If it does; the text is not repeated then.
     """
-    if not location:
-        raise StudyError("artifacts= in the storage's URL names no place; write a folder, or s3://bucket/folder")
     parts = urlsplit(location) if is_remote(location) else None
     if parts is not None and ("@" in parts.netloc or parts.query):
         raise StudyError(
@@ -62,3 +60,15 @@ def folder_at(location: str) -> Path:
 def is_local(folder: Path) -> bool:
     """Whether a folder that `folder_at` gave is one of this machine's file system."""
     return isinstance(folder, Path)
+
+
+def modified(file: Path) -> float:
+    """When a file was written, in seconds since 1970; of a remote one as its store has it.
+
+    Raises:
+        OSError: If it is gone.
+    """
+    if is_local(file):
+        return file.stat().st_mtime
+    remote: Any = file
+    return float(remote.fs.modified(remote.path).timestamp())
