@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from ... import __version__
 from ...errors import BranchfoldError
@@ -60,7 +60,8 @@ class WorkerActor:
 
     def __init__(self) -> None:
         self._process: Process | None = None
-        self._errors, self._url = tempfile.TemporaryFile(), ""  # noqa: SIM115 - for as long as this lives
+        self._errors: IO[bytes] | None = None
+        self._url = ""
 
     def node(self) -> Node:
         """Where this is."""
@@ -69,7 +70,7 @@ class WorkerActor:
     def start(self, job: Job) -> None:
         """Starts the process; the job comes here and not to the constructor, whose arguments Ray keeps."""
         os.environ["OMP_NUM_THREADS"] = str(job.threads)
-        self._url = job.url
+        self._url, self._errors = job.url, tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process lives
         self._process = Process(job, errors=self._errors)
 
     def told(self) -> Told:
@@ -79,12 +80,15 @@ class WorkerActor:
         if not ended:
             return Told(events, None)
         status = self._process.wait()
-        return Told(events, status, self._logged() if status else "")
+        text = self._logged()
+        return Told(events, status, text if status else "")
 
     def _logged(self) -> str:
         """What the process wrote, into Ray's log whole, and its end; without the passwords of the database."""
-        self._errors.seek(0)
-        text = without_secrets(self._errors.read().decode(errors="replace"), parse_url(self._url))
+        assert self._errors is not None, "it was started"
+        with self._errors as errors:
+            errors.seek(0)
+            text = without_secrets(errors.read().decode(errors="replace"), parse_url(self._url))
         print(text, file=sys.stderr, flush=True)
         return text[-_LAST_WORDS:]
 

@@ -77,7 +77,7 @@ class Cluster:
 
 @contextmanager
 def joined(address: str, needs: Needs) -> Iterator[Cluster]:
-    """The cluster at an address, for a block; Ray's own lines stay in its logs, a worker's last words come with its end.
+    """The cluster at an address, for a block; Ray's lines stay in its logs, a worker's last words are told.
 
     Args:
         address: HOST:PORT of its head, `auto` for the one of this machine, or `ray://HOST:PORT`.

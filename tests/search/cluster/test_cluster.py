@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
@@ -107,24 +109,34 @@ class Run:
             time.sleep(0.2)
 
 
+def telling(secret):
+    """Ids of the processes whose command lines hold a text."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if secret in entry.read_text(errors="replace"):
+                found.add(int(entry.parent.name))
+    return found
+
+
 def state_of(url):
     study = load_study(open_storage(url, create=False), "tiny")
     return study, {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
 
 
 def test_a_node_that_is_lost_costs_no_trial(nodes, database, bucket, tmp_path):
-    url = f"{database.database('one')}&artifacts={bucket}"
+    url = f"{database.database('one')}&artifacts={bucket}".replace("tests@", f"tests:{SECRET}@")
     run = Run(tmp_path, url, nodes.address)
     try:
         run.wait_for("worker 0 runs on ")
         run.wait_for("worker 1 runs on ")
         run.wait_for("trial 1")
+        assert telling(SECRET) == {run.process.pid}, "only where the user wrote it on a command line"
         nodes.remove_node(nodes.added[1], allow_graceful=False)
         assert run.process.wait(400) == 0, run.out.read_text()
     finally:
         run.process.kill()
     text = run.out.read_text()
-    print(text)
     study, states = state_of(url)
     done = finished_trials(study)
     assert len(done) == 6
@@ -139,3 +151,6 @@ def test_a_node_that_is_lost_costs_no_trial(nodes, database, bucket, tmp_path):
     assert (tmp_path / "tiny.safetensors").is_file()
     assert not (tmp_path / "studies").exists()
     assert SECRET not in text
+    logs = [log for log in Path(nodes.head_node.get_logs_dir_path()).rglob("*") if log.is_file()]
+    assert logs
+    assert [log for log in logs if SECRET in log.read_text(errors="replace")] == []
