@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError, VerificationError
-from .cluster_options import as_cluster, ray_options
+from ..cluster.options import as_cluster, ray_options
 from .early import check_data_set, check_files, check_network
 from .init_command import init
 from .options import (

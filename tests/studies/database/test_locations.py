@@ -3,6 +3,7 @@
 import pickle
 from urllib.parse import urlencode
 
+import optuna
 import pytest
 import torch
 
@@ -21,6 +22,8 @@ from branchfold.studies.database.artifacts import (
 )
 from branchfold.studies.database.locations import folder_at
 from branchfold.studies.database.storage import open_storage, open_study
+from branchfold.studies.database.upkeep.copying import copy_database
+from branchfold.studies.database.upkeep.files import left_files, remove_files
 from branchfold.studies.definition.reading import load_definition
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -69,6 +72,26 @@ def test_networks_are_kept_and_read_there(url, tmp_path):
     with pytest.raises(StudyError, match="is damaged"):
         fetch_network(study, study.trials[0], store, tmp_path / "back")
     assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_study_moves_there_and_is_tidied_there(url, tmp_path):
+    here = f"sqlite:///{tmp_path}/first/s.db"
+    storage = open_storage(here, create=True)
+    study = open_study(storage, load_definition("digits"))
+    (tmp_path / "net").write_bytes(b"weights")
+    save_baseline(study, storage, artifact_store(here), tmp_path / "net", {"metric": 0.9, "examples": 5})
+    assert copy_database(here, url).files == 2
+    moved, folder = open_storage(url, create=False), artifact_folder(url)
+    assert {file.name for file in folder.iterdir()} == {file.name for file in artifact_folder(here).iterdir()}
+    assert copy_database(url, f"sqlite:///{tmp_path}/back/s.db").files == 2
+    assert (tmp_path / "back" / "artifacts" / study.user_attrs["baseline"]["network"]).read_bytes() == b"weights"
+    (folder / f".{'a' * 32}").touch()  # a draft that somebody is writing
+    assert left_files(moved) == []
+    optuna.delete_study(storage=moved, study_name="digits")
+    left = left_files(moved)
+    assert [file.size for file in left] == [7, 7]
+    assert remove_files(moved, {file.path.name for file in left}) == 2
+    assert [file.name for file in folder.iterdir()] == [f".{'a' * 32}"]
 
 
 def test_checkpoints_lie_there_too(url):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..cluster.cluster import Cluster
+    from .cluster import Cluster
 
 
 def ray_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,7 +46,7 @@ def as_cluster(address: str | None, cpus: int, gpus: float, storage: str) -> Ite
     if address is None:
         yield None
         return
-    from ..cluster.cluster import Needs, joined
+    from .cluster import Needs, joined
 
     with joined(address, Needs(cpus, gpus)) as cluster:
         cluster.check(storage)

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from branchfold.errors import StudyError
-from branchfold.search.console.cluster_options import as_cluster
+from branchfold.search.cluster.options import as_cluster
 
 
 def test_without_an_address_there_is_none():
