@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ...errors import BranchfoldError, VerificationError
+from ..cluster.options import as_cluster, ray_options
 from .early import check_data_set, check_files, check_network
 from .init_command import init
 from .options import (
@@ -61,6 +62,7 @@ def cli() -> None:
     help="End when N trials in a row were no better than the best.",
 )
 @timeout_option
+@ray_options
 @storage_option
 @data_root_option
 @device_option
@@ -76,6 +78,9 @@ def run(
     workers: int | None,
     patience: int | None,
     timeout: float | None,
+    ray: str | None,
+    worker_cpus: int,
+    worker_gpus: float,
     storage: str,
     data_root: str | None,
     device: str | None,
@@ -109,9 +114,19 @@ def run(
         return f"stopped: {finished} of {total} trials are finished and kept; {goes_on}"
 
     at_once = f"stopped: finished trials are kept; {goes_on}"
-    with ending_on_signals(console, hint, at_once=at_once), Progress(console, total, best, detail) as progress:
+    with (
+        as_cluster(ray, worker_cpus, worker_gpus, storage) as cluster,
+        ending_on_signals(console, hint, at_once=at_once),
+        Progress(console, total, best, detail) as progress,
+    ):
         optuna_study = run_study(
-            definition, storage, workers=workers, notify=progress, timeout=timeout, patience=patience
+            definition,
+            storage,
+            workers=workers,
+            notify=progress,
+            timeout=timeout,
+            patience=patience,
+            cluster=cluster,
         )
     print_line(console, write_selected(optuna_study, definition, storage, output))
 

@@ -4,6 +4,7 @@ import signal
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -32,11 +33,17 @@ from ..process.signals import Interrupted, last_words, stopping_on_signals
 from ..run.stopping import is_over, trials_left
 from ..run.worker import Worker
 from ..trial.problem import Problem
-from .lifeline import Job, Process
+from .lifeline import Job, Process, Working
 from .sharing import Share
 
+Start = Callable[[Job, Share], Working]
 # Workers that die one after another before any has begun a trial are not replaced for ever.
 _IDLE_DEATHS = 3
+
+
+def started_here(job: Job, share: Share) -> Process:
+    """A worker's process on this machine."""
+    return Process(job, share.gpu)
 
 
 def run_crew(
@@ -48,6 +55,7 @@ def run_crew(
     target: int,
     patience: int | None,
     notify: Listener,
+    start: Start = started_here,
 ) -> None:
     """Screens widths and runs trials in several processes until `target` are finished or running anywhere.
 
@@ -59,13 +67,14 @@ def run_crew(
         target: finished trials that the study is to have.
         patience: trials without a better one after which the study ends.
         notify: receives the progress of all of them.
+        start: begins a worker's process; here, unless a cluster does.
 
     Raises:
         BranchfoldError: if a worker meets an error that the user can mend, or workers die before they do anything.
         Interrupted: if asked to stop; the workers have ended then.
     """
     jobs = [Job(i, definition.to_dict(), url, target, share.threads, patience) for i, share in enumerate(shares)]
-    crew = _Crew(study, jobs, shares, notify)
+    crew = _Crew(study, jobs, shares, notify, start)
     notify(CrewStarted(len(shares)))
     try:
         with last_words(crew.kill):
@@ -83,11 +92,14 @@ class _Crew:
         jobs: one a worker.
         shares: likewise.
         notify: receives the progress of all of them.
+        begin: a worker's process.
     """
 
-    def __init__(self, study: optuna.Study, jobs: list[Job], shares: list[Share], notify: Listener) -> None:
-        self.study, self.jobs, self.shares, self.notify = study, jobs, shares, notify
-        self.processes: dict[int, Process] = {}
+    def __init__(
+        self, study: optuna.Study, jobs: list[Job], shares: list[Share], notify: Listener, begin: Start
+    ) -> None:
+        self.study, self.jobs, self.shares, self.notify, self.begin = study, jobs, shares, notify, begin
+        self.processes: dict[int, Working] = {}
         self.running: dict[int, int] = {}  # trials by the workers that run them
         self._kills, self._idle_deaths, self._screened = kills_for_memory(), 0, -1
 
@@ -97,7 +109,7 @@ class _Crew:
             self._start(job.number)
 
     def _start(self, number: int) -> None:
-        self.processes[number] = Process(self.jobs[number], self.shares[number].gpu)
+        self.processes[number] = self.begin(self.jobs[number], self.shares[number])
 
     def listen(self) -> None:
         """Tells what the workers tell until all have ended.
@@ -155,7 +167,8 @@ class _Crew:
         Raises:
             StudyError: if it ended by an error of its own, or several were killed before they began a trial.
         """
-        status = self.processes.pop(number).wait()
+        process = self.processes.pop(number)
+        status = process.wait()
         trial = self.running.pop(number, None)
         if status == 0:
             return
@@ -163,17 +176,19 @@ class _Crew:
             raise StudyError(
                 f"a worker died (exit status {status}); finished trials are kept, run the same command again to go on"
             )
-        reason = self._reason(-status)
+        reason = process.death or self._reason(-status)
         if trial is None:
             self._idle_deaths += 1
         else:
-            goes_on = release_killed(self.study, trial, reason)
+            # A machine that is lost says nothing of the trial, which would be given up after three of them.
+            release = release_interrupted if process.lost else partial(release_killed, reason=reason)
+            goes_on = release(self.study, trial)
             told = "goes on from its checkpoint" if goes_on else "is not tried again"
             self.notify(Notice(f"worker {number} died: {reason}; trial {trial} {told}"))
-        if self._idle_deaths >= _IDLE_DEATHS:
+        if self._idle_deaths >= _IDLE_DEATHS + (len(self.shares) if process.lost else 0):
             raise StudyError(
-                f"{_IDLE_DEATHS} workers died before they began a trial: {reason}; finished trials are kept, run the "
-                f"same command again to go on"
+                f"{self._idle_deaths} workers died before they began a trial: {reason}; finished trials are kept, run "
+                f"the same command again to go on"
             )
         if trials_left(self.study, self.jobs[number].target) and not is_over(self.study):
             self._start(number)

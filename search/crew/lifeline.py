@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 # Linux: the signal that the kernel sends a process when its parent dies, whatever the process is doing (prctl.h).
 _PR_SET_PDEATHSIG = 1
@@ -53,18 +53,46 @@ class Job(NamedTuple):
     patience: int | None = None
 
 
-class Process:
-    """A worker's process, seen by its parent.
+class Working(Protocol):
+    """A worker's process, here or elsewhere, seen by whoever started it.
 
     Attributes:
         events: what the worker tells; its end is the worker's.
+        death: what is known of its death beside the exit status; "" for nothing.
+        lost: whether its machine went with it.
+    """
+
+    events: Connection
+    death: str
+    lost: bool
+
+    def terminate(self) -> None:
+        """Asks the worker to stop."""
+
+    def kill(self) -> None:
+        """Ends the worker, whatever it is doing."""
+
+    def wait(self) -> int:
+        """The exit status, once the worker has ended; less than 0 where it was killed."""
+
+
+class Process:
+    """A worker's process on this machine, seen by its parent.
+
+    Attributes:
+        events: what the worker tells; its end is the worker's.
+        death: nothing beside the exit status.
+        lost: no, it is this machine.
 
     Args:
         job: of the worker.
         gpu: the only one that it sees, as CUDA_VISIBLE_DEVICES names it.
+        errors: takes what it writes to its standard error, instead of this process's.
     """
 
-    def __init__(self, job: Job, gpu: str | None = None) -> None:
+    death, lost = "", False
+
+    def __init__(self, job: Job, gpu: str | None = None, errors: IO[bytes] | None = None) -> None:
         self.events, telling = Pipe(duplex=False)
         # Inherited: a Ctrl-C in the terminal and its end reach the worker too, which is ended from here.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
@@ -73,6 +101,7 @@ class Process:
                 [sys.executable, "-c", _START.format(module=__name__)],
                 stdin=subprocess.PIPE,
                 pass_fds=[telling.fileno()],
+                stderr=errors,
                 env=None if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
             )
         finally:

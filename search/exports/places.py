@@ -8,6 +8,7 @@ from pathlib import Path
 from ...errors import StudyError
 from ...studies.database.addresses import database_file, is_sqlite, parse_url
 from ...studies.database.artifacts import artifact_folder
+from ...studies.database.locations import is_local
 from ...studies.definition.reading import Definition, builtin_studies
 from ...studies.report.document import is_report
 from .formats import FORMATS, format_of, is_export
@@ -93,7 +94,7 @@ def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: 
     for what, known in _needed(url, sources):
         if _same(path, known):
             raise StudyError(f"cannot write {path}: it is {what}; choose another --output")
-    if _lies_in(path, artifact_folder(url)):
+    if is_local(folder := artifact_folder(url)) and _lies_in(path, folder):
         raise StudyError(f"cannot write {path}: the networks of studies lie there; choose another --output")
     _check_replaced(path, force)
     folder = next(parent for parent in path.parents if os.path.lexists(parent))

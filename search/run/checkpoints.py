@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from ...studies.database.artifacts import artifact_folder
 from ...studies.database.attributes import IDENTITY
+from ...studies.database.locations import modified
 from ...studies.database.retries import CHECKPOINT
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
@@ -74,7 +75,7 @@ class Checkpoints:
     def sweep(self, storage: BaseStorage) -> None:
         """Removes files that nobody will go on with: their trials ended, or their studies are no more."""
         now = time.time()
-        old = [(file, now - file.stat().st_mtime) for file in self._files()]
+        old = [(file, now - modified(file)) for file in self._files()]
         if not any(age > _UNCLAIMED for _, age in old):
             return
         wanted = {_TRIAL + name for name in _wanted(storage)}

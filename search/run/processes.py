@@ -22,7 +22,8 @@ from ...studies.database.storage import (
 )
 from ...studies.database.trials import end_abandoned, finished_trials, metric_of
 from ...studies.definition.reading import Definition
-from ..crew.crew import run_crew
+from ..cluster.cluster import Cluster
+from ..crew.crew import run_crew, started_here
 from ..crew.memory import check_memory, fitting_workers
 from ..crew.sharing import Share, automatic, shares
 from ..events import Listener, Notice, StudyMetric
@@ -49,6 +50,7 @@ def run_study(
     notify: Listener,
     timeout: float | None = None,
     patience: int | None = None,
+    cluster: Cluster | None = None,
 ) -> optuna.Study:
     """Creates or resumes a study and runs it until it has its number of trials.
 
@@ -60,6 +62,7 @@ def run_study(
         notify: receives the progress of all of them.
         timeout: seconds after which the trials that run are stopped, to go on in the next run.
         patience: finished trials without a better one after which the study ends.
+        cluster: that the workers run on, instead of this machine; the baseline and the finalists are trained here.
 
     Raises:
         BranchfoldError: for whatever the user can mend.
@@ -79,20 +82,20 @@ def run_study(
                 return study
             study.set_user_attr(ENDED, "")
             problem, left = Problem.of(definition, notify), max(1, trials_left(study, target))
-            workers = _bearable(workers, left, problem, notify)
+            workers = _bearable(workers, left, problem, notify, cluster)
         else:
             problem = _checked(definition, url, notify)
-            workers = _bearable(workers, target, problem, notify)
+            workers = _bearable(workers, target, problem, notify, cluster)
             storage = open_storage(url, create=True)
         notify(StudyMetric(problem.task.metric))
-        each = shares(workers, definition.trial.device)
+        each = shares(workers, definition.trial.device) if cluster is None else cluster.shares(workers)
         notify(Notice(device_line(workers, None if workers == 1 else each[0].threads, definition.trial.device)))
         first = Worker(problem, storage, notify)
         first.checkpoints.sweep(storage)
         baseline = first.baseline()
         study = first.study
         try:
-            _run_trials(first, baseline, each, patience)
+            _run_trials(first, baseline, each, patience, cluster)
         except TimeUp:
             finished = len(finished_trials(study))
             done = f"{finished} of {_trials(target)} are finished"
@@ -106,14 +109,24 @@ def run_study(
     return study
 
 
-def _run_trials(first: Worker, baseline: nn.Module, each: list[Share], patience: int | None) -> None:
+def _run_trials(
+    first: Worker, baseline: nn.Module, each: list[Share], patience: int | None, cluster: Cluster | None
+) -> None:
     """Screens and runs trials, in this process or in a crew, until there are enough or the study is over."""
     study, definition, notify = first.study, first.problem.definition, first.notify
     target = definition.study.trials
     while len(finished_trials(study)) < target and not is_over(study):
-        if (count := min(len(each), trials_left(study, target))) > 1:
-            url = first.storage.url
-            run_crew(study, definition, url, shares=each[:count], target=target, patience=patience, notify=notify)
+        if (count := min(len(each), trials_left(study, target))) > 1 or cluster is not None:
+            run_crew(
+                study,
+                definition,
+                first.storage.url,
+                shares=each[: max(1, count)],
+                target=target,
+                patience=patience,
+                notify=notify,
+                start=started_here if cluster is None else cluster.begin,
+            )
         else:
             first.prepare(baseline)
             first.run(target, baseline, patience=patience)
@@ -170,12 +183,16 @@ def _why_over(study: optuna.Study) -> str:
     return f"the grid has no more than {finished}"
 
 
-def _bearable(workers: int | None, left: int, problem: Problem, notify: Listener) -> int:
+def _bearable(
+    workers: int | None, left: int, problem: Problem, notify: Listener, cluster: Cluster | None = None
+) -> int:
     """How many workers a run has: no more than trials are left.
 
     Raises:
         StudyError: if the memory does not bear as many as were asked for.
     """
+    if cluster is not None:
+        return min(left, cluster.room() if workers is None else min(workers, cluster.room()))
     if workers is None:
         return fitting_workers(problem, min(left, automatic(problem.definition.trial.device)))
     if workers > left:

@@ -58,7 +58,8 @@ class Checkpoint:
     def load(self) -> State | None:
         """The state that an earlier process left; None without one, also where it is damaged or of something else."""
         try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            with self.path.open("rb") as file:  # a remote one too, which torch would not find
+                state = torch.load(file, map_location="cpu", weights_only=True)
         except Exception:  # torch raises whatever a damaged byte leads to
             return None
         if not isinstance(state, dict) or (state.get("format"), state.get("about")) != (_FORMAT, self.about):

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from ...errors import StudyError, one_line
+from .locations import check_location
 
 # Everything that opening a database raises, from the driver up to Optuna's schema check (RuntimeError).
 FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, OSError)
@@ -18,17 +19,20 @@ FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, 
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 # What a part of a URL's query is called that is nobody's business.
 _SECRET = ("pass", "pwd", "secret", "token", "key", "credential")
+# Of a URL's query, and no driver's: where the files lie that belong to the database.
+_ARTIFACTS = "artifacts"
 # Plain postgresql:// means another driver in each version of SQLAlchemy.
 _DRIVERS = {"postgresql": "postgresql+psycopg"}
 _EXTRAS = {"psycopg": "; install it with pip install 'branchfold[postgresql]'"}
 
 
 def parse_url(url: str) -> URL:
-    """The parsed URL of a storage; a SQLite one must name a file."""
+    """The parsed URL of a storage, without the place of its files; a SQLite one must name a file."""
     try:
         address = make_url(url)
         address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
         address.get_dialect()
+        address = address.difference_update_query([_ARTIFACTS])
     except NoSuchModuleError:
         raise StudyError(
             f"unknown kind of database {url.split(':')[0]!r}; use sqlite:///FILE or postgresql://…"
@@ -39,8 +43,23 @@ def parse_url(url: str) -> URL:
         # The text is not repeated: a password in a malformed URL cannot be told from the rest.
         raise StudyError("the storage is not a database URL; for a file write sqlite:///path/to/file.db") from None
     if is_sqlite(address) and (address.database or ":memory:").startswith((":", "file:")):
-        raise StudyError(f"{shown_url(url)} names no file to keep the study in; write sqlite:///path/to/file.db")
+        raise StudyError(f"{shown_url(address)} names no file to keep the study in; write sqlite:///path/to/file.db")
+    if (location := location_in(url)) is not None:
+        check_location(location)
     return address
+
+
+def location_in(url: str) -> str | None:
+    """Where a storage's URL says that its files lie: `artifacts` in its query; None where it says nothing."""
+    given = make_url(url).query.get(_ARTIFACTS)
+    return given[-1] if isinstance(given, tuple) else given
+
+
+def with_location(url: str, location: str | None) -> str:
+    """A URL that `parse_url` gave, with the place of its files again."""
+    if location is None:
+        return url
+    return make_url(url).update_query_dict({_ARTIFACTS: location}).render_as_string(hide_password=False)
 
 
 def is_sqlite(address: URL) -> bool:

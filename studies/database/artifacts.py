@@ -17,9 +17,10 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from ...errors import StudyError
+from ...errors import StudyError, one_line
 from ...files import whole_file
-from .addresses import database_file, is_sqlite, parse_url
+from .addresses import database_file, is_sqlite, location_in, parse_url
+from .locations import folder_at, is_local
 from .optuna_internals import add_baseline, list_artifact, set_user_attrs
 from .tables.names import BASELINE as BASELINE
 from .tables.names import CHECKSUM, COPY
@@ -33,8 +34,10 @@ _CHUNK = 1 << 20
 
 
 def artifact_folder(url: str) -> Path:
-    """Where a storage's artifacts lie: `artifacts` beside a SQLite file, else `studies/artifacts`."""
+    """Where a storage's artifacts lie: where its URL says, else beside a SQLite file or in `studies`."""
     address = parse_url(url)
+    if (location := location_in(url)) is not None:
+        return folder_at(location) / "artifacts"
     folder = database_file(address).parent if is_sqlite(address) else Path("studies").absolute()
     return folder / "artifacts"
 
@@ -46,9 +49,27 @@ class NetworkStore(FileSystemArtifactStore):
         super().__init__(folder)
         self.folder = folder
 
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        try:
+            return self._place(artifact_id).open("rb")
+        except FileNotFoundError as error:
+            raise ArtifactNotFound("not found") from error
+
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        with whole_file(self.folder / artifact_id) as draft, draft.open("wb") as file:
+        with whole_file(self._place(artifact_id)) as draft, draft.open("wb") as file:
             shutil.copyfileobj(content_body, file)
+
+    def remove(self, artifact_id: str) -> None:
+        try:
+            self._place(artifact_id).unlink()
+        except FileNotFoundError as error:
+            raise ArtifactNotFound("not found") from error
+
+    def _place(self, name: str) -> Path:
+        """The file of a name, which leads nowhere else."""
+        if not name or name in (".", "..") or "/" in name or "\\" in name:
+            raise ValueError(f"Invalid artifact_id: {name}")
+        return self.folder / name
 
 
 class _Placing(NetworkStore):
@@ -59,7 +80,8 @@ class _Placing(NetworkStore):
         self.draft = folder / draft
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        self.draft.replace(self.folder / artifact_id)
+        rename = self.draft.replace if is_local(self.draft) else self.draft.rename
+        rename(self._place(artifact_id))
 
 
 def check_artifact_folder(url: str) -> None:
@@ -71,8 +93,24 @@ def check_artifact_folder(url: str) -> None:
     folder = artifact_folder(url)
     if folder.exists() and not folder.is_dir():
         raise StudyError(f"{folder}, where the study's networks are to be kept, is no folder; move it away")
-    if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+    if not is_local(folder):
+        _check_remote(folder)
+    elif folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
         raise StudyError(f"{folder}, where the study's networks are to be kept, may not be written")
+
+
+def _check_remote(folder: Path) -> None:
+    """Writes a file and removes it again: nothing else tells whether that may be done."""
+    probe = folder / f".{uuid.uuid4().hex}"
+    try:
+        with probe.open("wb") as file:
+            file.write(b"branchfold")
+        probe.unlink()
+    except Exception as error:  # whatever the driver of that place raises
+        reason = one_line(error)
+        raise StudyError(
+            f"{folder}, where the study's networks are to be kept, may not be written: {reason}"
+        ) from error
 
 
 def artifact_store(url: str) -> NetworkStore:

@@ -24,7 +24,18 @@ from ...errors import StudyError, nearest
 from ...names import COSTS
 from ..definition.reading import Definition, describe_difference, parse_stored, stored_fingerprint
 from ..metric import ACCURACY, Metric
-from .addresses import FAILURES, database_file, failure, is_sqlite, missing, parse_url, root_cause, shown_url
+from .addresses import (
+    FAILURES,
+    database_file,
+    failure,
+    is_sqlite,
+    location_in,
+    missing,
+    parse_url,
+    root_cause,
+    shown_url,
+    with_location,
+)
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
 from .companions import delete_left_behind
 from .migrations.state import State, state_of
@@ -94,6 +105,7 @@ def open_storage(url: str, *, create: bool, told: Callable[[str], None] | None =
         raise missing(given)
     with _made_alone(address, create and not state.optuna):
         storage = _connect(address, create=create)
+    storage.url = with_location(storage.url, location_in(url))
     if state.current:
         return storage
     storage.tables = create or state.earlier or state.revision is not None

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, DateTime, bindparam, column, delete, insert, 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from ..addresses import parse_url
 from .guarding import guarding, persistently
 from .names import BASELINE
 from .studies import HELD as HELD_OF_STUDIES
@@ -49,7 +50,10 @@ class StudyStorage(RDBStorage):
         self._close_with_this()
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(state)
+        url = state["url"]
+        # Optuna connects by it, and no driver knows the place of the files.
+        super().__setstate__({**state, "url": parse_url(url).render_as_string(hide_password=False)})
+        self.url = url
         self._close_with_this()
 
     def _close_with_this(self) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ....errors import StudyError
 from ..addresses import database_file, is_sqlite, parse_url
 from ..artifacts import artifact_folder
+from ..locations import modified
 from ..tables.models import Baseline, File, Network, table_of
 from ..tables.names import NETWORK
 from ..tables.storage import StudyStorage
@@ -125,8 +126,6 @@ def _drafts(folder: Path) -> list[LeftFile]:
         return []
     found = []
     for path in sorted(folder.iterdir()):
-        if _DRAFT.fullmatch(path.name) and path.is_file():
-            about = path.stat()
-            if time.time() - about.st_mtime > _DRAFT_AGE:
-                found.append(LeftFile(path, about.st_size))
+        if _DRAFT.fullmatch(path.name) and path.is_file() and time.time() - modified(path) > _DRAFT_AGE:
+            found.append(LeftFile(path, path.stat().st_size))
     return found
