@@ -26,13 +26,13 @@ from torch import nn
 from branchfold.benchmarks.results import publish, surroundings
 from branchfold.search.events import TrialEnded
 from branchfold.search.process.quiet import quiet_optuna
-from branchfold.search.run.recording import SEED
 from branchfold.search.run.samplers import make_pruner, make_sampler
 from branchfold.search.run.worker import Worker
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.proposal import suggest
 from branchfold.search.trial.problem import Problem, new_network
 from branchfold.search.trial.trial import OnReport, Report, TrialResult
+from branchfold.studies.database.retries import SEED
 from branchfold.studies.database.storage import open_storage
 from branchfold.studies.database.trials import HISTORY, RECIPE, Measurement
 from branchfold.studies.definition.reading import load_definition
@@ -96,7 +96,7 @@ class Subject:
         return [b - a for a, b in pairwise(ends)]
 
     def _untrained(
-        self, recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport
+        self, recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport, **kept: Any
     ) -> TrialResult:
         for number in range(problem.definition.trial.reports + 1):
             on_report(report_of(number))

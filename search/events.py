@@ -48,12 +48,34 @@ class BaselineReady:
 
 
 @dataclass(frozen=True)
+class TrialTaken:
+    """A trial has its number, and a process that runs it."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
 class TrialStarted:
     """A trial has its recipe."""
 
     trial: int
     shape: str
     macs_share: float
+
+
+@dataclass(frozen=True)
+class CrewStarted:
+    """So many workers run the study from here on, numbered from 0."""
+
+    workers: int
+
+
+@dataclass(frozen=True)
+class WorkerTook:
+    """A worker runs a trial."""
+
+    worker: int
+    trial: int
 
 
 @dataclass(frozen=True)
@@ -149,8 +171,11 @@ Event = (
     | BaselineStarted
     | BaselineEpoch
     | BaselineReady
+    | CrewStarted
+    | WorkerTook
     | ScreeningStarted
     | Screened
+    | TrialTaken
     | TrialStarted
     | TrialReport
     | TrialEnded

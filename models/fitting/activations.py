@@ -173,7 +173,11 @@ class _Recorder(fx.Interpreter):
         traced = analysis.graph.traced
         super().__init__(traced.network, garbage_collect_values=True, graph=traced.graph)
         self.analysis, self.wanted, self.centred, self.sums = analysis, wanted, centred, sums
-        self.alike = {**{node: node for node in determining(analysis.graph)}, **blended_alike(analysis.graph)}
+        alike = {**{node: node for node in determining(analysis.graph)}, **blended_alike(analysis.graph)}
+        # What training alone computes, dropped paths for example, counts only where evaluation reads nothing of it.
+        evaluated = {node for node in alike if node in traced.evaluated()}
+        heard = {alike[node] for node in evaluated}
+        self.alike = {node: first for node, first in alike.items() if node in evaluated or first not in heard}
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)

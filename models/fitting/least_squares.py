@@ -82,6 +82,7 @@ class _Fit:
             for node, readers in readers_by_tensor(analysis.graph).items()
             if mean_is_free(analysis, readers, branched.plan.widths)
         }
+        self.evaluated = {node.name for node in branched.evaluation.nodes}
         self.last_call = {branch_call(n): n for bundle in self.order for n in bundle if n in self.needed}
         self.interpreter = fx.Interpreter(branched, graph=branched.graph)
         self.original: dict[fx.Node, list[Any]] = {}
@@ -130,7 +131,9 @@ class _Fit:
         return [self._argument(node, copied(batch), position) for batch in self.batches]
 
     def _needed_at_zero(self) -> set[fx.Node]:
-        needed: set[fx.Node] = set()
+        told = next(node for node in reversed(self.branched.evaluation.nodes) if node.op == "output")
+        yielded = {node.name for node in told.all_input_nodes}  # the whole graph yields what training does
+        needed = {node for node in self.nodes if node.name in yielded}
         for node in reversed(self.nodes):
             if node.op == "output" or node in needed:
                 needed.update([node.args[1]] if blends(node) else node.all_input_nodes)
@@ -153,7 +156,9 @@ class _Fit:
         call = branch_call(calls[0])
         assert call is not None
         wide, thin = self.arrived.setdefault(call, ([], []))
-        for node in calls:
+        # What training alone computes, dropped paths for example, counts only where evaluation calls it nowhere.
+        heard = [node for node in calls if node.name in self.evaluated]
+        for node in heard or (calls if not thin else []):
             sources = node.all_input_nodes
             wide += self.original.get(sources[0], [])
             thin += self.delivered[sources[1] if call.kind is Kind.BLEND else sources[0]]

@@ -14,9 +14,11 @@ from .early import check_data_set, check_files, check_network
 from .init_command import init
 from .options import (
     Detail,
+    WorkersType,
     as_arguments,
     as_definition,
     as_shape,
+    as_study_name,
     data_root_option,
     detail_option,
     device_option,
@@ -24,6 +26,7 @@ from .options import (
     json_option,
     set_option,
     storage_option,
+    timeout_option,
 )
 from .seeing_commands import compare, report, show
 from .study_commands import copy_storage, delete, gc, list_studies
@@ -44,7 +47,20 @@ def cli() -> None:
 @cli.command()
 @click.argument("study")
 @click.option("--trials", type=click.IntRange(min=1), help="Finished trials that the study is to have in all.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that run trials.")
+@click.option(
+    "--workers",
+    type=WorkersType(),
+    default="auto",
+    show_default=True,
+    help="Processes that run trials; auto is one a GPU, or for every two of more than four cores.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="End when N trials in a row were no better than the best.",
+)
+@timeout_option
 @storage_option
 @data_root_option
 @device_option
@@ -57,7 +73,9 @@ def cli() -> None:
 def run(
     study: str,
     trials: int | None,
-    workers: int,
+    workers: int | None,
+    patience: int | None,
+    timeout: float | None,
     storage: str,
     data_root: str | None,
     device: str | None,
@@ -92,8 +110,46 @@ def run(
 
     at_once = f"stopped: finished trials are kept; {goes_on}"
     with ending_on_signals(console, hint, at_once=at_once), Progress(console, total, best, detail) as progress:
-        optuna_study = run_study(definition, storage, workers=workers, notify=progress)
+        optuna_study = run_study(
+            definition, storage, workers=workers, notify=progress, timeout=timeout, patience=patience
+        )
     print_line(console, write_selected(optuna_study, definition, storage, output))
+
+
+@cli.command()
+@click.argument("study")
+@storage_option
+@data_root_option
+@device_option
+@timeout_option
+@detail_option
+def worker(
+    study: str, storage: str, data_root: str | None, device: str | None, timeout: float | None, detail: Detail
+) -> None:
+    """Join STUDY, which `branchfold run` began, as one more worker: from another shell, or another machine.
+
+    It needs the study's database and the folders beside it, and the data.
+
+    Example: branchfold worker digits
+    """
+    name = as_study_name(study)
+    console = make_console()
+    announce(console, name, detail)
+    from ...studies.database.storage import load_study, open_storage, stored_definition
+    from ...studies.database.trials import finished_trials
+    from ..run.processes import join_study
+    from .shown.progress import Progress
+
+    found = load_study(open_storage(storage, create=False), name)
+    total = stored_definition(found).study.trials
+    hint = f"stopped: what this worker ran goes on elsewhere; `branchfold worker {name}` joins again"
+    with ending_on_signals(console, lambda: hint, at_once=hint), Progress(console, total, detail=detail) as progress:
+        found = join_study(name, storage, data_root=data_root, device=device, notify=progress, timeout=timeout)
+    print_line(
+        console,
+        f"study {name} has {len(finished_trials(found))} of {total} trials finished, and none for this worker; "
+        f"`branchfold run {name}` trains the finalists and exports the best network",
+    )
 
 
 @cli.command()

@@ -15,6 +15,7 @@ from ...studies.database.addresses import shown_url
 from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.companions import REFINED
 from ...studies.database.findings.outcome import Judged, Outcome, record_outcome
+from ...studies.database.retries import SEED
 from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
 from ...studies.definition.reading import Definition
@@ -25,7 +26,6 @@ from ..exports.held_out import Place
 from ..exports.options import AS_IT_IS, Options
 from ..exports.places import check_outputs, places_for, run_output
 from ..run.finalists import Selection, known_trial, select
-from ..run.recording import SEED
 from ..run.repetition import Refinement
 from ..run.runs import LENGTH, SOURCE
 from ..space.courses import course_of

@@ -41,7 +41,28 @@ device_option = click.option(
 best_trial_option = click.option(
     "--trial", type=click.IntRange(min=0), help="Number of the trial (default: the best one)."
 )
+timeout_option = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Stop after so long; what runs goes on in the next run.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace a file that is there and not branchfold's own.")
+
+
+class WorkersType(click.ParamType):
+    """A number of workers, or "auto" for as many as the machine has use for, which is None."""
+
+    name = "N|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if value is None or isinstance(value, int):
+            return value
+        if value == "auto":
+            return None
+        if not value.isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} must be a number of at least 1, or auto.", param, ctx)
+        return int(value)
 
 
 def detail_option(command: Callable[..., Any]) -> Callable[..., Any]:

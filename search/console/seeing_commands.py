@@ -47,6 +47,7 @@ def show(
     from ...studies.database.companions import is_screening
     from ...studies.tables.selecting import selected
     from ...studies.tables.trials import trial_lines
+    from .shown.outcome import failure_lines
     from .shown.trial import show_trial, trial_values
     from .shown.trials import trials_csv, trials_table, trials_values
 
@@ -73,6 +74,8 @@ def show(
         click.echo(trials_csv(view, lines), nl=False)
     else:
         console.print(trials_table(view, lines, width=console.width))
+        for line in failure_lines(view.study):
+            print_line(console, line)
 
 
 @click.command()

@@ -13,7 +13,12 @@ class BatchSource(Protocol):
     """Batches, pass after pass: inputs with targets, each pass as seed and the pass's number have it.
 
     A third part, where there is one, is what is known of each example beforehand.
+
+    Attributes:
+        epoch: Number of the next pass; set it to go on where an earlier run was.
     """
+
+    epoch: int
 
     def __len__(self) -> int:
         """Batches of a pass."""

@@ -40,6 +40,8 @@ def run_study(
     workers: int = 1,
     callbacks: Iterable[Listener] = (),
     loggers: Iterable[Any] = (),
+    timeout: float | None = None,
+    patience: int | None = None,
 ) -> Result:
     """Creates or resumes a study, runs it until it has its number of trials, and returns what it found.
 
@@ -56,6 +58,8 @@ def run_study(
         storage: SQLAlchemy URL of the database; created where it is missing.
         workers: processes that run trials. Several build network, data and task from names: they take no objects.
         callbacks: called with every event (`branchfold.search.events`).
+        timeout: seconds after which what runs is stopped, to go on in the next run; in the main thread alone.
+        patience: finished trials without a better one after which the study ends.
         loggers: of Lightning, such as TensorBoardLogger or CSVLogger: they get loss, α, learning rate and metric.
 
     Raises:
@@ -77,7 +81,9 @@ def run_study(
                 listener(event)
 
         try:
-            study = processes.run_study(definition, storage, workers=workers, notify=notify)
+            study = processes.run_study(
+                definition, storage, workers=workers, notify=notify, timeout=timeout, patience=patience
+            )
         except Interrupted as stop:
             raise KeyboardInterrupt(f"stopped by signal {stop.number}") from None
     return Result(study, definition, storage)

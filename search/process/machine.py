@@ -25,6 +25,21 @@ def available_memory(root: Path = Path("/")) -> int | None:
     return max(0, min(free))
 
 
+def kills_for_memory(root: Path = Path("/")) -> int:
+    """How many processes the kernel has killed since memory had run out, here or in this process's control groups."""
+    counts = [_counted(root / "proc/vmstat")]
+    counts += [_counted(folder / "memory.events") for folder in _control_groups(root)]
+    return sum(counts)
+
+
+def _counted(path: Path) -> int:
+    try:
+        counts = dict(line.split() for line in path.read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return int(counts.get("oom_kill", 0))
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -17,6 +18,9 @@ _SAME_REQUEST = 0.25
 _LAST_WORDS = 2.0
 
 _last_words: list[Callable[[], object]] = []
+_deferrals: list["Deferral"] = []
+# A request that nobody has raised yet.
+_pending: list["Interrupted"] = []
 
 
 class Interrupted(BaseException):
@@ -34,6 +38,10 @@ class Interrupted(BaseException):
     def status(self) -> int:
         """The exit status that says so: 130 for SIGINT, 143 for SIGTERM, 129 for SIGHUP."""
         return exit_status(self.number)
+
+
+class TimeUp(Interrupted):
+    """The time that the user gave is up."""
 
 
 def exit_status(number: int) -> int:
@@ -57,13 +65,14 @@ def stopping_on_signals() -> Iterator[None]:
         nonlocal asked
         if not asked:
             asked = True
-            raise Interrupted(number)
+            _ask(Interrupted(number))
 
     numbers = [n for n in STOPPING if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     listening = threading.Thread(target=_listen, args=(reader,), name="signals", daemon=True)
     listening.start()
+    _pending.clear()
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
@@ -75,6 +84,68 @@ def stopping_on_signals() -> Iterator[None]:
         os.close(writer)
         listening.join()
         os.close(reader)
+
+
+@dataclass
+class Deferral:
+    """A stretch of work that stops by itself when asked to.
+
+    Attributes:
+        request: to stop, if there was one.
+    """
+
+    request: Interrupted | None = None
+
+
+@contextmanager
+def deferring() -> Iterator[Deferral]:
+    """Inside, the first signal is only noted: what is in an exact state at some moments only stops at the next one.
+
+    It is raised when the block ends, at the latest; where that ends by another error, by `stop_if_asked`.
+    """
+    deferral = Deferral()
+    _deferrals.append(deferral)
+    try:
+        yield deferral
+    except BaseException as error:
+        if deferral.request is not None and error is not deferral.request:
+            _pending.append(deferral.request)
+        raise
+    finally:
+        _deferrals.remove(deferral)
+    if deferral.request is not None:
+        raise deferral.request
+
+
+def stop_if_asked() -> None:
+    """Raises a request to stop that came while something else was raised.
+
+    Raises:
+        Interrupted: if there was one.
+    """
+    if _pending:
+        raise _pending.pop()
+
+
+def _ask(request: Interrupted) -> None:
+    if not _deferrals:
+        raise request
+    _deferrals[-1].request = request
+
+
+@contextmanager
+def stopping_after(seconds: float | None) -> Iterator[None]:
+    """Stops what runs inside after so many seconds, as a signal would, by `TimeUp`; only in the main thread."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, lambda number, frame: _ask(TimeUp(number)))
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

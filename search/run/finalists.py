@@ -10,8 +10,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from ...studies.database.companions import REFINED, find_companion, is_companion
+from ...studies.database.retries import KNOWN
 from ...studies.database.trials import (
-    KNOWN,
     RECIPE,
     best_trial,
     finished_trials,

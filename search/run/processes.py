@@ -1,46 +1,72 @@
 """A run of a study: one worker here or several in their own processes, stopped together, resumed later."""
 
 import time
+import uuid
+from contextlib import suppress
 
 import optuna
 from optuna.trial import TrialState
+from torch import nn
 
 from ...errors import StudyError
-from ...studies.database.artifacts import check_artifact_folder
-from ...studies.database.storage import GRACE_PERIOD, has_study, open_storage, open_study
+from ...studies.database.artifacts import BASELINE, check_artifact_folder
+from ...studies.database.attributes import ENDED
+from ...studies.database.companions import is_companion
+from ...studies.database.storage import (
+    GRACE_PERIOD,
+    has_study,
+    load_study,
+    open_storage,
+    open_study,
+    stored_definition,
+)
 from ...studies.database.trials import end_abandoned, finished_trials, metric_of
 from ...studies.definition.reading import Definition
+from ..crew.crew import run_crew
+from ..crew.memory import check_memory, fitting_workers
+from ..crew.sharing import Share, automatic, shares
 from ..events import Listener, Notice, StudyMetric
 from ..process.machine import cores
 from ..process.quiet import quiet_optuna
-from ..process.signals import stopping_on_signals
+from ..process.signals import TimeUp, stopping_after, stopping_on_signals
 from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
 from ..trial.baseline import first_network
 from ..trial.problem import Problem
-from .crew import run_crew
 from .finalists import train_finalists
-from .memory import check_memory
 from .samplers import check_search
-from .worker import Worker, is_exhausted, trials_left
+from .stopping import is_over, trials_left
+from .worker import Worker
 
 _POLL = 2.0  # seconds between looks at what other processes do
 
 
-def run_study(definition: Definition, url: str, *, workers: int, notify: Listener) -> optuna.Study:
+def run_study(
+    definition: Definition,
+    url: str,
+    *,
+    workers: int | None,
+    notify: Listener,
+    timeout: float | None = None,
+    patience: int | None = None,
+) -> optuna.Study:
     """Creates or resumes a study and runs it until it has its number of trials.
 
     Args:
         definition: what to run.
         url: SQLAlchemy URL of the database; created where it is missing.
-        workers: processes that run trials, at most; each has its share of the cores.
+        workers: processes that run trials, at most; each has its share of the cores, or a GPU. None for as many as the
+            machine has use for.
         notify: receives the progress of all of them.
+        timeout: seconds after which the trials that run are stopped, to go on in the next run.
+        patience: finished trials without a better one after which the study ends.
 
     Raises:
         BranchfoldError: for whatever the user can mend.
-        Interrupted: if asked to stop; nothing that was finished is lost.
+        Interrupted: if asked to stop, or if the time is up before the study is there; nothing that was finished is
+            lost.
     """
-    with quiet_optuna(), stopping_on_signals():
+    with quiet_optuna(), stopping_on_signals(), stopping_after(timeout):
         target = definition.study.trials
         if _has_study(url, definition.study.name):
             storage = open_storage(url, create=True)
@@ -51,6 +77,7 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
                 notify(StudyMetric(metric_of(study)))
                 train_finalists(study, storage, definition, notify)
                 return study
+            study.set_user_attr(ENDED, "")
             problem, left = Problem.of(definition, notify), max(1, trials_left(study, target))
             workers = _bearable(workers, left, problem, notify)
         else:
@@ -58,31 +85,99 @@ def run_study(definition: Definition, url: str, *, workers: int, notify: Listene
             workers = _bearable(workers, target, problem, notify)
             storage = open_storage(url, create=True)
         notify(StudyMetric(problem.task.metric))
-        notify(Notice(device_line(workers, None if workers == 1 else _threads(workers), definition.trial.device)))
+        each = shares(workers, definition.trial.device)
+        notify(Notice(device_line(workers, None if workers == 1 else each[0].threads, definition.trial.device)))
         first = Worker(problem, storage, notify)
+        first.checkpoints.sweep(storage)
         baseline = first.baseline()
         study = first.study
-        first.prepare(baseline)
-        while len(finished_trials(study)) < target and not is_exhausted(study):
-            if (count := min(workers, trials_left(study, target))) > 1:
-                run_crew(study, definition, url, workers=count, target=target, threads=_threads(workers), notify=notify)
-            else:
-                first.run(target, baseline)
-            if not _others_end(study, target, notify):
-                break
-        if (finished := len(finished_trials(study))) < target and is_exhausted(study):
-            notify(Notice(f"the grid has no more than {_trials(finished)}"))
-        if finished >= target or is_exhausted(study):
+        try:
+            _run_trials(first, baseline, each, patience)
+        except TimeUp:
+            finished = len(finished_trials(study))
+            done = f"{finished} of {_trials(target)} are finished"
+            notify(Notice(f"the time is up: {done}; what ran here goes on in the next run"))
+            return study
+        over = len(finished_trials(study)) >= target or is_over(study)
+        if over and len(finished_trials(study)) < target:
+            notify(Notice(_why_over(study)))
+        if over:
             train_finalists(study, storage, definition, notify, problem)
     return study
 
 
-def _bearable(workers: int, left: int, problem: Problem, notify: Listener) -> int:
+def _run_trials(first: Worker, baseline: nn.Module, each: list[Share], patience: int | None) -> None:
+    """Screens and runs trials, in this process or in a crew, until there are enough or the study is over."""
+    study, definition, notify = first.study, first.problem.definition, first.notify
+    target = definition.study.trials
+    while len(finished_trials(study)) < target and not is_over(study):
+        if (count := min(len(each), trials_left(study, target))) > 1:
+            url = first.storage.url
+            run_crew(study, definition, url, shares=each[:count], target=target, patience=patience, notify=notify)
+        else:
+            first.prepare(baseline)
+            first.run(target, baseline, patience=patience)
+        if not is_over(study) and not _others_end(study, target, notify):
+            return
+
+
+def join_study(
+    name: str, url: str, *, data_root: str | None, device: str | None, notify: Listener, timeout: float | None = None
+) -> optuna.Study:
+    """Runs trials of a study that another process began, as one more worker, until it has its number of trials.
+
+    Args:
+        name: of the study.
+        url: of its database.
+        data_root: folder of the data here, if it is another than the definition's.
+        device: where to train here, if not as the definition says.
+        notify: receives the progress.
+        timeout: seconds after which the trial that runs is stopped, to go on elsewhere.
+
+    Raises:
+        StudyError: if there is no such study, or no baseline yet.
+        BranchfoldError: for whatever else the user can mend.
+        Interrupted: if asked to stop; the trial that ran goes on elsewhere then.
+    """
+    with quiet_optuna(), stopping_on_signals(), stopping_after(timeout):
+        storage = open_storage(url, create=False)
+        study = load_study(storage, name)
+        if is_companion(study):
+            raise StudyError(f"study {name!r} belongs to another one; join that")
+        definition = stored_definition(study)
+        if BASELINE not in study.user_attrs:
+            raise StudyError(f"study {name!r} has no baseline yet: `branchfold run {name}` makes it, then join")
+        definition = definition if device is None else definition.with_device(device)
+        definition = definition if data_root is None else definition.with_data_root(data_root)
+        target = definition.study.trials
+        if trials_left(study, target):
+            problem = Problem.of(definition, notify)
+            notify(StudyMetric(problem.task.metric))
+            notify(Notice(device_line(name=definition.trial.device)))
+            # Its sampler is to draw unlike those of all workers that there are or were.
+            worker = Worker(problem, storage, notify, uuid.uuid4().int % 2**32, study=study)
+            baseline = worker.baseline()
+            worker.prepare(baseline)
+            with suppress(TimeUp):
+                worker.run(target, baseline)
+    return study
+
+
+def _why_over(study: optuna.Study) -> str:
+    finished = _trials(len(finished_trials(study)))
+    if reason := study.user_attrs.get(ENDED):
+        return f"{reason}: the study ends with {finished}"
+    return f"the grid has no more than {finished}"
+
+
+def _bearable(workers: int | None, left: int, problem: Problem, notify: Listener) -> int:
     """How many workers a run has: no more than trials are left.
 
     Raises:
-        StudyError: if the memory does not bear them.
+        StudyError: if the memory does not bear as many as were asked for.
     """
+    if workers is None:
+        return fitting_workers(problem, min(left, automatic(problem.definition.trial.device)))
     if workers > left:
         notify(Notice(f"--workers {left} instead of {workers}: no more trials are left"))
         workers = left
@@ -91,10 +186,6 @@ def _bearable(workers: int, left: int, problem: Problem, notify: Listener) -> in
     if workers > cores():
         notify(Notice(f"{workers} workers share {cores()} cores: more than one a core slows all of them down"))
     return workers
-
-
-def _threads(workers: int) -> int:
-    return max(1, cores() // workers)
 
 
 def _checked(definition: Definition, url: str, notify: Listener) -> Problem:

@@ -5,7 +5,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,11 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
+from ...studies.database.addresses import DATABASE_ERRORS
 from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, upload_network
 from ...studies.database.optuna_internals import add_milestone, set_user_attrs, show_report
+from ...studies.database.retries import SEED, release_interrupted
 from ...studies.database.tables.names import FULL_WIDTHS
 from ...studies.database.trials import (
     HISTORY,
@@ -26,7 +28,6 @@ from ...studies.database.trials import (
     finished_trials,
     measurement_of,
     metric_value,
-    release_interrupted,
     set_constraints,
 )
 from ...studies.definition.reading import Definition
@@ -36,7 +37,6 @@ from ..space import Recipe
 from ..trial.problem import Problem
 from ..trial.trial import Report, TrialResult, save_result
 
-SEED = "seed"
 REPEATED = "same_as"
 _VERSIONS = ("branchfold", "torch", "pytorch-lightning", "optuna")
 
@@ -104,16 +104,34 @@ class Recorder:
         self.history: list[dict[str, Any]] = []
         self._began = time.monotonic()
 
+    def resume(self, reports: list[Report], seconds: list[float], elapsed: float) -> None:
+        """Tells the database what a trial that goes on had reported under its earlier number.
+
+        Args:
+            reports: of the milestones so far.
+            seconds: at which each was passed.
+            elapsed: that the trial had taken when it was stopped.
+        """
+        self._began = time.monotonic() - elapsed
+        for report, at in zip(reports, seconds, strict=True):
+            self.history.append(report.to_dict())
+            add_milestone(self.trial, self.history[-1], at)
+            self._show(report)
+
     def __call__(self, report: Report) -> None:
         self.history.append(report.to_dict())
         add_milestone(self.trial, self.history[-1], time.monotonic() - self._began)
         self.notify(as_event(self.trial.number, self.definition, report))
+        self._show(report)
+        single, last = len(self.definition.study.objectives) == 1, self.definition.trial.reports
+        if single and report.number < last and self.trial.should_prune():
+            raise optuna.TrialPruned
+
+    def _show(self, report: Report) -> None:
         if len(self.definition.study.objectives) > 1:
             show_report(self.trial, report.number, report.folded_metric)
         else:
             self.trial.report(report.folded_metric, report.number)
-            if report.number < self.definition.trial.reports and self.trial.should_prune():
-                raise optuna.TrialPruned
 
 
 @contextmanager
@@ -126,7 +144,9 @@ def releasing(study: optuna.Study) -> Iterator[list[int]]:
 
     def release() -> None:
         for number in begun:
-            release_interrupted(study, number)
+            # Where the database is what fails, the next process that opens it finds the trial.
+            with suppress(*DATABASE_ERRORS):
+                release_interrupted(study, number)
 
     try:
         with last_words(release):

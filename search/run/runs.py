@@ -20,6 +20,7 @@ from ...names import COSTS
 from ...studies.database.artifacts import artifact_store, load_baseline
 from ...studies.database.companions import REFINED, open_companion
 from ...studies.database.optuna_internals import set_user_attrs
+from ...studies.database.retries import SEED
 from ...studies.database.storage import stored_definition
 from ...studies.database.trials import HISTORY, RECIPE, finished_trials, metric_of, trial_of, values_of
 from ...studies.definition.reading import Definition
@@ -29,7 +30,8 @@ from ..space.groups import kept_shares
 from ..training.arithmetic import Arithmetic
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
-from .recording import SEED, Recorder, keep_result, record_recipe, releasing
+from .checkpoints import Checkpoints
+from .recording import Recorder, keep_result, record_recipe, releasing
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
 SOURCE = "refines"
@@ -94,8 +96,19 @@ class Runs:
     def _trained(self, trial: optuna.Trial, recipe: Recipe, seed: int, notify: Listener) -> tuple[float, ...]:
         definition = self.problem.definition
         recorder = Recorder(trial, definition, notify)
+        about = {"recipe": recipe.to_dict(), "seed": seed, "length": length_of(definition)}
+        checkpoint = Checkpoints(self.storage.url, notify).of_run(self.refined, about)
         try:
-            result = run_trial(recipe, self.baseline, self.problem, seed=seed, on_report=recorder)
+            with checkpoint.kept_until_its_end():
+                result = run_trial(
+                    recipe,
+                    self.baseline,
+                    self.problem,
+                    seed=seed,
+                    on_report=recorder,
+                    checkpoint=checkpoint,
+                    on_resume=recorder.resume,
+                )
         except Diverged as stop:
             set_user_attrs(trial, {"note": str(stop), HISTORY: recorder.history})
             raise optuna.TrialPruned(str(stop)) from stop

@@ -12,7 +12,7 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from torch import nn
 
 from ...errors import BranchfoldError, StudyError
@@ -21,44 +21,33 @@ from ...models.examples import arguments
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.dashboard.keeping import Keeper
+from ...studies.database.addresses import failure_beneath
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.findings.groups import groups_of, record_groups
-from ...studies.database.optuna_internals import claim, set_user_attrs, was_stopped
+from ...studies.database.optuna_internals import set_user_attrs, was_stopped
+from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
 from ...studies.database.storage import has_study, open_study
-from ...studies.database.trials import HISTORY, KNOWN, Measurement, measurement_of, meets_budget, values_of
-from ...studies.definition.dimensions import parse_dimension, plain
-from ..events import Listener, Notice, TrialEnded, TrialStarted
+from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, values_of
+from ...studies.definition.dimensions import parse_dimension
+from ..events import Listener, Notice, TrialEnded, TrialStarted, TrialTaken
+from ..process.signals import stop_if_asked
 from ..space import Recipe, SearchSpace
 from ..space.courses import course_of
 from ..space.groups import group_records, kept_shares
-from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
+from ..trial.faults import NOT_ITS_END, Taken, as_outcomes, check_running
 from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
+from .checkpoints import Checkpoints, checkpoint_name
+from .preparing import PREPARED, prepare
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
 from .samplers import check_search, make_pruner, make_sampler
-from .screening import Screening, including, screen
+from .stopping import end_if_stuck, is_over, trials_left
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
-# A study's attribute: what screening found, set when the first trials are queued.
-PREPARED = "prepared"
-# And that a process queues them, which takes it no longer than so many seconds.
-QUEUEING = "queueing"
-_QUEUEING_TIMEOUT = 15.0
-
-
-def is_exhausted(study: optuna.Study) -> bool:
-    """Whether every combination of the study's grid was tried, and none is queued again."""
-    return EXHAUSTED in study.user_attrs and not study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-
-
-def trials_left(study: optuna.Study, target: int) -> int:
-    """How many more trials than are finished or running anywhere a study takes to have `target`; 0 at least."""
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return max(0, target - len(study.get_trials(deepcopy=False, states=counted)))
 
 
 class Worker:
@@ -69,16 +58,27 @@ class Worker:
         storage: its database.
         notify: receives the progress.
         number: of this worker among those of the run; their samplers draw differently.
+        study: the study, if it is there and to be joined as it is.
     """
 
-    def __init__(self, problem: Problem, storage: RDBStorage, notify: Listener, number: int = 0) -> None:
-        self.problem, self.storage, self.notify = problem, storage, notify
+    def __init__(
+        self,
+        problem: Problem,
+        storage: RDBStorage,
+        notify: Listener,
+        number: int = 0,
+        *,
+        study: optuna.Study | None = None,
+    ) -> None:
+        self.problem, self.storage, self.notify, self._joined = problem, storage, notify, study
         self.store = artifact_store(storage.url)
         self.number = number
         check_search(problem.definition, self._space())
         self._failures: list[str] = []
         self._begun: list[int] = []
         self._ended: TrialEnded | None = None
+        self._has_outcome = False
+        self.checkpoints = Checkpoints(storage.url, notify)
 
     @cached_property
     def _keeper(self) -> Keeper:
@@ -87,6 +87,9 @@ class Worker:
     @cached_property
     def study(self) -> optuna.Study:
         """The study; created where it is missing."""
+        if self._joined is not None:
+            self._joined.pruner = make_pruner(self.problem.definition)
+            return self._joined
         return open_study(
             self.storage,
             self.problem.definition,
@@ -109,8 +112,10 @@ class Worker:
             if has_study(self.storage, name):
                 record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
-                made = make_baseline(self.problem, path, self.notify)
+                checkpoint = self.checkpoints.of_baseline(self.problem.definition)
+                made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
                 save_baseline(self.study, self.storage, self.store, path, made)
+                checkpoint.remove()
                 # Another process may have been faster; its baseline is the study's then.
                 record = load_baseline(self.study, self.store, path)
                 assert record is not None
@@ -122,47 +127,18 @@ class Worker:
         return network
 
     def prepare(self, baseline: nn.Module) -> None:
-        """Screens widths and queues the trials that a study begins with; once for a study, before any worker runs.
-
-        Several processes may do this at once: they share the candidates, and one of them queues.
-
-        Args:
-            baseline: the trained network.
-        """
+        """Does this process's share of what comes before any trial (`preparing.prepare`)."""
         if not groups_of(self.study):
             record_groups(self.study, group_records(self.problem.costs, self._errors_of(baseline)))
-        if PREPARED in self.study.user_attrs:
-            return
-        space = self._space(baseline)
-        found = screen(self.problem, space, baseline, self.study, self.storage, self.notify)
-        if not claim(self.study, QUEUEING) and self._others_queue():
-            return
-        recipes = known_recipes(space, self.problem.definition.search.recipes)
-        dimensions = found.shares
-        if (reference := recipes.get(REFERENCE)) is not None:
-            equal = equal_widths(space) if found.starts else {}
-            self.study.enqueue_trial({**reference, **equal}, user_attrs={KNOWN: REFERENCE}, skip_if_exists=True)
-            dimensions = including(found.shares, equal)
-        elif REFERENCE in self.problem.definition.search.recipes:
-            self.notify(
-                Notice(f"this space has no room for the known recipe {REFERENCE}: no trial is compared with it")
-            )
-        for values in _first_trials(recipes, found):
-            self.study.enqueue_trial(values, skip_if_exists=True)
-        shares = {name: plain(dimension) for name, dimension in dimensions.items()}
-        self.study.set_user_attr(PREPARED, {"shares": shares, "starts": found.starts})
+        prepare(self.problem, self._space(baseline), baseline, self.study, self.storage, self.notify)
 
-    def _others_queue(self) -> bool:
-        """Waits for the process that queues the first trials; False if it is so late that it must have died."""
-        deadline = time.monotonic() + _QUEUEING_TIMEOUT
-        while PREPARED not in self.study.user_attrs:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
-        return True
+    def run(self, target: int, baseline: nn.Module, *, patience: int | None = None) -> None:
+        """Runs trials until `target` are finished or running anywhere, or the study is over for another reason.
 
-    def run(self, target: int, baseline: nn.Module) -> None:
-        """Runs trials until `target` are finished or running anywhere.
+        Args:
+            target: finished trials that the study is to have.
+            baseline: the trained network.
+            patience: trials without a better one after which the study ends.
 
         Raises:
             Interrupted: if asked to stop; the interrupted trial's parameters are queued again.
@@ -174,22 +150,37 @@ class Worker:
         entropy = [self.problem.definition.study.seed, self.number, len(self.study.get_trials(deepcopy=False))]
         seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         self.study.sampler = self._noting(make_sampler(self.problem.definition, space.dimensions(), seed))
-        while not is_exhausted(self.study) and trials_left(self.study, target):
+        while not is_over(self.study) and trials_left(self.study, target):
+            stop_if_asked()
+            if end_if_stuck(self.study, self.problem.definition, patience):
+                return
             self._run_next(space, baseline)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
 
     def _run_next(self, space: SearchSpace, baseline: nn.Module) -> None:
-        self._ended = None
-        with releasing(self.study) as self._begun:
-            self.study.optimize(
-                lambda trial: self._objective(trial, space, baseline), n_trials=1, catch=(BranchfoldError,)
-            )
+        self._ended, self._has_outcome = None, False
+        try:
+            with releasing(self.study) as self._begun:
+                self.study.optimize(
+                    lambda trial: self._objective(trial, space, baseline), n_trials=1, catch=(BranchfoldError,)
+                )
+        except Exception as error:
+            if self._was_taken():
+                self.notify(Notice(f"trial {self._begun[0]} goes on elsewhere: this process was silent for too long"))
+                return
+            if (failed := failure_beneath(error, self.storage.url)) is not None:
+                raise failed from error
+            raise
         if was_stopped(self.study):  # Optuna's grid asks to stop when it is through, which ends this one call alone
             self.study.set_user_attr(EXHAUSTED, True)
         if self._ended is not None:  # told only now that the database counts the trial
             self.notify(placed(self._ended, self.study, self.problem.definition))
             self._keeper.ended(self._ended.trial, self._ended.seconds)
+
+    def _was_taken(self) -> bool:
+        """Whether the last trial was run to an outcome that the database did not take: others had ended it."""
+        return self._has_outcome and self._begun != [] and was_cut_short(self.study, self._begun[0])
 
     def _noting(self, sampler: BaseSampler) -> BaseSampler:
         """The sampler, which notes the number of each trial before it proposes anything: that may take long."""
@@ -197,6 +188,7 @@ class Worker:
 
         def before_trial(study: optuna.Study, trial: FrozenTrial) -> None:
             self._begun.append(trial.number)
+            self.notify(TrialTaken(trial.number))
             begin(study, trial)
 
         sampler.before_trial = before_trial  # type: ignore[method-assign]
@@ -225,22 +217,29 @@ class Worker:
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
         recorder = Recorder(trial, self.problem.definition, self.notify)
         try:
-            recipe = space.propose(trial)
-            ended = ended._replace(shape=recipe.shape)
-            if (other := same_trial(self.study, recipe)) is not None:
-                ended = ended._replace(note=f"same as trial {other.number}")
-                values, measured = repeat_result(trial, other, self.problem.definition), measurement_of(other)
-            else:
-                values, measured = self._run(trial, recipe, baseline, recorder)
+            with as_outcomes():
+                recipe = space.propose(trial)
+                ended = ended._replace(shape=recipe.shape)
+                if (other := same_trial(self.study, recipe)) is not None:
+                    ended = ended._replace(note=f"same as trial {other.number}")
+                    values, measured = repeat_result(trial, other, self.problem.definition), measurement_of(other)
+                else:
+                    values, measured = self._run(trial, recipe, baseline, recorder)
+        except Taken:
+            self._has_outcome = True
+            raise
         except (optuna.TrialPruned, Diverged) as stop:
             self._failures.clear()
+            self._has_outcome = True
             self._end(trial, recorder, ended._replace(state="pruned", note=ended.note or str(stop)), started)
             raise optuna.TrialPruned(str(stop)) from stop
         except BranchfoldError as error:
+            self._has_outcome = True
             self._failures.append(str(error))
             self._end(trial, recorder, ended._replace(state="fail", note=str(error)), started)
             raise
         self._failures.clear()
+        self._has_outcome = True
         assert measured is not None
         self._ended = ended._replace(
             metric=measured.metric,
@@ -264,17 +263,22 @@ class Worker:
         self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, recorder: Recorder
     ) -> tuple[tuple[float, ...], Measurement]:
         definition = self.problem.definition
-        seed = definition.study.seed + trial.number
-        record_recipe(trial, recipe, seed, self.problem, **kept_shares(recipe, self.problem.costs))
+        seed = int(trial.user_attrs.get(SEED, definition.study.seed + trial.number))
+        name, shares = checkpoint_name(trial), kept_shares(recipe, self.problem.costs)
+        record_recipe(trial, recipe, seed, self.problem, **{CHECKPOINT: name, **shares})
+        checkpoint = self.checkpoints.of_trial(name, recipe, seed, lambda: check_running(trial))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share))
-        result = run_trial(recipe, baseline, self.problem, seed=seed, on_report=recorder)
-        keep_result(trial, recipe, result, self.problem, self.storage)
+        with checkpoint.kept_until_its_end(*NOT_ITS_END):
+            result = run_trial(
+                recipe,
+                baseline,
+                self.problem,
+                seed=seed,
+                on_report=recorder,
+                checkpoint=checkpoint,
+                on_resume=recorder.resume,
+            )
+            check_running(trial)
+            keep_result(trial, recipe, result, self.problem, self.storage)
         return values_of(result.measurement, definition), result.measurement
-
-
-def _first_trials(recipes: Mapping[str, Mapping[str, Any]], found: Screening) -> list[dict[str, Any]]:
-    """Known recipes, with the best widths if there are any, then the other best widths."""
-    best: Mapping[str, Any] = found.starts[0] if found.starts else {}
-    first = [{**values, **best} for values in recipes.values()]
-    return [*first, *(dict(start) for start in found.starts[1 if first else 0 :])]

@@ -5,10 +5,10 @@ import weakref
 from collections.abc import Callable, Collection
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from ...models.branches.folding.folding import fold as fold_groups
 from ...models.branches.network import BranchedNetwork
 from ...models.branches.optimizers import carry_optimizer_state
 from ...models.cost import batch_size
@@ -18,10 +18,12 @@ from ..schedules import Schedule
 from ..space.recipe import Recipe
 from ..tasks.task import Task
 from .arithmetic import PLAIN, Arithmetic
+from .checkpoint import Resumable, stacked, unstacked
 from .compute import FORWARD_PASSES, Length
 from .fitting import mean_of, sgd
 from .losses import loss_of_recipe
 from .rates import course, restart_points
+from .states import State, fill, optimizer_state, restore_optimizer, tensors_of
 
 # A schedule that observes the validation loss does so this often in its window.
 OBSERVATIONS = 20
@@ -29,7 +31,7 @@ OBSERVATIONS = 20
 Fold = Callable[[BranchedNetwork, Collection[str]], nn.Module]
 
 
-class BranchTraining(pl.LightningModule):
+class BranchTraining(Resumable):
     """Trains a branched network by its recipe; everything follows the trial's progress from 0 to 1.
 
     The trial ends when its length is through, whatever the trainer's epochs.
@@ -62,6 +64,7 @@ class BranchTraining(pl.LightningModule):
         super().__init__()
         self.network, self.recipe, self.task, self.length = arithmetic.arranged(branched), recipe, task, length
         self.fold: Fold = lambda network, groups: arithmetic.arranged(fold(network, groups))
+        self._arranged = arithmetic.arranged
         self.validation_loss, self.after_step = validation_loss, after_step
         distils = recipe.training.distillation > 0
         # In a list: the baseline is no part of what trains.
@@ -72,6 +75,8 @@ class BranchTraining(pl.LightningModule):
         self._rate = course(recipe.training.rates, restarts)
         self._macs: weakref.WeakKeyDictionary[nn.Module, int] = weakref.WeakKeyDictionary()
         self._losses: list[Tensor] = []
+        self._folds: list[list[str]] = []
+        self._resumed: State | None = None
         self._trainable = {name for name, p in _original(branched).named_parameters() if p.requires_grad}
         if isinstance(branched, BranchedNetwork):
             branched.set_blending(recipe.blending)
@@ -107,6 +112,34 @@ class BranchTraining(pl.LightningModule):
         self._losses.clear()
         return mean
 
+    def training_state(self) -> State:
+        """Network, folds, optimizer, the way so far, and what schedules observed."""
+        return {
+            "folds": self._folds,
+            "network": tensors_of(self.network),
+            "optimizer": optimizer_state(self.trainer.optimizers[0], self.network),
+            "spent": self.length.meter.spent,
+            "taken": self.length.taken,
+            "observed": [schedule.losses for schedule in self._schedules.values()],
+            "losses": stacked(self._losses),
+        }
+
+    def resume(self, state: State) -> None:
+        """Goes on from a state; the network is as it was at the trial's start, but for its values.
+
+        Raises:
+            NetworkError: if the state is another network's.
+        """
+        for groups in state["folds"]:
+            assert isinstance(self.network, BranchedNetwork)
+            self.network = self._arranged(fold_groups(self.network, groups))
+            self._freeze()
+        fill(self.network, state["network"])
+        self._folds, self._resumed = state["folds"], state
+        self.length.meter.spent, self.length.taken = state["spent"], state["taken"]
+        for schedule, losses in zip(self._schedules.values(), state["observed"], strict=True):
+            schedule.losses[:] = losses
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """SGD with Nesterov momentum; the learning rate is set before every step."""
         return sgd(self.network, self.recipe.training.lr, self.recipe.training.weight_decay)
@@ -114,7 +147,11 @@ class BranchTraining(pl.LightningModule):
     def on_train_start(self) -> None:
         for teacher in self._teacher:
             teacher.to(self.device)
-        self._advance()
+        if self._resumed is None:
+            self._advance()
+            return
+        restore_optimizer(self.trainer.optimizers[0], self.network, self._resumed["optimizer"])
+        self._losses, self._resumed = unstacked(self._resumed["losses"], self.device), None
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         self._advance()
@@ -180,6 +217,7 @@ class BranchTraining(pl.LightningModule):
     def _fold(self, groups: list[str]) -> None:
         assert isinstance(self.network, BranchedNetwork)
         self.network = self.fold(self.network, groups)
+        self._folds.append(list(groups))
         self._freeze()
 
     def _freeze(self) -> None:

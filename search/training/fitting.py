@@ -3,7 +3,7 @@
 import logging
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -11,15 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ...models.examples import arguments
+from ..process.signals import deferring
 from ..tasks.task import Task
 from .arithmetic import PLAIN, Arithmetic
+from .checkpoint import Checkpoint, Checkpointing, Resumable, stacked, unstacked
 from .device import accelerator
+from .passes import Passes
+from .states import State, fill, optimizer_state, restore_optimizer, tensors_of
 
 MOMENTUM = 0.9
 _WARM_UP = 0.3  # share of the steps until the peak learning rate: torch's default for OneCycleLR
 
 
-class BaselineTraining(pl.LightningModule):
+class BaselineTraining(Resumable):
     """Trains `network` with SGD under one cycle of the learning rate.
 
     Args:
@@ -35,6 +39,26 @@ class BaselineTraining(pl.LightningModule):
         self.network, self.task = network, task
         self.lr, self.weight_decay, self.total_steps = lr, weight_decay, total_steps
         self._losses: list[Tensor] = []
+        self._resumed: State | None = None
+
+    def training_state(self) -> State:
+        """Network, optimizer, place in the cycle, and the epoch's losses so far."""
+        (config,) = self.trainer.lr_scheduler_configs
+        return {
+            "network": tensors_of(self.network),
+            "optimizer": optimizer_state(self.trainer.optimizers[0], self.network),
+            "step": config.scheduler.last_epoch,
+            "losses": stacked(self._losses),
+        }
+
+    def resume(self, state: State) -> None:
+        """Goes on from a state.
+
+        Raises:
+            NetworkError: if the state is another network's.
+        """
+        fill(self.network, state["network"])
+        self._resumed = state
 
     def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
         loss = self.task.loss(self.network(*arguments(batch[0])), self.task.targets(*batch))
@@ -43,6 +67,12 @@ class BaselineTraining(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._losses.clear()
+        if self._resumed is None:
+            return
+        (config,) = self.trainer.lr_scheduler_configs
+        config.scheduler.last_epoch = self._resumed["step"]  # which its rate follows from
+        restore_optimizer(self.trainer.optimizers[0], self.network, self._resumed["optimizer"])
+        self._losses, self._resumed = unstacked(self._resumed["losses"], self.device), None
 
     @property
     def mean_loss(self) -> float:
@@ -78,6 +108,8 @@ def fit(
     clip: float = 0.0,
     arithmetic: Arithmetic = PLAIN,
     device: str = "auto",
+    checkpoint: Checkpoint | None = None,
+    more: Callable[[], State] = dict,
 ) -> None:
     """Trains, quietly: no logger, no checkpoints, no bar of Lightning's own.
 
@@ -89,7 +121,31 @@ def fit(
         clip: largest norm of the gradient, 0 for none.
         arithmetic: the precision; whoever makes the module arranges its weights.
         device: where, by its name in `[trial] device`.
+        checkpoint: where the module's state is saved as it trains; `batches` are `Passes` then.
+        more: what else belongs to the state.
+
+    Raises:
+        Interrupted: if asked to stop; with a checkpoint, between two steps.
     """
+    if checkpoint is not None:
+        assert isinstance(batches, Passes)
+        assert isinstance(module, Resumable)
+        with deferring() as asked:
+            saving = Checkpointing(checkpoint, module, batches, asked, more)
+            _train(module, batches, epochs, [*callbacks, saving], clip, arithmetic, device)
+    else:
+        _train(module, batches, epochs, callbacks, clip, arithmetic, device)
+
+
+def _train(
+    module: pl.LightningModule,
+    batches: Iterable[Any],
+    epochs: int,
+    callbacks: list[pl.Callback],
+    clip: float,
+    arithmetic: Arithmetic,
+    device: str,
+) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     kind, devices = accelerator(device)
     with warnings.catch_warnings():

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from torch import nn
 
 from ...errors import StudyError
@@ -24,15 +23,26 @@ from ...studies.metric import Metric
 from ...studies.statistics import Interval
 from ..events import BaselineEpoch, BaselineReady, BaselineStarted, Listener, Notice
 from ..process.quiet import quiet_downloads
-from ..training.arithmetic import ARITHMETIC, PLAIN, Choice
+from ..training.arithmetic import ARITHMETIC, PLAIN, Arithmetic, Choice
+from ..training.checkpoint import Checkpoint, place_of
 from ..training.fitting import BaselineTraining, fit
+from ..training.passes import Passes
+from ..training.states import seed_random
 from .chance import at_chance
 from .measurement import judged, metric_of
 from .problem import Problem, new_network
 
 
-def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, Any]:
+def make_baseline(
+    problem: Problem, path: Path, notify: Listener, checkpoint: Checkpoint | None = None
+) -> dict[str, Any]:
     """Trains the baseline or reads its weights, writes it to `path`, and returns what is to be known of it.
+
+    Args:
+        problem: the study's.
+        path: of the baseline's file.
+        notify: receives the progress.
+        checkpoint: where the training's state is kept, and one that was stopped goes on.
 
     Raises:
         StudyError: if it diverged, or training left one class for all examples.
@@ -40,7 +50,9 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
     """
     table = problem.definition.baseline
     network = first_network(problem.definition)
-    chosen = problem.choose_arithmetic(network)
+    state = None if checkpoint is None else checkpoint.load()
+    # A training that goes on does so in what it began in: timed anew, another might seem faster.
+    chosen = problem.choose_arithmetic(network) if state is None else Choice(Arithmetic.of(state), {})
     problem = replace(problem, arithmetic=chosen.arithmetic)
     if chosen.arithmetic != PLAIN and chosen.seconds:
         notify(Notice(_faster(chosen)))
@@ -49,7 +61,7 @@ def make_baseline(problem: Problem, path: Path, notify: Listener) -> dict[str, A
         if not problem.task.stratified:
             before = metric_of(network, problem.validation_batches(), problem.task)
         notify(BaselineStarted(table.epochs))
-        train(network, problem, notify)
+        train(network, problem, notify, checkpoint)
     check_alive(network, problem)
     found = judged(network, problem.validation_batches(), problem.task)
     _check_metric(found.value, before, problem)
@@ -169,19 +181,32 @@ def _check_metric(value: float, before: float | None, problem: Problem) -> None:
         )
 
 
-def train(network: nn.Module, problem: Problem, notify: Listener) -> None:
-    """Trains the full network as the definition's `[baseline]` says."""
+def train(network: nn.Module, problem: Problem, notify: Listener, checkpoint: Checkpoint | None = None) -> None:
+    """Trains the full network as the definition's `[baseline]` says; arguments as for `make_baseline`."""
     table, seed = problem.definition.baseline, problem.definition.study.seed
     assert table.epochs is not None
-    torch.manual_seed(seed)
-    batches = problem.training_batches(table.batch_size, seed=seed)
+    seed_random(seed)
+    state = None if checkpoint is None else checkpoint.load()
+    at = None if state is None else place_of(state)
+    batches = Passes(problem.training_batches(table.batch_size, seed=seed), at)
     steps = table.epochs * len(batches)
     arithmetic = problem.arithmetic
     module = BaselineTraining(
         arithmetic.arranged(network), problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps
     )
-    report, device = _Report(problem, table.epochs, notify), problem.definition.trial.device
-    fit(module, batches, epochs=table.epochs, callbacks=[report], arithmetic=arithmetic, device=device)
+    if state is not None:
+        module.resume(state["training"])
+        notify(Notice(f"the baseline's training goes on in epoch {batches.first + 1} of {table.epochs}"))
+    fit(
+        module,
+        batches,
+        epochs=table.epochs - batches.first,
+        callbacks=[_Report(problem, table.epochs, notify, batches.first)],
+        arithmetic=arithmetic,
+        device=problem.definition.trial.device,
+        checkpoint=checkpoint,
+        more=lambda: {ARITHMETIC: arithmetic.to_dict()},
+    )
     PLAIN.arranged(network)
 
 
@@ -224,16 +249,19 @@ def describe(
 
 
 class _Report(pl.Callback):
-    def __init__(self, problem: Problem, epochs: int, notify: Listener) -> None:
-        self.problem, self.epochs, self.notify = problem, epochs, notify
+    """Tells of each epoch; of a training that goes on, `before` are those that ended earlier."""
+
+    def __init__(self, problem: Problem, epochs: int, notify: Listener, before: int) -> None:
+        self.problem, self.epochs, self.notify, self.before = problem, epochs, notify, before
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, BaselineTraining)
+        epoch = self.before + trainer.current_epoch + 1
         if not math.isfinite(pl_module.mean_loss):
             lr = self.problem.definition.baseline.lr
             raise StudyError(
-                f"the baseline diverged in epoch {trainer.current_epoch + 1}: its training loss is "
+                f"the baseline diverged in epoch {epoch}: its training loss is "
                 f"{pl_module.mean_loss}; lower baseline.lr = {lr:g}"
             )
         value = metric_of(pl_module.network, self.problem.validation_batches(), self.problem.task)
-        self.notify(BaselineEpoch(trainer.current_epoch + 1, self.epochs, pl_module.mean_loss, value))
+        self.notify(BaselineEpoch(epoch, self.epochs, pl_module.mean_loss, value))

@@ -1,77 +1,42 @@
 """One trial: branches are added and initialised, α falls, the network is folded, trained on, checked and measured."""
 
-import copy
 import math
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ...errors import BranchfoldError, NetworkError
+from ...errors import BranchfoldError
 from ...models.branches.folding.folding import fold
 from ...models.branches.network import BranchedNetwork
 from ...models.branching import branched_at
 from ...models.checkpoints import save_network
 from ...models.examples import arguments, placed
 from ...models.layers.copying import deep_copy
-from ...models.layers.modes import evaluating
 from ...models.layers.statistics import recompute_batch_norm
-from ...models.tracing.inputs import copied, tensors_of, with_tensors
 from ...studies.database.trials import Measurement
 from ..space import Recipe
 from ..training.arithmetic import PLAIN
+from ..training.checkpoint import Checkpoint, place_of
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
 from ..training.fitting import fit
+from ..training.passes import Passes
+from ..training.states import State, seed_random
 from .baseline import describe
+from .fold_check import FoldCheck
 from .latency import compare_latency
 from .measurement import judged, loss_of, metric_of
 from .problem import Problem
-
-# Folded and branched at α = 0 differ by rounding alone, in float64.
-FOLDING_TOLERANCE = 1e-9
-# On so many examples they are compared.
-_COMPARED = 32
+from .report import OnReport as OnReport
+from .report import OnResume
+from .report import Report as Report
 
 
 class Diverged(BranchfoldError):  # noqa: N818  what happened to a trial
     """The training loss of a trial is no longer a number."""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A trial's state at one of its milestones; number 0 is the initialised network.
-
-    Attributes:
-        number: of the report.
-        compute: spent so far, in epochs of the baseline's training.
-        alpha: mean α of the narrowed groups.
-        metric: of the study on the validation split, at the current α.
-        folded_metric: likewise at α = 0, BatchNorm statistics recomputed: what the trial would deliver now.
-        loss: mean training loss since the report before; NaN before the first step.
-        rate: the learning rate of the last step; NaN before the first one.
-        alphas: mean α of each stage's groups, in the stages' order; none before the first step.
-    """
-
-    number: int
-    compute: float
-    alpha: float
-    metric: float
-    folded_metric: float
-    loss: float
-    rate: float = math.nan
-    alphas: tuple[float, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report in JSON types; without a loss that is no number."""
-        numbers = {key: value for key, value in asdict(self).items() if key != "alphas" and math.isfinite(value)}
-        return numbers | ({"alphas": list(self.alphas)} if self.alphas else {})
-
-
-OnReport = Callable[[Report], None]
 
 
 @dataclass
@@ -95,8 +60,17 @@ class TrialResult:
     reports: list[Report] = field(default_factory=list)
 
 
-def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: int, on_report: OnReport) -> TrialResult:
-    """Runs one recipe.
+def run_trial(
+    recipe: Recipe,
+    baseline: nn.Module,
+    problem: Problem,
+    *,
+    seed: int,
+    on_report: OnReport,
+    checkpoint: Checkpoint | None = None,
+    on_resume: OnResume = lambda reports, seconds, elapsed: None,
+) -> TrialResult:
+    """Runs one recipe, or goes on where an earlier process was stopped in it.
 
     Args:
         recipe: of the trial.
@@ -104,21 +78,28 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         problem: the study's data and costs.
         seed: of everything random in the trial.
         on_report: told at every milestone, the last one after the last step; may end the trial by raising.
+        checkpoint: where its state is kept while it trains; without one a stop loses it.
+        on_resume: told the reports of a trial that goes on, which `on_report` is not told again.
 
     Raises:
         Diverged: if the training loss is no longer a number.
         NetworkError: if the branches cannot be fitted.
+        Interrupted: if asked to stop while it trains; with a checkpoint, once it is written.
     """
-    torch.manual_seed(seed)
-    table = problem.definition.trial
-    start = initialised(recipe, baseline, problem)
-    training = recipe.training
+    seed_random(seed)
+    table, state, training = problem.definition.trial, None, recipe.training
+    if checkpoint is not None:
+        state = checkpoint.load()
+    start = initialised(recipe, baseline, problem) if state is None else structure(recipe, baseline, problem)
     taught = problem.taught(baseline, training.augment) if training.distillation > 0 else None
-    batches = problem.training_batches(table.batch_size, seed=seed, augment=training.augment, known=taught)
+    at = None if state is None else place_of(state)
+    whole = problem.training_batches(table.batch_size, seed=seed, augment=training.augment, known=taught)
+    batches = Passes(whole, at)
     meter = problem.meter()
-    check = _FoldCheck(with_tensors(arguments(problem.calibration_batches[0][0]), lambda x: x[:_COMPARED]))
+    check = FoldCheck(arguments(problem.calibration_batches[0][0]))
     milestones = _Milestones(problem, meter, on_report)
-    milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
+    if state is None:
+        milestones.report(start, 1.0 if isinstance(start, BranchedNetwork) else 0.0, math.nan)
     module = BranchTraining(
         start.train(),
         recipe,
@@ -130,20 +111,37 @@ def run_trial(recipe: Recipe, baseline: nn.Module, problem: Problem, *, seed: in
         validation_loss=lambda network: loss_of(network, problem.glance, problem.task),
         after_step=milestones.passed,
     )
+    if state is not None:
+        module.resume(state["training"])
+        check.error = state["folding_error"]
+        milestones.resume(state["milestones"])
+        on_resume(milestones.reports, milestones.seconds, milestones.elapsed)
+
+    def more() -> State:
+        return {"folding_error": check.error, "milestones": milestones.state()}
+
     fit(
         module,
         batches,
-        epochs=-1 if table.epochs is None else table.epochs,
+        epochs=-1,  # the module ends the trial when its length is through
         callbacks=[],
         clip=training.clip,
         arithmetic=problem.arithmetic.at(training.precision),
         device=table.device,
+        checkpoint=checkpoint,
+        more=more,
     )
     network = delivered(module.network.cpu(), problem)
     found = judged(network, problem.validation_batches(), problem.task)
     _check_finite(found.value, problem)
     measurement = measure(network, found.value, recipe.widths, baseline, problem)
     return TrialResult(network, measurement, found.scores, meter.spent, check.error, milestones.reports)
+
+
+def structure(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Module:
+    """The network at the trial's start but for its branches' values, which a checkpoint has."""
+    branched = branched_at(baseline, problem.inputs, widths=recipe.widths, init="kaiming")
+    return branched if branched.plan.widths else fold(branched)
 
 
 def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Module:
@@ -215,36 +213,6 @@ class _Spread(nn.Module):
         return self.network(*inputs)
 
 
-class _FoldCheck:
-    """Folds groups, and compares with the branched network at their α = 0 on real inputs, in float64."""
-
-    def __init__(self, inputs: tuple[Any, ...]) -> None:
-        self.inputs, self.error = inputs, 0.0
-
-    def __call__(self, branched: BranchedNetwork, groups: Collection[str]) -> nn.Module:
-        branched.set_alpha(dict.fromkeys(groups, 0.0))
-        exact = copy.deepcopy(branched).double()
-        inputs = placed(self.inputs, exact)
-        with evaluating(exact):
-            expected, actual = exact(*copied(inputs)), fold(exact, groups).eval()(*copied(inputs))
-        error = _difference(actual, expected)
-        if math.isfinite(error):  # a diverged network is ended by the next report
-            if error > FOLDING_TOLERANCE:
-                raise NetworkError(
-                    f"the folded network differs from the branched one by {error:.1e} of its outputs, more than "
-                    f"{FOLDING_TOLERANCE}: a fault of branchfold's, please report it with the network"
-                )
-            self.error = max(self.error, error)
-        return fold(branched, groups)
-
-
-def _difference(actual: Any, expected: Any) -> float:
-    """The largest difference of an output, relative to that output's largest value."""
-    pairs = zip(tensors_of(actual), tensors_of(expected), strict=True)
-    errors = [float((a - b).abs().max() / b.abs().max()) for a, b in pairs if b.is_floating_point()]
-    return math.nan if any(math.isnan(error) for error in errors) else max(errors, default=0.0)
-
-
 def _check_finite(value: float, problem: Problem) -> None:
     if not math.isfinite(value):
         raise Diverged(f"the training diverged: {problem.task.metric.name} is {value} on the validation split")
@@ -257,6 +225,24 @@ class _Milestones:
         self.problem, self.meter, self.on_report = problem, meter, on_report
         self.total = problem.definition.trial.reports
         self.reports: list[Report] = []
+        self.seconds: list[float] = []
+        self._began = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the trial began, but for those in which it was stopped."""
+        return time.monotonic() - self._began
+
+    def state(self) -> State:
+        """What `resume` goes on from."""
+        reports = [report.to_dict() for report in self.reports]
+        return {"reports": reports, "seconds": self.seconds, "elapsed": self.elapsed}
+
+    def resume(self, state: State) -> None:
+        """Goes on from the milestones of an earlier process."""
+        self.reports += map(Report.of, state["reports"])
+        self.seconds += state["seconds"]
+        self._began = time.monotonic() - state["elapsed"]
 
     def passed(self, module: BranchTraining) -> None:
         """Reports if the module has passed the next milestone; of several at once the last."""
@@ -279,6 +265,7 @@ class _Milestones:
         blended = metric_of(network, validation, self.problem.task) if alpha > 0 else folded
         report = Report(number, self.meter.spent, alpha, blended, folded, loss, rate, alphas)
         self.reports.append(report)
+        self.seconds.append(self.elapsed)
         self.on_report(report)
         if report.number > 0 and not math.isfinite(loss):
             raise Diverged(f"the training diverged: its loss is {loss}; a smaller learning rate may help")

@@ -14,6 +14,8 @@ from ...errors import StudyError, one_line
 
 # Everything that opening a database raises, from the driver up to Optuna's schema check (RuntimeError).
 FAILURES = (SQLAlchemyError, sqlite3.Error, StorageInternalError, RuntimeError, OSError)
+# What a database raises that is open.
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 # What a part of a URL's query is called that is nobody's business.
 _SECRET = ("pass", "pwd", "secret", "token", "key", "credential")
 # Plain postgresql:// means another driver in each version of SQLAlchemy.
@@ -81,6 +83,8 @@ def failure(address: URL, error: BaseException) -> StudyError:
         return StudyError(f"the driver of {shown_url(address)} needs the Python module {cause.name}{how}")
     reason = without_secrets(getattr(cause, "strerror", None) or one_line(cause), address)
     hint = "close the program that holds it and try again" if "locked" in reason else "check --storage"
+    if "full" in reason or "disk I/O" in reason:  # SQLite says the latter where its log has no room
+        hint = "make room on its disk and run the same command again"
     return StudyError(f"cannot use the study database {shown_url(address)}: {reason}; {hint}")
 
 
@@ -102,3 +106,12 @@ def root_cause(error: BaseException) -> BaseException:
     while error.__cause__ is not None:
         error = error.__cause__
     return error
+
+
+def failure_beneath(error: BaseException | None, url: str) -> StudyError | None:
+    """The line about a database that failed somewhere beneath an error, as Optuna raises it; None where none did."""
+    while error is not None:
+        if isinstance(error, DATABASE_ERRORS):
+            return failure(make_url(url), error)
+        error = error.__cause__ or error.__context__
+    return None

@@ -10,3 +10,5 @@ IDENTITY = "identity"
 METRIC = "metric"
 # Set when every combination of a grid was tried.
 EXHAUSTED = "exhausted"
+# Why no worker of the study is to begin another trial; empty again when a run begins.
+ENDED = "ended"

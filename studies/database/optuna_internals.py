@@ -102,6 +102,29 @@ def list_artifact(study: optuna.Study, artifact: str, filename: str) -> None:
         storage.set_study_system_attr(study._study_id, key, json.dumps(asdict(meta)))
 
 
+def insert_trial_attr(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> bool:
+    """Whether this process is the first to give a trial an attribute, which one that has ended may get too.
+
+    Optuna's own way replaces what is there, and refuses trials that have ended.
+    """
+    engine = engine_of(study._storage)
+    if engine is None:  # a storage in memory has one process
+        first = key not in trial.user_attrs and trial.state == TrialState.RUNNING
+        if first:
+            study._storage.set_trial_user_attr(trial._trial_id, key, value)
+        return first or key not in trial.user_attrs
+    row = {"trial": trial._trial_id, "key": key, "value": json.dumps(value)}
+    try:
+        with engine.begin() as connection:
+            connection.execute(
+                text("INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (:trial, :key, :value)"), row
+            )
+    except IntegrityError:
+        return False
+    trial.user_attrs[key] = value  # Optuna keeps a trial that has ended in memory, and does not read it again
+    return True
+
+
 def show_report(trial: optuna.Trial, step: int, value: float) -> None:
     """Keeps a value of a milestone where the dashboard draws it; `Trial.report` refuses with several objectives."""
     trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)

@@ -14,8 +14,9 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 
@@ -29,6 +30,7 @@ from .companions import delete_left_behind
 from .migrations.state import State, state_of
 from .migrations.upgrade import LOCK, upgrade
 from .optuna_internals import as_format_string, set_study_attrs
+from .retries import release_killed
 from .tables.storage import StudyStorage
 
 # Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
@@ -37,8 +39,8 @@ LOCK_TIMEOUT = 60
 OPENING_TIMEOUT = 10
 HEARTBEAT_INTERVAL = 15
 GRACE_PERIOD = 45
-# A trial that takes its worker down (out of memory) is tried this often again, not for ever.
-RETRIES = 2
+# What is known of the death of a process that was not seen to die.
+NO_SIGN_OF_LIFE = "it gave no sign of life any more"
 # How long the one who finds a study without a definition waits for its creator to write it.
 CREATION_TIMEOUT = 10
 
@@ -234,20 +236,24 @@ def _options(address: URL) -> dict[str, Any]:
 def _connect(address: URL, *, create: bool) -> StudyStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        retry = RetryHeartbeatStaleTrialCallback(max_retry=RETRIES)
         try:
             return StudyStorage(
                 as_format_string(address.render_as_string(hide_password=False)),
                 engine_kwargs=_options(address),
                 heartbeat_interval=HEARTBEAT_INTERVAL,
                 grace_period=GRACE_PERIOD,
-                heartbeat_stale_trial_callback=retry,
+                heartbeat_stale_trial_callback=_goes_on,
                 skip_table_creation=not create,
             )
         except (ImportError, *FAILURES) as error:
             if not create and "no such table" in str(root_cause(error)):
                 raise missing(address) from None
             raise failure(address, error) from error
+
+
+def _goes_on(study: optuna.Study, trial: FrozenTrial) -> None:
+    """What Optuna does with a trial that it has failed, since its process gave no sign of life."""
+    release_killed(study, trial.number, NO_SIGN_OF_LIFE)
 
 
 def _create_file(address: URL, path: Path) -> None:

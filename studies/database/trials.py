@@ -20,15 +20,14 @@ from ..metric import ACCURACY, Metric
 from .attributes import METRIC
 from .companions import check_trained
 from .optuna_internals import set_dashboard_constraints, with_stale_heartbeat, without_heartbeat
-from .storage import GRACE_PERIOD
+from .retries import release_killed
+from .storage import GRACE_PERIOD, NO_SIGN_OF_LIFE
 from .tables.names import HISTORY as HISTORY
 from .tables.names import RECIPE as RECIPE
 from .tables.names import with_metric as with_metric
 
 # Widths are whole channels: a network meets its budget within 1 %.
 BUDGET_TOLERANCE = 0.01
-# The known recipe that a trial is, at equal shares.
-KNOWN = "known"
 
 
 class Measurement(NamedTuple):
@@ -181,32 +180,6 @@ def _measured(study: optuna.Study) -> list[tuple[FrozenTrial, Measurement]]:
     return [(trial, result) for trial in complete if (result := measurement_of(trial)) is not None]
 
 
-def release_interrupted(study: optuna.Study, trial_number: int) -> bool:
-    """Ends a trial that was interrupted and queues its parameters again, so that a rerun goes on where it was.
-
-    `Study.optimize` has failed the trial already when KeyboardInterrupt arrives here; a worker that used `ask`
-    leaves it running. Both end the same.
-
-    Returns:
-        Whether the parameters were queued; not if the trial finished after all, had proposed nothing yet, or
-        the same parameters wait already.
-    """
-    trial = study.get_trials(deepcopy=False)[trial_number]
-    if trial.state == TrialState.RUNNING:
-        study.tell(trial_number, state=TrialState.FAIL, skip_if_finished=True)
-    elif trial.state != TrialState.FAIL:
-        return False
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    queued = [other.system_attrs.get("fixed_params", other.params) for other in waiting]
-    # A trial from the queue may have been interrupted before it took all that was queued.
-    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    if not params or params in queued:
-        return False
-    known = {KNOWN: trial.user_attrs[KNOWN]} if KNOWN in trial.user_attrs else {}
-    study.enqueue_trial(params, user_attrs={"repeats": trial_number, **known})
-    return True
-
-
 def end_abandoned(study: optuna.Study) -> None:
     """Fails the running trials whose process died, and queues them again.
 
@@ -216,7 +189,7 @@ def end_abandoned(study: optuna.Study) -> None:
         warnings.simplefilter("ignore", ExperimentalWarning)
         fail_stale_trials(study)
     for trial in _never_beat(study):
-        release_interrupted(study, trial.number)
+        release_killed(study, trial.number, NO_SIGN_OF_LIFE)
 
 
 def living_trials(study: optuna.Study) -> list[FrozenTrial]:

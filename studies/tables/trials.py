@@ -5,8 +5,9 @@ from __future__ import annotations
 from operator import le
 from typing import Any, NamedTuple
 
+from ..database.retries import KNOWN
 from ..database.rows import TrialRow, trial_rows
-from ..database.trials import KNOWN, measurement_of, meets_budget
+from ..database.trials import measurement_of, meets_budget
 from .recipes import recipe_line
 from .study import StudyView
 from .words import count

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from ....errors import StudyError
 from ....names import COSTS
 from ....studies.database.findings.outcome import Outcome
+from ....studies.database.retries import NOTE
 from ....studies.database.storage import load_study, open_storage
 from ....studies.database.trials import (
     Measurement,
@@ -30,6 +31,10 @@ from ...run.finalists import Finalist, Selection, compute_of, seconds_of
 from ...run.recording import best_of
 from ...run.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
+
+_WITHOUT_RESULT = {TrialState.FAIL: "failed", TrialState.PRUNED: "stopped early"}
+# The last ones tell of what happens now.
+_SHOWN_REASONS = 20
 
 
 def resume_point(
@@ -198,3 +203,12 @@ def _finalist(finalist: Finalist, metric: Metric) -> str:
     values = ", ".join(map(metric.text, finalist.values))
     mean = "diverged" if finalist.mean is None else f"{metric.text(finalist.mean)} ({values})"
     return f"trial {finalist.trial.number}{known} {mean}"
+
+
+def failure_lines(study: optuna.Study) -> list[str]:
+    """A line for each trial that failed or was stopped early with a reason, the latest ones last."""
+    trials = study.get_trials(deepcopy=False, states=tuple(_WITHOUT_RESULT))
+    told = [(trial, str(trial.user_attrs[NOTE])) for trial in trials if trial.user_attrs.get(NOTE)]
+    lines = [f"trial {trial.number} {_WITHOUT_RESULT[trial.state]}: {note}" for trial, note in told]
+    earlier = len(lines) - _SHOWN_REASONS
+    return lines if earlier <= 0 else [f"{earlier} earlier ones, and", *lines[earlier:]]

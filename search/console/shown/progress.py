@@ -5,14 +5,17 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.status import Status
 
 from ....studies.metric import ACCURACY, Metric
+from ...crew.table import CrewTable
 from ...events import (
     BaselineEpoch,
     BaselineReady,
     BaselineStarted,
     Best,
+    CrewStarted,
     Event,
     FinalistEnded,
     Notice,
@@ -50,6 +53,8 @@ class Progress:
     ) -> None:
         self.console, self.trials, self.best, self.detail, self.metric = console, trials, best, detail, metric
         self.status: Status | None = None
+        self.table: CrewTable | None = None
+        self._live: Live | None = None
 
     def __enter__(self) -> Self:
         if self.console.is_terminal and self.detail == "normal":
@@ -58,15 +63,20 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.status is not None:
-            with suppress(OSError):  # the terminal is gone
-                self.status.stop()
+        for shown in (self.status, self._live):
+            if shown is not None:
+                with suppress(OSError):  # the terminal is gone
+                    shown.stop()
 
     def __call__(self, event: Event) -> None:
         """Shows one event."""
         if self.detail == "quiet":
             return
+        if self.table is not None:
+            self.table.note(event, self.metric)
         match event:
+            case CrewStarted():
+                self._crew(event.workers)
             case StudyMetric():
                 self.metric = event.metric
             case BaselineStarted():
@@ -113,6 +123,15 @@ class Progress:
         """Shows a line that stays."""
         self(Notice(text))
 
+    def _crew(self, workers: int) -> None:
+        """A table of the workers takes the status line's place on a terminal."""
+        if self.status is None or self.table is not None:
+            return
+        self.status.stop()
+        self.table = CrewTable(workers)
+        self._live = Live(self.table, console=self.console, refresh_per_second=2, transient=True)
+        self._live.start()
+
     def _ended(self, event: TrialEnded) -> None:
         self.best = event.best
         count = f"[{event.finished}/{self.trials}]"
@@ -134,7 +153,9 @@ class Progress:
         return "" if self.best is None else f"  best: {self.metric.text(self.best.metric)} (trial {self.best.trial})"
 
     def _passing(self, line: str) -> None:
-        if self.status is not None:
+        if self.table is not None:
+            self.table.caption = line
+        elif self.status is not None:
             self.status.update(line)
         elif self.detail == "verbose":
             self._lasting(line)

@@ -396,3 +396,30 @@ def test_a_silent_group_does_not_break_the_fit(randomise):
     branched = add_branches(network, x, keep=0.6)
     branched.set_alpha(0)
     torch.testing.assert_close(branched(x), network(x), rtol=1e-3, atol=1e-4)
+
+
+class DroppedPaths(nn.Module):
+    """Training hears some examples' paths only, at random; by a branch in Python, as in timm."""
+
+    def __init__(self, rate):
+        super().__init__()
+        self.rate, self.first, self.path = rate, nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1)
+        self.norm, self.last = nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x):
+        y = self.path(x := self.first(x))
+        if self.training and self.rate:
+            y = y * y.new_empty((len(y), 1, 1, 1)).bernoulli_(1 - self.rate)
+        return self.last(self.norm(torch.relu(x + y)))
+
+
+def test_what_training_drops_at_random_has_no_part_in_the_fit():
+    x = torch.randn(4, 3, 9, 9, dtype=torch.float64)
+    torch.manual_seed(0)
+    network = DroppedPaths(0.0).double().eval()
+    expected = add_branches(network, x, keep=0.5)
+    network.rate = 0.9
+    found = add_branches(network, x, keep=0.5)
+    for branched in (expected, found):
+        branched.set_alpha(0)
+    torch.testing.assert_close(found(x), expected(x))

@@ -19,6 +19,8 @@ import torch
 from optuna.trial import TrialState, create_trial
 
 from branchfold.errors import BranchfoldError, DataError, StudyError
+from branchfold.search.crew import crew, memory
+from branchfold.search.crew.sharing import Share
 from branchfold.search.data import opening
 from branchfold.search.data import splits as data
 from branchfold.search.data.known.source import Source
@@ -33,10 +35,10 @@ from branchfold.search.events import (
 )
 from branchfold.search.process.quiet import quiet_optuna
 from branchfold.search.process.signals import STOPPING
-from branchfold.search.run import crew, memory, processes
+from branchfold.search.run import processes
 from branchfold.search.run import worker as runner
 from branchfold.search.run.processes import run_study
-from branchfold.search.run.worker import trials_left
+from branchfold.search.run.stopping import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.studies.database.artifacts import artifact_folder
@@ -258,8 +260,8 @@ class TestOneProcess:
     def test_baseline_of_a_faster_process_is_used(self, study_run, monkeypatch):
         """While this process trains a baseline another one saves its own, which every trial is measured against."""
 
-        def beaten(problem, path, notify):
-            record = make_baseline(problem, path, notify)
+        def beaten(problem, path, notify, **options):
+            record = make_baseline(problem, path, notify, **options)
             study = open_study(open_storage(url, create=False), problem.definition)
             name = (artifact_folder(url) / "first").name
             (artifact_folder(url) / name).write_bytes(path.read_bytes())
@@ -477,13 +479,15 @@ class TestNumberOfWorkers:
             for _ in range(trials_left(study, target)):
                 study.add_trial(create_trial(state=TrialState.PRUNED))
 
-        def run_crew(study, definition, url, *, workers, target, threads, notify):
-            started.append(workers)
+        def run_crew(study, definition, url, *, shares, target, patience, notify):
+            started.append(len(shares))
             add_trials(study, target)
 
         monkeypatch.setattr(processes, "run_crew", run_crew)
         monkeypatch.setattr(processes, "cores", lambda: 2)
-        monkeypatch.setattr(runner.Worker, "run", lambda worker, target, baseline: add_trials(worker.study, target))
+        monkeypatch.setattr(
+            runner.Worker, "run", lambda worker, target, baseline, patience: add_trials(worker.study, target)
+        )
         return started
 
     def test_is_no_more_than_trials_are_left(self, study_run, crews):
@@ -591,7 +595,7 @@ class TestSeveralProcesses:
             {**study.user_attrs["definition"], "study": {"name": "tiny", "trials": 2, "budget": {"macs": 0.25}}}
         )
         with pytest.raises(StudyError, match="the baseline of 'tiny' is missing"):
-            crew.run_crew(study, definition, url, workers=1, target=2, threads=1, notify=lambda event: None)
+            crew.run_crew(study, definition, url, shares=[Share(1)], target=2, patience=None, notify=lambda event: None)
         assert states(study) == {"COMPLETE": 1}
 
 

@@ -5,6 +5,7 @@ from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
 from branchfold.studies.database.optuna_internals import set_user_attrs
+from branchfold.studies.database.retries import release_interrupted
 from branchfold.studies.database.rows import trial_rows
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import (
@@ -16,7 +17,6 @@ from branchfold.studies.database.trials import (
     metric_of,
     metric_value,
     ranked_trials,
-    release_interrupted,
 )
 from branchfold.studies.definition.reading import load_definition
 from branchfold.studies.metric import ACCURACY, Metric

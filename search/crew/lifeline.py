@@ -42,6 +42,7 @@ class Job(NamedTuple):
         url: of its database.
         target: finished trials that the study is to have.
         threads: of this worker.
+        patience: trials without a better one after which the study ends.
     """
 
     number: int
@@ -49,6 +50,7 @@ class Job(NamedTuple):
     url: str
     target: int
     threads: int
+    patience: int | None = None
 
 
 class Process:
@@ -56,9 +58,13 @@ class Process:
 
     Attributes:
         events: what the worker tells; its end is the worker's.
+
+    Args:
+        job: of the worker.
+        gpu: the only one that it sees, as CUDA_VISIBLE_DEVICES names it.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, gpu: str | None = None) -> None:
         self.events, telling = Pipe(duplex=False)
         # Inherited: a Ctrl-C in the terminal and its end reach the worker too, which is ended from here.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
@@ -67,6 +73,7 @@ class Process:
                 [sys.executable, "-c", _START.format(module=__name__)],
                 stdin=subprocess.PIPE,
                 pass_fds=[telling.fileno()],
+                env=None if gpu is None else {**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

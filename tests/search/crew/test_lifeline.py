@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from branchfold.search.run import lifeline
+from branchfold.search.crew import lifeline
 
 WITHIN = 2  # seconds
 
 PARENT = """
 import os, signal, time
-from branchfold.search.run.lifeline import Job, Process
+from branchfold.search.crew.lifeline import Job, Process
 process = Process(Job(0, {}, "sqlite:///none.db", 1, 1))
 print(process._process.pid, flush=True)
 time.sleep(60)
@@ -23,7 +23,7 @@ time.sleep(60)
 # Stands for a worker at work: in C with the interpreter's lock held, or without it.
 CHILD = """
 import hashlib, itertools, os, sys, threading
-from branchfold.search.run import lifeline
+from branchfold.search.crew import lifeline
 {watch}
 print(os.getpid(), flush=True)
 {work}
@@ -70,7 +70,7 @@ def test_in_a_long_step_where_the_kernel_tells_nothing(ends):
 
 
 def test_an_orphan_from_the_start_ends_at_once():
-    code = "from branchfold.search.run import lifeline\nlifeline.end_with(1)\nprint('alive')"
+    code = "from branchfold.search.crew import lifeline\nlifeline.end_with(1)\nprint('alive')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stdout == b""
 
 
@@ -83,7 +83,7 @@ def test_without_prctl_nothing_fails(monkeypatch):
 
 
 def test_nothing_heavy_is_imported_before_the_watch_stands():
-    code = "import sys\nimport branchfold.search.run.lifeline\nprint({'torch', 'optuna', 'numpy'} & set(sys.modules))"
+    code = "import sys\nimport branchfold.search.crew.lifeline\nprint({'torch', 'optuna', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from branchfold.errors import StudyError
-from branchfold.search.run import memory
-from branchfold.search.run.memory import available_memory, check_memory, need_of_worker
+from branchfold.search.crew import memory
+from branchfold.search.crew.memory import available_memory, check_memory, need_of_worker
 
 MIB = 2**20
 UNLIMITED = 9223372036854771712  # as version 1 of the control groups writes it

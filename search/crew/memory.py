@@ -41,6 +41,13 @@ def check_memory(problem: Problem, workers: int) -> None:
     )
 
 
+def fitting_workers(problem: Problem, workers: int) -> int:
+    """As many of the workers as fit into the memory that is free now, one at least."""
+    free = available_memory()
+    need = need_of_worker(problem) if free is not None and workers > 1 else None
+    return workers if free is None or need is None else max(1, min(workers, free // need))
+
+
 def need_of_worker(problem: Problem) -> int | None:
     """Bytes that one more process like this one takes while it trains; None where the system does not tell.
 
