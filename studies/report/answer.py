@@ -52,6 +52,8 @@ def answer_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
         alt="The network as a row of blocks, before and after, to scale: as wide as a group's channels, as high as its "
         "images.",
         table=_table(view),
+        reading="Each block is a channel group: as wide as its channels, as high as its images; above before, below "
+        "after.",
     )
 
 
@@ -82,10 +84,6 @@ def _said(view: StudyView, lines: Sequence[TrialLine], trial: int | None) -> lis
             f"The study has several objectives, {listed(view.objectives)}: "
             f"{count(len(front), 'network')} on its front, each the best at its cost; `branchfold export {view.name} "
             f"--pareto` exports them all."
-        )
-    if trial is not None and view.groups:
-        said.append(
-            "Each block is a channel group: as wide as its channels, as high as its images; above before, below after."
         )
     return said
 

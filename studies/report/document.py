@@ -39,6 +39,7 @@ class Section(NamedTuple):
         said: paragraphs.
         figure: below them.
         alt: what the figure shows, for those who do not see it.
+        reading: how the figure is to be read; a paragraph above it, left out where there is no figure to see.
         table: below that.
         code: below that, as (title, text); long ones are folded up.
     """
@@ -50,6 +51,7 @@ class Section(NamedTuple):
     alt: str = ""
     table: Table | None = None
     code: tuple[tuple[str, str], ...] = ()
+    reading: str = ""
 
 
 class Document(NamedTuple):

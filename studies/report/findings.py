@@ -30,18 +30,26 @@ def cost_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     said = [like_the_best(view, lines)]
     front = [line for line in lines if line.front]
     if len(front) > 1:
-        first, last = min(front, key=_share(drawn.cost)), max(front, key=_share(drawn.cost))
-        said.append(
-            f"The front goes from {view.metric.text(first.metric or 0)} at {percent(_share(drawn.cost)(first))} of the "
-            f"baseline's {cost.COSTS[drawn.cost]} to {view.metric.text(last.metric or 0)} at "
-            f"{percent(_share(drawn.cost)(last))}."
-        )
+        said.append(_front_said(view, front, drawn.cost))
     if drawn.cost == "parameters" and "parameters" not in view.objectives:
         said.append("The budget makes all trials cost as many MACs, so they are drawn by their parameters.")
     if over := sum(line.within is False for line in measured):
         said.append(f"{count(over, 'trial')} {'is' if over == 1 else 'are'} over the budget.")
     alt = f"{view.metric.name} of every measured trial against its share of the baseline's {cost.COSTS[drawn.cost]}."
     return Section("cost", f"{view.metric.name.capitalize()} against cost", tuple(said), cost.figure(drawn), alt)
+
+
+def _front_said(view: StudyView, front: Sequence[TrialLine], name: str) -> str:
+    """From where to where a front of several trials goes, or that they all lie at one point."""
+    share = _share(name)
+    first, last = (
+        (view.metric.text(line.metric or 0), percent(share(line)))
+        for line in (min(front, key=share), max(front, key=share))
+    )
+    costs = f"of the baseline's {cost.COSTS[name]}"
+    if first == last:
+        return f"The {len(front)} trials on the front are one point: {first[0]} at {first[1]} {costs}."
+    return f"The front goes from {first[0]} at {first[1]} {costs} to {last[0]} at {last[1]}."
 
 
 def like_the_best(view: StudyView, lines: Sequence[TrialLine]) -> str:

@@ -55,12 +55,16 @@ def _section(section: Section) -> str:
     parts = [f'<section id="{section.id}">', f"<h2>{_safe(section.title)}</h2>"]
     parts += [f"<p>{_marked(text)}</p>" for text in section.said]
     if section.figure is not None:
+        if section.reading:
+            parts.append(f"<p>{_marked(section.reading)}</p>")
         height = section.figure.layout.height
         parts.append(
             f'<div class="figure" id="figure-{section.id}" role="img" aria-label="{_safe(section.alt)}" '
             f'style="min-height:{height}px"></div>'
         )
     if section.table is not None:
+        if section.table.sortable:
+            parts.append("<p>A click on a column's title sorts by it.</p>")
         parts.append(_table(section.table, section.id))
     for index, (title, text) in enumerate(section.code):
         block = f"<pre>{_safe(text.rstrip())}</pre>"

@@ -38,6 +38,8 @@ def plain(text: str) -> str:
 def _section(section: Section, picture: Path | None) -> list[str]:
     parts = [f"## {plain(section.title)}", *map(plain, section.said)]
     if picture is not None:
+        if section.reading:
+            parts.append(plain(section.reading))
         parts.append(f"![{plain(section.alt)}]({picture.as_posix()})")
     if section.table is not None:
         parts.append(markdown_table(section.table))

@@ -40,7 +40,7 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
         keys.append((line.number, line.state, line.metric, *shares, line.recipe or "", told))
     said = [
         f"The {view.metric.name} is that at α = 0 on the validation split, costs are shares of the baseline's, compute "
-        f"is in epochs of its training. A click on a column's title sorts by it."
+        "is in epochs of its training."
     ]
     if any(line.row.latency_unsure for line in lines):
         said.append("?: a latency that spreads more than it differs from what it is compared with.")

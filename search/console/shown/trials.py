@@ -171,7 +171,8 @@ def _caption(view: StudyView, lines: Sequence[TrialLine]) -> list[str]:
         )
     if any(line.front and (len(view.objectives) > 1 or not line.best) for line in lines):
         costs = [name for name in view.objectives if name in ("macs", "parameters", "latency")] or ["MACs"]
-        told.append(f"{FRONT}: on the front, no other is at least as good in {' and '.join([metric.name, *costs])}")
+        counts = " and ".join([metric.name, *costs])
+        told.append(f"{FRONT}: on the front, no other is at least as good in {counts} and better in one of them")
     if any(line.row.latency_spread is not None for line in lines):
         text = "latency: median share of the baseline's (interquartile range in points), one example on one thread"
         unsure = f"; {UNSURE}: unsure, it spreads more than it differs from what it is compared with"

@@ -1,5 +1,6 @@
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 from made_studies import made_study, view_of
@@ -9,10 +10,12 @@ from branchfold.studies.definition.reading import load_definition, parse_definit
 from branchfold.studies.definition.writing import toml_text
 from branchfold.studies.report import pictures, writing
 from branchfold.studies.report.document import MARK, figures_of, is_report
+from branchfold.studies.report.findings import cost_section
 from branchfold.studies.report.html import html_page
 from branchfold.studies.report.making import make_document
 from branchfold.studies.report.markdown import markdown_page, plain
 from branchfold.studies.report.writing import Wanted, write_report
+from branchfold.studies.tables.trials import trial_lines
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,20 @@ class TestSentences:
         assert len(table.rows) == len(table.keys) == 24
         assert table.keys[0][:4] == (0, "complete", 0.75, 0.2)
         assert table.rows[23][-1].startswith("best, front: best of 18 trials")
+
+    def test_a_front_at_one_point_goes_nowhere(self):
+        view = view_of(made_study(12))
+        line = next(line for line in trial_lines(view) if line.front)
+        told = cost_section(view, [line, line]).said[1]
+        assert told.startswith("The 2 trials on the front are one point: ")
+        assert len(re.findall(r"[\d.]+ %", told)) == 2
+
+    def test_how_to_read_what_is_seen_only_where_it_is(self, document):
+        page, text = html_page(document), markdown_page(document)
+        for reading in ("Each block is a channel group", "A click on a column"):
+            assert reading in page
+            assert reading not in text
+        assert "Each block is a channel group" in markdown_page(document, {"answer": Path("answer.svg")})
 
     def test_how_to_do_it_again(self, document):
         (_, commands), (title, text) = next(each for each in document.sections if each.id == "again").code
