@@ -18,7 +18,7 @@ from ...errors import StudyError
 from ...studies.database.addresses import DATABASE_ERRORS
 from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, upload_network
-from ...studies.database.optuna_internals import add_milestone, set_user_attrs, show_report
+from ...studies.database.optuna_internals import add_milestone, set_user_attrs
 from ...studies.database.retries import SEED, release_interrupted
 from ...studies.database.tables.names import FULL_WIDTHS
 from ...studies.database.trials import (
@@ -114,24 +114,18 @@ class Recorder:
         """
         self._began = time.monotonic() - elapsed
         for report, at in zip(reports, seconds, strict=True):
-            self.history.append(report.to_dict())
-            add_milestone(self.trial, self.history[-1], at)
-            self._show(report)
+            self._keep(report, at)
 
     def __call__(self, report: Report) -> None:
-        self.history.append(report.to_dict())
-        add_milestone(self.trial, self.history[-1], time.monotonic() - self._began)
+        self._keep(report, time.monotonic() - self._began)
         self.notify(as_event(self.trial.number, self.definition, report))
-        self._show(report)
         single, last = len(self.definition.study.objectives) == 1, self.definition.trial.reports
         if single and report.number < last and self.trial.should_prune():
             raise optuna.TrialPruned
 
-    def _show(self, report: Report) -> None:
-        if len(self.definition.study.objectives) > 1:
-            show_report(self.trial, report.number, report.folded_metric)
-        else:
-            self.trial.report(report.folded_metric, report.number)
+    def _keep(self, report: Report, seconds: float) -> None:
+        self.history.append(report.to_dict())
+        add_milestone(self.trial, self.history[-1], seconds, shown=report.folded_metric)
 
 
 @contextmanager

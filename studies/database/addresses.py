@@ -104,6 +104,8 @@ def failure(address: URL, error: BaseException) -> StudyError:
     hint = "close the program that holds it and try again" if "locked" in reason else "check --storage"
     if "full" in reason or "disk I/O" in reason:  # SQLite says the latter where its log has no room
         hint = "make room on its disk and run the same command again"
+    if "malformed" in reason:
+        hint = "the file is damaged: put a copy of it back, with its folder `artifacts`, or begin anew with --storage"
     return StudyError(f"cannot use the study database {shown_url(address)}: {reason}; {hint}")
 
 

@@ -28,6 +28,8 @@ from .tables.names import NETWORK as NETWORK
 
 # Of a study's attributes, one for each file that was exported from it: this and the file's SHA-256.
 _EXPORT = "export:"
+# What is left to do where a study's baseline cannot be had again.
+_ANEW = "start a new study with --set study.name=…"
 # Behind a baseline's artifact id: the name of its file's second copy, which no dashboard lists.
 _COPY_SUFFIX = ".copy"
 _CHUNK = 1 << 20
@@ -182,7 +184,8 @@ def fetch_network(study: optuna.Study, trial: FrozenTrial, store: NetworkStore, 
             f"`branchfold show {study.study_name}` lists the trials"
         )
     what = f"the network of trial {trial.number} of {study.study_name!r}"
-    return _copy(artifact, store, destination, what, trial.user_attrs.get(CHECKSUM))
+    otherwise = f"give the trial up: `branchfold delete {study.study_name} --trial {trial.number}`"
+    return _copy(artifact, store, destination, what, trial.user_attrs.get(CHECKSUM), otherwise)
 
 
 def save_baseline(
@@ -289,8 +292,19 @@ def _second_copy(artifact: str, store: NetworkStore, path: Path) -> str:
     return name
 
 
-def _copy(artifact: str, store: NetworkStore, destination: Path, what: str, checksum: str | None) -> Path:
-    """Copies a file out of the store; not if its SHA-256 is another than the recorded one, where there is one."""
+def _copy(
+    artifact: str, store: NetworkStore, destination: Path, what: str, checksum: str | None, otherwise: str = _ANEW
+) -> Path:
+    """Copies a file out of the store; not if its SHA-256 is another than the recorded one, where there is one.
+
+    Args:
+        artifact: The file's name in the store.
+        store: Where it lies.
+        destination: Where it goes.
+        what: It is, for messages.
+        checksum: Its SHA-256 when it was kept; None if that is not known.
+        otherwise: What is left to do where the file cannot be had again.
+    """
     digest = hashlib.sha256()
     try:
         with store.open_reader(artifact) as reader, whole_file(destination) as draft, draft.open("wb") as file:
@@ -300,13 +314,13 @@ def _copy(artifact: str, store: NetworkStore, destination: Path, what: str, chec
             if checksum not in (None, digest.hexdigest()):
                 raise _LostError(
                     f"{what} is damaged: artifact {artifact} is not the file that was kept (its SHA-256 differs); put "
-                    f"the folder `artifacts` back beside the database, or start a new study with --set study.name=…",
+                    f"the folder `artifacts` back beside the database, or {otherwise}",
                     "its file was damaged",
                 )
     except ArtifactNotFound:
         raise _LostError(
             f"{what} is missing: no artifact {artifact}; put the folder `artifacts` back beside the database, "
-            f"or start a new study with --set study.name=…",
+            f"or {otherwise}",
             "its file was gone",
         ) from None
     except OSError as error:

@@ -68,11 +68,24 @@ def set_user_attrs(trial: optuna.Trial, values: dict[str, Any]) -> None:
             trial.set_user_attr(key, value)
 
 
-def add_milestone(trial: optuna.Trial, entry: dict[str, Any], seconds: float) -> None:
-    """Adds a report to a running trial's history, so many seconds after the trial began; in memory to nothing."""
+def add_milestone(trial: optuna.Trial, entry: dict[str, Any], seconds: float, shown: float | None = None) -> None:
+    """Adds a report to a running trial's history, and to what Optuna knows of the trial.
+
+    Optuna's own `Trial.report` commits once more, and refuses a trial of several objectives.
+
+    Args:
+        trial: That runs; one in memory has no history.
+        entry: The report, with its `number`.
+        seconds: From the trial's beginning to the report.
+        shown: What Optuna's pruners hear and its dashboard draws; None for nothing.
+    """
     backend = getattr(trial.storage, "_backend", trial.storage)
     if isinstance(backend, StudyStorage):
-        backend.add_milestone(trial._trial_id, entry, seconds)
+        backend.add_milestone(trial._trial_id, entry, seconds, shown)
+    elif shown is not None:
+        trial.storage.set_trial_intermediate_value(trial._trial_id, entry["number"], shown)
+    if shown is not None:  # `should_prune` reads what this process reported here
+        trial._cached_frozen_trial.intermediate_values[entry["number"]] = shown
 
 
 def set_study_attrs(study: optuna.Study, values: dict[str, Any]) -> None:
@@ -123,11 +136,6 @@ def insert_trial_attr(study: optuna.Study, trial: FrozenTrial, key: str, value: 
         return False
     trial.user_attrs[key] = value  # Optuna keeps a trial that has ended in memory, and does not read it again
     return True
-
-
-def show_report(trial: optuna.Trial, step: int, value: float) -> None:
-    """Keeps a value of a milestone where the dashboard draws it; `Trial.report` refuses with several objectives."""
-    trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
 
 
 def study_system_attrs(study: optuna.Study, prefixes: Sequence[str]) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import TrialModel, TrialUserAttributeModel
+from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialModel, TrialUserAttributeModel
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Connection, DateTime, bindparam, column, delete, insert, table, text
+from sqlalchemy import Connection, DateTime, Table, bindparam, column, delete, insert, select, table, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -32,6 +32,12 @@ from .trials import is_held, is_shown, read_trials, write_milestone, write_trial
 _TAKE = text(
     "UPDATE trials SET state = 'RUNNING', datetime_start = :now WHERE trial_id = :trial AND state = 'WAITING'"
 ).bindparams(bindparam("now", type_=DateTime))
+_TRIALS = cast(Table, TrialModel.__table__)
+_REPORTED = cast(Table, TrialIntermediateValueModel.__table__)
+_HERE = (_REPORTED.c.trial_id == bindparam("trial")) & (_REPORTED.c.step == bindparam("at"))
+_FORGET = delete(_REPORTED).where(_HERE)
+_REPORT = insert(_REPORTED)
+_STATE = select(_TRIALS.c.state).where(_TRIALS.c.trial_id == bindparam("trial"))
 
 
 @guarding
@@ -142,15 +148,34 @@ class StudyStorage(RDBStorage):
 
         persistently(self, write)
 
-    def add_milestone(self, trial_id: int, entry: Mapping[str, Any], seconds: float) -> None:
-        """Adds a report to a running trial's history, so many seconds after the trial began."""
+    def add_milestone(
+        self, trial_id: int, entry: Mapping[str, Any], seconds: float, shown: float | None = None
+    ) -> None:
+        """Adds a report to a running trial's history, in one transaction with the value that Optuna knows it by.
+
+        Args:
+            trial_id: Of the trial.
+            entry: The report, with its `number`.
+            seconds: From the trial's beginning to the report.
+            shown: What Optuna's pruners hear and its dashboard draws; None for nothing.
+
+        Raises:
+            UpdateFinishedTrialError: If another process has ended the trial, which it does not hear of then.
+        """
 
         def write() -> None:
             with self.engine.begin() as connection:
                 write_milestone(connection, trial_id, entry, seconds)
+                if shown is not None:
+                    _report(connection, trial_id, entry["number"], shown)
+                    # After the first write, with which SQLite's lock is held: the state cannot change any more.
+                    state = connection.execute(_STATE, {"trial": trial_id}).scalar_one()
+                    self.check_trial_is_updatable(trial_id, state)
 
         if self.tables:
             persistently(self, write)
+        elif shown is not None:
+            self.set_trial_intermediate_value(trial_id, entry["number"], shown)
 
     def _get_trials(
         self,
@@ -181,6 +206,14 @@ class StudyStorage(RDBStorage):
             if not is_shown(key, value):
                 return
         super()._set_trial_attr_without_commit(session, model_cls, trial_id, key, value)
+
+
+def _report(connection: Connection, trial_id: int, step: int, value: float) -> None:
+    """What Optuna's `Trial.report` writes; a transaction that is begun again may find its own row there."""
+    stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    connection.execute(_FORGET, {"trial": trial_id, "at": step})
+    row = {"trial_id": trial_id, "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+    connection.execute(_REPORT, row)
 
 
 def _replace_attributes(

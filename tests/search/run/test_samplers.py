@@ -66,7 +66,7 @@ def test_they_follow_the_seed(define, problem, sampler):
 
 def test_cma_es_without_its_package_is_told_at_once(define, monkeypatch):
     monkeypatch.setitem(sys.modules, "cmaes", None)
-    with pytest.raises(StudyError, match=r'search.sampler = "cma-es" needs a package.*cmaes.*branchfold\[samplers\]'):
+    with pytest.raises(StudyError, match=r'search.sampler = "cma-es" needs a package.*cmaes.*pip install cmaes'):
         make_sampler(define(search={"sampler": "cma-es"}), {}, 0)
 
 

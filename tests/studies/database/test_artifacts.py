@@ -75,7 +75,7 @@ def test_trial_without_network_and_missing_file(study, storage, url, network, tm
         fetch_network(study, study.trials[0], store, tmp_path / "out")
     artifact = attach_network(trial, storage, store, network)
     (tmp_path / "studies" / "artifacts" / artifact).unlink()
-    with pytest.raises(StudyError, match=f"the network of trial 0 of 'digits' is missing: no artifact {artifact}"):
+    with pytest.raises(StudyError, match=f"missing: no artifact {artifact}; .*`branchfold delete digits --trial 0`"):
         fetch_network(study, study.trials[0], store, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -181,6 +181,12 @@ class TestRefusals:
         assert message == (f"cannot use the study database sqlite:///{path}: file is not a database; check --storage")
         assert path.read_text() == "my notes " * 200
 
+    def test_a_damaged_database_is_to_be_put_back(self, url, tmp_path):
+        open_storage(url, create=True).engine.dispose()
+        path = tmp_path / "studies" / "branchfold.db"
+        path.write_bytes(path.read_bytes()[:20_000])
+        assert "malformed; the file is damaged: put a copy of it back" in refused(url, create=False)
+
     def test_folder_that_cannot_be_made(self, tmp_path):
         (tmp_path / "file").touch()
         url = f"sqlite:///{tmp_path}/file/x.db"

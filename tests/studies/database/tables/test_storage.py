@@ -1,8 +1,12 @@
 """What a program reads and writes as attributes lies in tables, and goes with Optuna's rows."""
 
+import math
+
 import optuna
 import pytest
-from sqlalchemy import text
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
+from sqlalchemy import event, text
 
 from branchfold.errors import StudyError
 from branchfold.studies.database.optuna_internals import add_milestone, set_user_attrs
@@ -78,6 +82,45 @@ def test_an_entry_without_a_column_is_not_dropped_silently(filled):
         add_milestone(trial, {"number": 0, "temperature": 3}, 0.0)
 
 
+class TestReports:
+    def test_a_report_is_one_commit_and_optunas_too(self, filled, url):
+        storage, study = filled
+        trial, commits = study.ask(), []
+        event.listen(study._storage._backend.engine, "commit", commits.append)
+        for number, value in enumerate((0.25, math.inf, -math.inf, math.nan)):
+            add_milestone(trial, {"number": number, "folded_metric": 0.5}, 1.0, shown=value)
+        assert len(commits) == 4
+        found = optuna.load_study(storage=optuna.storages.RDBStorage(url), study_name="digits").trials[2]
+        expected = {0: 0.25, 1: math.inf, 2: -math.inf, 3: math.nan}
+        assert found.intermediate_values == pytest.approx(expected, nan_ok=True)
+        rows = ask(storage, f"SELECT number FROM milestones WHERE trial_id = {trial._trial_id}")
+        assert rows == [(0,), (1,), (2,), (3,)]
+
+    def test_a_report_that_is_repeated_is_there_once(self, filled):
+        trial = filled[1].ask()
+        for _ in range(2):  # a server that went away after it had committed
+            add_milestone(trial, {"number": 0, "folded_metric": 0.5}, 1.0, shown=0.5)
+        assert filled[1].trials[2].intermediate_values == {0: 0.5}
+
+    def test_a_pruner_hears_it(self, filled):
+        study = filled[1]
+        study.pruner = optuna.pruners.ThresholdPruner(lower=0.2)
+        trial = study.ask()
+        add_milestone(trial, {"number": 0}, 1.0, shown=0.3)
+        assert not trial.should_prune()
+        add_milestone(trial, {"number": 1}, 2.0, shown=0.1)
+        assert trial.should_prune()
+
+    def test_of_a_trial_that_another_process_ended_is_refused_whole(self, filled):
+        storage, study = filled
+        trial = study.ask()
+        study.tell(trial.number, state=TrialState.FAIL)
+        with pytest.raises(UpdateFinishedTrialError):
+            add_milestone(trial, {"number": 0}, 1.0, shown=0.5)
+        for table in ("milestones", "trial_intermediate_values"):
+            assert ask(storage, f"SELECT count(*) FROM {table} WHERE trial_id = {trial._trial_id}") == [(0,)]
+
+
 def test_a_trial_that_is_added_whole_has_its_rows(filled):
     storage, study = filled
     study.add_trial(optuna.trial.create_trial(value=0.5, user_attrs={**MEASURED._asdict(), "note": "x"}))
@@ -114,6 +157,7 @@ def test_a_study_that_is_deleted_while_it_runs_is_told_in_one_line(filled, url):
     optuna.delete_study(storage=plain, study_name="digits")
     for act in (
         lambda: add_milestone(trial, {"number": 0}, 0.0),
+        lambda: add_milestone(trial, {"number": 0}, 0.0, shown=0.5),
         lambda: set_user_attrs(trial, {"macs": 5}),
         lambda: trial.report(0.5, 0),
         lambda: study.set_user_attr("identity", "x"),
