@@ -177,6 +177,16 @@ def deployed() -> list[str]:
     return [head, "| --- |" + " --- |" * 7, *lines]
 
 
+def loading() -> list[str]:
+    """What loading a batch of images costs beside a training step."""
+    lines = [
+        f"| {'streamed' if row['streamed'] else 'in memory'} | {row['augment']} | "
+        f"{1000 * row['processor_batch']:.0f} | {row['processor_step']:.1f} | {100 * row['processor_share']:.1f} % |"
+        for row in read("loading")["rows"]
+    ]
+    return ["| images | augmentation | loading, ms | training, s | share |", "| --- |" + " --- |" * 4, *lines]
+
+
 def families() -> list[str]:
     """What of one network of each torchvision family can be narrowed, and why the rest cannot."""
     lines = []

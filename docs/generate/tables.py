@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "streams": measurements.streams,
     "zoo": measurements.zoo,
     "deployed": measurements.deployed,
+    "loading": measurements.loading,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,
