@@ -64,6 +64,11 @@ def check_data_set(name: str) -> None:
     Raises:
         DataError: if not.
     """
+    if name not in DATA_SETS and Path(name).is_dir():
+        raise DataError(
+            f"{name} is a folder, but a data set's name is wanted ({', '.join(DATA_SETS)}): `branchfold init MODEL "
+            f"--data {name}` looks at a network with images of yours"
+        )
     if name not in DATA_SETS:
         raise DataError(f"unknown data set {name!r}{nearest(name, DATA_SETS)} (known: {', '.join(DATA_SETS)})")
 

@@ -110,10 +110,8 @@ def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str]
 def _row(storage: RDBStorage, name: str) -> StudyRow:
     study = optuna.load_study(storage=storage, study_name=name)
     finished = len(finished_trials(study))
-    companions = [
-        Companion(other, len(finished_trials(optuna.load_study(storage=storage, study_name=other))))
-        for other in companions_of(storage, name)
-    ]
+    beside = [optuna.load_study(storage=storage, study_name=other) for other in companions_of(storage, name)]
+    companions = [Companion(other.study_name, len(finished_trials(other))) for other in beside]
     metric = metric_of(study)
     if is_companion(study):
         return StudyRow(name, finished, None, None, "companion", companions, metric)
@@ -123,7 +121,7 @@ def _row(storage: RDBStorage, name: str) -> StudyRow:
         return StudyRow(name, finished, None, None, "foreign", companions, metric)
     wanted = definition.study.trials
     through = finished >= wanted or EXHAUSTED in study.user_attrs
-    state = "running" if living_trials(study) else "finished" if through else "stopped"
+    state = "running" if any(map(living_trials, [study, *beside])) else "finished" if through else "stopped"
     try:
         value = metric_value(best_trial(study, definition))
     except StudyError:  # none within the budget yet

@@ -64,6 +64,12 @@ class TestRows:
             StudyRow("through", 1, 3, 0.5, "finished", []),
         ]
 
+    def test_finalists_that_train_are_work_of_the_study(self, storage):
+        study = make(storage, "digits", (0.5, 0.6, 0.7))
+        assert [row.state for row in study_rows(storage)] == ["finished"]
+        beside(storage, study, REFINED).ask()
+        assert [row.state for row in study_rows(storage)] == ["running"]
+
     def test_of_a_study_at_work_and_of_what_a_deleted_one_left(self, storage):
         study = make(storage)
         study.ask()
