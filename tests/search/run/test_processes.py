@@ -479,7 +479,7 @@ class TestNumberOfWorkers:
             for _ in range(trials_left(study, target)):
                 study.add_trial(create_trial(state=TrialState.PRUNED))
 
-        def run_crew(study, definition, url, *, shares, target, patience, notify):
+        def run_crew(study, definition, url, *, shares, target, patience, notify, start):
             started.append(len(shares))
             add_trials(study, target)
 

@@ -15,9 +15,10 @@ from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training
 from branchfold.search.training.arithmetic import Arithmetic
-from branchfold.search.trial import trial as trial_module
+from branchfold.search.trial import fold_check
+from branchfold.search.trial.fold_check import FOLDING_TOLERANCE
 from branchfold.search.trial.problem import Problem
-from branchfold.search.trial.trial import FOLDING_TOLERANCE, Diverged, run_trial, save_result
+from branchfold.search.trial.trial import Diverged, run_trial, save_result
 
 WIDTHS = {
     "features.0": 3,
@@ -177,7 +178,7 @@ class TestResult:
                 network.classifier.bias += 1e-6
             return network
 
-        monkeypatch.setattr(trial_module, "fold", slightly_wrong)
+        monkeypatch.setattr(fold_check, "fold", slightly_wrong)
         with pytest.raises(NetworkError, match="the folded network differs from the branched one"):
             run(problem, baseline)
         assert FOLDING_TOLERANCE == 1e-9

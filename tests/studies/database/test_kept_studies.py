@@ -52,6 +52,7 @@ def test_goes_on_with_the_definition_of_then(url):
         "Notice",
         "BaselineReady",
         "StudyMetric",
+        "TrialTaken",
         "TrialStarted",
         "TrialReport",
         "TrialEnded",
