@@ -5,6 +5,7 @@ import uuid
 from contextlib import suppress
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from torch import nn
 
@@ -101,12 +102,18 @@ def run_study(
             done = f"{finished} of {_trials(target)} are finished"
             notify(Notice(f"the time is up: {done}; what ran here goes on in the next run"))
             return study
-        over = len(finished_trials(study)) >= target or is_over(study)
-        if over and len(finished_trials(study)) < target:
-            notify(Notice(_why_over(study)))
-        if over:
-            train_finalists(study, storage, definition, notify, problem)
+        _finish(study, storage, problem, notify)
     return study
+
+
+def _finish(study: optuna.Study, storage: RDBStorage, problem: Problem, notify: Listener) -> None:
+    """Trains the finalists of a study that has its trials, or that ended before it had; of one that goes on nothing."""
+    short = len(finished_trials(study)) < problem.definition.study.trials
+    if short and not is_over(study):
+        return
+    if short:
+        notify(Notice(_why_over(study)))
+    train_finalists(study, storage, problem.definition, notify, problem)
 
 
 def _run_trials(

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +87,8 @@ def run_trial(
         Interrupted: if asked to stop while it trains; with a checkpoint, once it is written.
     """
     seed_random(seed)
-    table, state, training = problem.definition.trial, None, recipe.training
-    if checkpoint is not None:
-        state = checkpoint.load()
+    table, training = problem.definition.trial, recipe.training
+    state = None if checkpoint is None else checkpoint.load()
     start = initialised(recipe, baseline, problem) if state is None else structure(recipe, baseline, problem)
     taught = problem.taught(baseline, training.augment) if training.distillation > 0 else None
     at = None if state is None else place_of(state)
@@ -131,11 +130,16 @@ def run_trial(
         checkpoint=checkpoint,
         more=more,
     )
-    network = delivered(module.network.cpu(), problem)
+    result = _judged(delivered(module.network.cpu(), problem), recipe, baseline, problem)
+    return replace(result, compute=meter.spent, folding_error=check.error, reports=milestones.reports)
+
+
+def _judged(network: nn.Module, recipe: Recipe, baseline: nn.Module, problem: Problem) -> TrialResult:
+    """What a trained and folded network is worth, without what it took to get there."""
     found = judged(network, problem.validation_batches(), problem.task)
     _check_finite(found.value, problem)
     measurement = measure(network, found.value, recipe.widths, baseline, problem)
-    return TrialResult(network, measurement, found.scores, meter.spent, check.error, milestones.reports)
+    return TrialResult(network, measurement, found.scores, compute=0.0)
 
 
 def structure(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Module:

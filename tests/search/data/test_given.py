@@ -56,7 +56,8 @@ def test_the_test_split_is_not_looked_at():
         def __getitem__(self, i):
             raise AssertionError("opened")
 
-    give_data((examples(), examples(8), Sealed(torch.zeros(4, 1))))
+    data = (examples(), examples(8), Sealed(torch.zeros(4, 1)))
+    assert given_data(DataTable(name=give_data(data))).train is data[0]
 
 
 def test_data_are_found_by_their_name():
