@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import optuna
 import torch
 from torch import nn
 
 from branchfold.benchmarks.results import surroundings
+from branchfold.benchmarks.surrogate_parts.economy import Initialised, beginning, cheaply
 from branchfold.models.checkpoints import load_network
 from branchfold.models.examples import arguments
 from branchfold.models.fitting.activations import sensitivity
@@ -19,16 +19,14 @@ from branchfold.models.networks.factories import resolve_factory
 from branchfold.search.run.runs import with_length
 from branchfold.search.run.screening import judge
 from branchfold.search.space import Recipe, SearchSpace
-from branchfold.search.trial import trial as trials
 from branchfold.search.trial.baseline import make_baseline
-from branchfold.search.trial.latency import compare_latency
+from branchfold.search.trial.measurement import loss_of
 from branchfold.search.trial.problem import Problem
-from branchfold.search.trial.trial import Diverged, Report, run_trial
-from branchfold.studies.definition.keys import TrialTable
+from branchfold.search.trial.trial import Diverged, Report, delivered, run_trial
 
 RUNGS, FACTOR = 3, 3
 # Every so many recipes has widths that are the best of some by untrained loss, as a screened study's are.
-_SCREENED_EVERY, _SCREENED_AMONG = 4, 6
+_SCREENED_EVERY, _SCREENED_AMONG = 4, 4
 # A recipe's second run, which tells how far runs of one recipe differ, has a seed so much higher.
 _SECOND_SEED = 1_000_000
 
@@ -84,10 +82,12 @@ class Recording:
     def _run(self, number: int, second: bool) -> dict[str, Any]:
         begun = time.process_time()
         params, recipe = self._drawn(number)
-        loss = judge(recipe.widths, self.baseline, self.problem)
+        start = Initialised(recipe, self.baseline, self.problem)
+        untrained = delivered(start(), self.problem)
+        loss = loss_of(untrained, self.problem.validation_batches(), self.problem.task)
         seed = number + (_SECOND_SEED if second else 0)
         lengths = [0] if second else range(RUNGS)
-        rungs = [self._trained(recipe, seed, below) for below in lengths]
+        rungs = [self._trained(recipe, start, seed, below) for below in lengths]
         return {
             "number": number,
             "again": second,
@@ -112,14 +112,15 @@ class Recording:
         recipe = self.space.propose(trial)
         return dict(trial.params), recipe
 
-    def _trained(self, recipe: Recipe, seed: int, below: int) -> dict[str, Any]:
-        """One rung: the trial of the length of so many rungs below the highest."""
-        assert (whole := self.problem.definition.trial.compute) is not None
+    def _trained(self, recipe: Recipe, start: Initialised, seed: int, below: int) -> dict[str, Any]:
+        """One rung: the trial of the length of so many rungs below the highest, of which alone the course is kept."""
+        whole = self.problem.definition.trial.compute
+        assert whole is not None
         problem = with_length(self.problem, {"compute": whole * FACTOR**-below})
         reports: list[Report] = []
         begun = time.process_time()
         try:
-            with _reporting(1 if below else problem.definition.trial.reports):
+            with beginning(start, silent=below > 0):
                 result = run_trial(recipe, self.baseline, problem, seed=seed, on_report=reports.append)
         except Diverged:
             value = compute = None
@@ -135,24 +136,12 @@ class Recording:
 
 
 def record(problem: Problem, folder: Path, count: int, again: int) -> dict[str, Any]:
-    """Records a study's random trials; returns what is to be known of them. The latency is measured only once."""
+    """Records a study's random trials; returns what is to be known of them."""
     torch.set_num_threads(1)
-    measured: list[Any] = []
-
-    def once(*arguments: Any, **options: Any) -> Any:
-        if not measured:
-            measured.append(compare_latency(*arguments, **options))
-        return measured[0]
-
-    with patch.object(trials, "compare_latency", once):
+    with cheaply():
         recording = Recording(problem, folder)
         recording.record(count, again)
     return recording.about()
-
-
-def _reporting(times: int) -> Any:
-    """Lets trials report so often: only the highest rung's course is needed, and validation costs the others much."""
-    return patch.object(TrialTable, "reports", property(lambda table: times))
 
 
 def _baseline(problem: Problem, path: Path) -> tuple[nn.Module, float]:
