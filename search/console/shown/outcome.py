@@ -9,10 +9,10 @@ from ....errors import StudyError
 from ....names import COSTS
 from ....studies.database.findings.outcome import Outcome
 from ....studies.database.retries import NOTE
+from ....studies.database.rungs import finished_count
 from ....studies.database.storage import load_study, open_storage
 from ....studies.database.trials import (
     Measurement,
-    finished_trials,
     measurement_of,
     meets_budget,
     metric_of,
@@ -51,7 +51,7 @@ def resume_point(
         study = load_study(open_storage(url, create=False, told=told), definition.study.name)
     except StudyError:
         return 0, None
-    finished = len(finished_trials(study))
+    finished = finished_count(study)
     try:
         return finished, best_of(study, definition)
     except StudyError:
