@@ -221,10 +221,10 @@ class LiveRun:
         if left is not None and left.high >= 1:
             told.append(f"{range_text(left)} left")
         around = "  ".join(["", f"{done}/{total}", *told])
-        then = ", then the finalists" if part is None and self.finalists else ""
-        if len(f"{name}  {around}{then}") + _LEAST_BAR <= width:
+        length = min(_MOST_BAR, max(_LEAST_BAR, width // 8))
+        then = " + finalists" if part is None and self.finalists else ""
+        if len(name) + 2 + length + len(around) + len(then) <= width:
             around += then
-        length = min(_MOST_BAR, max(_LEAST_BAR, width - len(name) - len(around) - 2))
         return Text.assemble(
             (name, "bold"), "  ", *self._bar(done / max(total, 1), length), around, no_wrap=True, overflow="ellipsis"
         )

@@ -1,6 +1,14 @@
 """The live display of a run, one process or many: what a terminal of 80 columns shows."""
 
+import fcntl
 import io
+import os
+import pty
+import signal
+import struct
+import subprocess
+import termios
+from contextlib import suppress
 
 import pytest
 from rich.console import Console
@@ -74,8 +82,8 @@ class TestOneProcess:
             run.note(BaselineEpoch(epoch, 8, 0.51234, 0.875))
         clock.now += 30
         (line,) = lines(run)
-        assert line.startswith("baseline  ████████")
-        assert line.endswith("  4/8  validation 87.5 %, loss 0.512  about 4 min left")
+        assert line.startswith("baseline  █████·····  4/8")
+        assert line.endswith("  validation 87.5 %, loss 0.512  about 4 min left")
         noted(run, READY, ScreeningStarted(10, 30), Screened(15, 30, 1.5))
         assert lines(run)[0].endswith("  15/30  least validation loss 1.5000")
         assert lines(run)[0].count("█") == lines(run)[0].count("·")
@@ -87,7 +95,7 @@ class TestOneProcess:
         clock.now += 10
         study, head, trial = lines(run)
         # 15 that wait, of 90 to 140 s, and 50 to 100 s (by its pace 80) of the one that runs.
-        assert study.startswith("study  ████")
+        assert study.startswith("study  ██········")
         assert study.endswith("  4/20  best 96.0 % (trial 2)  23 to 37 min left")
         assert head.split("  ")[0] == "trial"
         assert trial.split() == ["7", "██▌·······", "2/8", "1.000", "75.0", "%", "40", "████│▅▅▅▅▁▁▁▁▁▁▁▁"]
@@ -109,7 +117,7 @@ class TestOneProcess:
 
     def test_finalists_follow(self, clock):
         run = noted(LiveRun(4, LONG_AGO, finalists=True, clock=clock), READY)
-        assert lines(run)[0].endswith("4/4  best 96.0 % (trial 2), then the finalists")
+        assert lines(run)[0].endswith("4/4  best 96.0 % (trial 2) + finalists")
         noted(run, FinalistsStarted(4), report(0, trial=2))
         assert lines(run)[0].endswith("  0/4  best 96.0 % (trial 2)  6 to 9 min left")
         assert lines(run)[2].split()[:3] == ["2", "··········", "0/8"]
@@ -187,3 +195,36 @@ def test_elsewhere_there_are_plain_lines():
             progress(event)
     assert progress.live is None
     assert console.file.getvalue() == "a line that stays\n"
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_clean_screen(toml, command_line, tmp_path):
+    command, environment = command_line
+    (tmp_path / "tiny.toml").write_text(toml)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    process = subprocess.Popen(
+        [*command, "run", "tiny.toml", "--set", "trial.epochs=200", "--workers", "1"],
+        cwd=tmp_path,
+        env={**environment, "TERM": "xterm"},
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    written = b""
+    while b" 3/200" not in written:
+        written += os.read(master, 4096)
+    process.send_signal(signal.SIGINT)
+    with suppress(OSError):  # the other end is closed
+        while more := os.read(master, 4096):
+            written += more
+    os.close(master)
+    assert process.wait(timeout=30) == 130
+    screen = Screen().feed(written.decode())
+    assert screen.cursor
+    assert screen.shown[0] == "study tiny: loading torch …"
+    assert screen.shown[-1].startswith("stopped: 0 of 3 trials are finished and kept")
+    assert screen.shown[-2].startswith("baseline (4 epochs): ")
+    assert screen.erased > 0
