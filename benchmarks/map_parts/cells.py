@@ -38,7 +38,9 @@ class Cell(NamedTuple):
 def plan() -> list[Cell]:
     """Every cell of both maps."""
     first = [Cell("compute", *cell) for cell in product(COMPUTE, BUDGETS, IMAGES, BRANCHES)]
-    second = [Cell("epochs", epochs, *cell) for epochs, *cell in product(EPOCHS, BUDGETS, (FEW,), BRANCHES)]
+    second = [
+        Cell("epochs", epochs, budget, FEW, branches) for epochs, budget, branches in product(EPOCHS, BUDGETS, BRANCHES)
+    ]
     return first + second
 
 
@@ -48,25 +50,23 @@ def queue() -> list[Cell]:
     Schedules were expected to pay where images are few, next to nothing stays, or branches are random.
     """
     first = [
-        Cell("compute", 0.3, 0.05, 2_000, "least-squares"),
-        Cell("compute", 0.3, 0.05, 2_000, "random"),
         Cell("epochs", 20, 0.05, FEW, "least-squares"),
         Cell("epochs", 20, 0.05, FEW, "random"),
         Cell("compute", 0.3, 0.5, 2_000, "random"),
+        Cell("compute", 0.3, 0.05, 2_000, "random"),
+        Cell("compute", 0.3, 0.05, 2_000, "least-squares"),
         Cell("compute", 0.3, 0.5, 2_000, "least-squares"),
-        Cell("compute", 0.3, 0.05, 45_000, "random"),
-        Cell("compute", 0.3, 0.05, 45_000, "least-squares"),
         Cell("compute", 0.3, 0.5, 45_000, "random"),
         Cell("compute", 0.3, 0.5, 45_000, "least-squares"),
+        Cell("compute", 0.3, 0.05, 45_000, "random"),
+        Cell("compute", 0.3, 0.05, 45_000, "least-squares"),
         Cell("epochs", 20, 0.5, FEW, "random"),
         Cell("epochs", 20, 0.5, FEW, "least-squares"),
         Cell("compute", 1.0, 0.05, 2_000, "least-squares"),
         Cell("compute", 1.0, 0.05, 2_000, "random"),
-        Cell("compute", 0.3, 0.12, 2_000, "least-squares"),
-        Cell("compute", 0.3, 0.12, 45_000, "least-squares"),
     ]
-    corners = [cell for cell in plan() if cell not in first]
-    return first + sorted(corners, key=_price)
+    rest = [cell for cell in plan() if cell not in first]
+    return first + sorted(rest, key=_price)
 
 
 def _price(cell: Cell) -> tuple[float, ...]:

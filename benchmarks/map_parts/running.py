@@ -14,12 +14,10 @@ SEEDS = 5
 # Of trials; finals have others.
 _TUNING_SEED = 500
 _FIRST_SEED = 1000
-# The baseline that both arms are tuned on.
-TUNED_ON = 0
 
 
 def missing(cells: Sequence[Cell], baselines: Sequence[int], ledger: Ledger) -> Iterator[Key]:
-    """The runs to do, one cell after another; the baselines after the first have the finals alone.
+    """The runs to do, one cell after another; arms are tuned on the first baseline, the others have the finals alone.
 
     Args:
         cells: in their order.
@@ -27,7 +25,7 @@ def missing(cells: Sequence[Cell], baselines: Sequence[int], ledger: Ledger) -> 
         ledger: asked again for every run.
     """
     for cell in cells:
-        keys = [Key(cell, arm, TUNING, n, TUNED_ON) for n in range(TRIALS) for arm in ARMS]
+        keys = [Key(cell, arm, TUNING, n, baselines[0]) for n in range(TRIALS) for arm in ARMS]
         keys += [
             Key(cell, arm, FINAL, _FIRST_SEED + n, baseline)
             for baseline in baselines
@@ -39,11 +37,10 @@ def missing(cells: Sequence[Cell], baselines: Sequence[int], ledger: Ledger) -> 
 
 def winner(cell: Cell, arm: str, ledger: Ledger) -> Choice | None:
     """What did best on the validation split; None before all trials are done."""
-    keys = [Key(cell, arm, TUNING, n, TUNED_ON) for n in range(TRIALS)]
-    if not all(key in ledger.lines for key in keys):
+    tried = [line for key, line in ledger.lines.items() if (key.cell, key.arm, key.purpose) == (cell, arm, TUNING)]
+    if len(tried) < TRIALS:
         return None
-    best: dict[str, Any] = max((ledger.lines[key] for key in keys), key=lambda line: line["validation"])
-    choice: Choice = best["choice"]
+    choice: Choice = max(tried, key=lambda line: float(line["validation"]))["choice"]
     return choice
 
 
