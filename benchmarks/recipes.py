@@ -19,19 +19,17 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
+from branchfold.benchmarks.judging import accuracy_on_test
 from branchfold.benchmarks.results import publish, surroundings
 from branchfold.models.branches.keep import rounded_width
 from branchfold.models.checkpoints import load_network
 from branchfold.models.networks.factories import build_network
-from branchfold.search.data.batches import Batches
-from branchfold.search.data.splits import load_test
 from branchfold.search.run.finalists import compute_of, select
 from branchfold.search.run.processes import run_study
 from branchfold.search.space import Recipe, SearchSpace
@@ -246,7 +244,7 @@ def run_row(options: argparse.Namespace, setting: str, row: str, seed: int, trie
         network = network_of(row, bench, seed, tried)
         result = {
             "validation": metric_of(network, bench.plain.validation_batches(), bench.plain.task),
-            "accuracy": None if seed == _TRYING_SEED else on_test(network, bench.plain),
+            "accuracy": None if seed == _TRYING_SEED else accuracy_on_test(network, bench.plain),
             "parameters": sum(p.numel() for p in network.parameters()),
             "seconds": time.monotonic() - started,
         }
@@ -262,18 +260,6 @@ def best_try(pool: ProcessPoolExecutor, options: argparse.Namespace, setting: st
         return TRIES[row][0]
     runs = {tried: pool.submit(run_row, options, setting, row, _TRYING_SEED, tried) for tried in TRIES[row]}
     return max(runs, key=lambda tried: float(runs[tried].result()["validation"]))
-
-
-@cache
-def _test_split(name: str, root: str) -> Any:
-    return load_test(name, root)
-
-
-def on_test(network: nn.Module, problem: Problem) -> float:
-    """Accuracy on the test split."""
-    split = _test_split(problem.data.name, problem.definition.data.root)
-    batches = Batches(split, 500, mean=problem.data.mean, std=problem.data.std, shuffle=False, augment=False, seed=0)
-    return metric_of(network, batches, problem.task)
 
 
 def search_cost(bench: Bench) -> dict[str, Any]:
@@ -309,7 +295,7 @@ def run_setting(options: argparse.Namespace, setting: str) -> dict[str, Any]:
         rows = {row: [job.result() for job in submitted] for row, submitted in jobs.items()}
     return {
         "macs_share": bench.share,
-        "baseline": on_test(baseline, bench.plain),
+        "baseline": accuracy_on_test(baseline, bench.plain),
         "search": search_cost(bench),
         "rows": {row: {**best[row]._asdict(), **summary(results)} for row, results in rows.items()},
     }
