@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,16 @@ class Recorded:
 
     def noise(self) -> float:
         """The standard deviation of a run's log odds about its recipe's, from the recipes that ran twice."""
+        return self._spread(_odds)
+
+    def noise_points(self) -> float:
+        """The same of the accuracy, in points."""
+        return self._spread(lambda metric: 100 * metric)
+
+    def _spread(self, scale: Callable[[float], float]) -> float:
         first = {line["number"]: line for line in self.trials}
         pairs = [(first[line["number"]], line) for line in self.again if line["number"] in first]
-        differences = [_odds(a["rungs"][0]["metric"]) - _odds(b["rungs"][0]["metric"]) for a, b in pairs]
+        differences = [scale(a["rungs"][0]["metric"]) - scale(b["rungs"][0]["metric"]) for a, b in pairs]
         return float(np.sqrt(np.mean(np.square(differences)) / 2))
 
 

@@ -29,6 +29,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "zoo": measurements.zoo,
     "deployed": measurements.deployed,
     "loading": measurements.loading,
+    "surrogate": measurements.surrogate,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,
