@@ -149,7 +149,7 @@ def train_finalists(
     problem = _named(problem or Problem.of(definition), refined.study_name)
     examples = len(problem.data.validation)
     wanted = [(finalist.trial, seed) for finalist in finalists for seed in seeds(definition)]
-    with kept_baseline(study, storage, problem) as (baseline, problem):
+    with kept_baseline(study, storage, problem, notify) as (baseline, problem):
         runs = Runs(refined, storage, problem, baseline)
         for number, (trial, seed) in enumerate(wanted, start=1):
             found = runs.run(trial, seed, _as_trial(trial.number, notify))

@@ -22,6 +22,7 @@ from ...studies.database.storage import (
     stored_definition,
 )
 from ...studies.database.trials import end_abandoned, finished_trials, metric_of
+from ...studies.definition.deciding import as_begun
 from ...studies.definition.reading import Definition
 from ..cluster.cluster import Cluster
 from ..crew.crew import run_crew, started_here
@@ -34,6 +35,7 @@ from ..process.signals import TimeUp, stopping_after, stopping_on_signals
 from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
 from ..trial.baseline import first_network
+from ..trial.distilling import decided_line
 from ..trial.problem import Problem
 from .finalists import train_finalists
 from .samplers import check_search
@@ -75,6 +77,7 @@ def run_study(
         if _has_study(url, definition.study.name):
             storage = open_storage(url, create=True)
             study = open_study(storage, definition)
+            definition = as_begun(definition, stored_definition(study))
             if finished := len(finished_trials(study)):
                 notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
             if finished >= target:
@@ -86,6 +89,8 @@ def run_study(
             workers = _bearable(workers, left, problem, notify, cluster)
         else:
             problem = _checked(definition, url, notify)
+            if (line := decided_line(definition, problem.definition)) is not None:
+                notify(Notice(line))
             workers = _bearable(workers, target, problem, notify, cluster)
             storage = open_storage(url, create=True)
         notify(StudyMetric(problem.task.metric))

@@ -45,6 +45,7 @@ from .preparing import PREPARED, prepare
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
 from .samplers import check_search, make_pruner, make_sampler
 from .stopping import end_if_stuck, is_over, trials_left
+from .teaching import with_taught
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
@@ -121,8 +122,9 @@ class Worker:
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
-            self.problem = replace(self.problem, arithmetic=Arithmetic.of(record))
             network = load_network(path, resolve_factory(self.problem.definition.model.factory))
+        problem = replace(self.problem, arithmetic=Arithmetic.of(record))
+        self.problem = with_taught(problem, network, self.study, self.storage, self.notify)
         self.notify(baseline_ready(record, self.problem.task.metric))
         return network
 

@@ -41,7 +41,7 @@ class Definition(Base):
     """A study's definition: what SQL asks for in columns, and the whole as JSON.
 
     `fingerprint` is what of it decides results, `identity` the study's own, and the metric what it measures. Budgets
-    are shares of the baseline's cost.
+    are shares of the baseline's cost. `location` is where its files lie, if not where its database has them.
     """
 
     __tablename__ = "definitions"
@@ -62,12 +62,14 @@ class Definition(Base):
     higher_is_better: Mapped[bool | None]
     definition: Mapped[str | None] = mapped_column(Text)
     fingerprint: Mapped[str | None] = mapped_column(Text)
+    location: Mapped[str | None] = mapped_column(Text)
 
 
 class Baseline(Base):
     """The network that a study prunes: its metric on the validation split, cost, file and the file's second copy.
 
-    `low` and `high` are the metric's 95 % interval, `more` is JSON of what has no column.
+    `low` and `high` are the metric's 95 % interval, `taught` the file of its outputs for the training images, which
+    took `taught_compute` epochs of its training's compute, and `more` is JSON of what has no column.
     """
 
     __tablename__ = "baselines"
@@ -83,6 +85,9 @@ class Baseline(Base):
     checksum: Mapped[str | None] = mapped_column(String(64))
     copy: Mapped[str | None] = mapped_column(String(_NAME))
     more: Mapped[str | None] = mapped_column(Text)
+    taught: Mapped[str | None] = mapped_column(String(_NAME))
+    taught_checksum: Mapped[str | None] = mapped_column(String(64))
+    taught_compute: Mapped[float | None] = mapped_column(Double)
 
 
 class Group(Base):

@@ -62,6 +62,14 @@ def test_goes_on_with_the_definition_of_then(url):
     assert len(finished_trials(screening)) == 2
 
 
+def test_what_a_rule_decides_today_is_as_it_was_then(url):
+    left_open = definition("space.training.distillation=", 'space.training.augment="auto"', "study.trials=3")
+    study = run_study(left_open, url, workers=1, notify=lambda event: None)
+    training = study.trials[2].user_attrs["recipe"]["training"]
+    assert (training["distillation"], training["augment"]) == (0.0, True)
+    assert stored_definition(study) == definition("study.trials=3")
+
+
 def test_and_with_no_other(url):
     with pytest.raises(StudyError, match=r"another definition: trial\.epochs was 1 and is now 2"):
         open_study(open_storage(url, create=False), definition("trial.epochs=2"))
