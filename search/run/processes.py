@@ -89,13 +89,13 @@ def run_study(
             workers = _bearable(workers, left, problem, notify, cluster)
         else:
             problem = _checked(definition, url, notify)
-            if (line := decided_line(definition, problem.definition)) is not None:
-                notify(Notice(line))
             workers = _bearable(workers, target, problem, notify, cluster)
             storage = open_storage(url, create=True)
         notify(StudyMetric(problem.task.metric))
         each = shares(workers, definition.trial.device) if cluster is None else cluster.shares(workers)
         notify(Notice(device_line(workers, None if workers == 1 else each[0].threads, definition.trial.device)))
+        if (line := decided_line(definition, problem.definition)) is not None:
+            notify(Notice(line))
         first = Worker(problem, storage, notify)
         first.checkpoints.sweep(storage)
         baseline = first.baseline()

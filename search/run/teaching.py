@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...errors import StudyError
 from ...studies.database.artifacts import artifact_store
 from ...studies.database.teaching import keep_taught, taught_file
+from ...studies.definition.deciding import without_rule
 from ...studies.definition.dimensions import extremes
 from ..data.splits import ImageData
 from ..events import Listener, Notice
@@ -63,7 +64,7 @@ def with_taught(
 
 def _may_need(problem: Problem, baseline: nn.Module) -> bool:
     """Whether a trial of the study may be taught what is known beforehand."""
-    training = problem.definition.space.training
+    training = without_rule(problem.definition).space.training
     if all(weight == 0 for weight in extremes(training.distillation)):
         return False
     return any(problem.may_know(baseline, augment) for augment in extremes(training.augment))

@@ -24,6 +24,7 @@ from ...studies.dashboard.keeping import Keeper
 from ...studies.database.addresses import failure_beneath
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.beginnings import beginning
 from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
@@ -114,7 +115,8 @@ class Worker:
                 record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
                 checkpoint = self.checkpoints.of_baseline(self.problem.definition)
-                made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
+                with beginning(self.storage.url, name, self.problem.definition.study.trials):
+                    made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
                 save_baseline(self.study, self.storage, self.store, path, made)
                 checkpoint.remove()
                 # Another process may have been faster; its baseline is the study's then.
