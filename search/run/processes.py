@@ -78,6 +78,7 @@ def run_study(
             storage = open_storage(url, create=True)
             study = open_study(storage, definition)
             definition = as_begun(definition, stored_definition(study))
+            end_abandoned(study)  # also of a study that has its trials: nobody else would end them
             if finished := len(finished_trials(study)):
                 notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
             if finished >= target:
@@ -113,6 +114,7 @@ def run_study(
 
 def _finish(study: optuna.Study, storage: RDBStorage, problem: Problem, notify: Listener) -> None:
     """Trains the finalists of a study that has its trials, or that ended before it had; of one that goes on nothing."""
+    end_abandoned(study)
     short = len(finished_trials(study)) < problem.definition.study.trials
     if short and not is_over(study):
         return
