@@ -41,7 +41,7 @@ class Definition(Base):
     """A study's definition: what SQL asks for in columns, and the whole as JSON.
 
     `fingerprint` is what of it decides results, `identity` the study's own, and the metric what it measures. Budgets
-    are shares of the baseline's cost. `location` is where its files lie, if not where its database has them.
+    are shares of the baseline's cost.
     """
 
     __tablename__ = "definitions"
@@ -62,7 +62,6 @@ class Definition(Base):
     higher_is_better: Mapped[bool | None]
     definition: Mapped[str | None] = mapped_column(Text)
     fingerprint: Mapped[str | None] = mapped_column(Text)
-    location: Mapped[str | None] = mapped_column(Text)
 
 
 class Baseline(Base):

@@ -1,4 +1,4 @@
-"""What a study's baseline says of the training images is kept beside it, and where a study's files lie."""
+"""What a study's baseline says of the training images is kept beside it."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Adds their columns."""
+    """Adds its columns."""
     op.add_column("baselines", sa.Column("taught", sa.String(512)))
     op.add_column("baselines", sa.Column("taught_checksum", sa.String(64)))
     op.add_column("baselines", sa.Column("taught_compute", sa.Double))
-    op.add_column("definitions", sa.Column("location", sa.Text))
