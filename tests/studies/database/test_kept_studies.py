@@ -56,6 +56,7 @@ def test_goes_on_with_the_definition_of_then(url):
         "TrialStarted",
         "TrialReport",
         "TrialEnded",
+        "FinalistsStarted",
         "FinalistEnded",
     }
     screening = load_study(open_storage(url, create=False), "digits-screening")
