@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
 from ...studies.database.retries import SEED
+from ...studies.database.rungs import rung_of
 from ...studies.database.storage import stored_definition
 from ...studies.database.trials import finished_trials, history_of, metric_value, trial_of
 from ...studies.metric import Metric
@@ -20,6 +21,7 @@ from ..events import Listener
 from ..trial.problem import Problem
 from ..trial.trial import Report, run_trial
 from .recording import as_event, versions
+from .rungs import at_rung
 from .runs import LENGTH, Runs, kept_baseline, open_refined, recipe_of, with_length
 
 
@@ -121,6 +123,7 @@ def repeat_trial(
     problem = _task(study, data_root, device)
     if LENGTH in trial.user_attrs:
         problem = with_length(problem, trial.user_attrs[LENGTH])
+    problem = at_rung(problem, rung_of(trial))
 
     def on_report(report: Report) -> None:
         after.append(report.folded_metric)

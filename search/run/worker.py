@@ -44,6 +44,7 @@ from ..trial.trial import Diverged, run_trial
 from .checkpoints import Checkpoints, checkpoint_name
 from .preparing import PREPARED, prepare
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
+from .rungs import Ladder, at_rung
 from .samplers import check_search, make_pruner, make_sampler
 from .stopping import end_if_stuck, is_over, trials_left
 from .teaching import with_taught
@@ -87,6 +88,10 @@ class Worker:
     @cached_property
     def _keeper(self) -> Keeper:
         return Keeper(self.study, course_of)
+
+    @cached_property
+    def _ladder(self) -> Ladder:
+        return Ladder(self.study, self.problem.definition)
 
     @cached_property
     def study(self) -> optuna.Study:
@@ -160,6 +165,7 @@ class Worker:
             stop_if_asked()
             if end_if_stuck(self.study, self.problem.definition, patience):
                 return
+            self._ladder.promote()
             self._run_next(space, baseline)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
@@ -221,16 +227,18 @@ class Worker:
     def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
-        recorder = Recorder(trial, self.problem.definition, self.notify)
+        rung = self._ladder.begin(trial)
+        problem = at_rung(self.problem, rung)
+        recorder = Recorder(trial, problem.definition, self.notify)
         try:
             with as_outcomes():
                 recipe = space.propose(trial)
                 ended = ended._replace(shape=recipe.shape)
-                if (other := same_trial(self.study, recipe)) is not None:
+                if (other := same_trial(self.study, recipe, rung)) is not None:
                     ended = ended._replace(note=f"same as trial {other.number}")
                     values, measured = repeat_result(trial, other, self.problem.definition), measurement_of(other)
                 else:
-                    values, measured = self._run(trial, recipe, baseline, recorder)
+                    values, measured = self._run(trial, recipe, baseline, problem, recorder)
         except Taken:
             self._has_outcome = True
             raise
@@ -254,6 +262,9 @@ class Worker:
             seconds=time.monotonic() - started,
             within=meets_budget(measured, self.problem.definition),
         )
+        if not rung.is_whole:  # to Optuna it is one that was stopped early, so that it is nowhere the best
+            self._ended = self._ended._replace(state="pruned", note=rung.text)
+            raise optuna.TrialPruned(rung.text)
         return values
 
     def _end(self, trial: optuna.Trial, recorder: Recorder, ended: TrialEnded, started: float) -> None:
@@ -266,25 +277,25 @@ class Worker:
         self._ended = ended._replace(seconds=time.monotonic() - started)
 
     def _run(
-        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, recorder: Recorder
+        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, problem: Problem, recorder: Recorder
     ) -> tuple[tuple[float, ...], Measurement]:
-        definition = self.problem.definition
+        definition = problem.definition
         seed = int(trial.user_attrs.get(SEED, definition.study.seed + trial.number))
-        name, shares = checkpoint_name(trial), kept_shares(recipe, self.problem.costs)
-        record_recipe(trial, recipe, seed, self.problem, **{CHECKPOINT: name, **shares})
+        name, shares = checkpoint_name(trial), kept_shares(recipe, problem.costs)
+        record_recipe(trial, recipe, seed, problem, **{CHECKPOINT: name, **shares})
         checkpoint = self.checkpoints.of_trial(name, recipe, seed, lambda: check_running(trial))
-        share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
+        share = problem.costs.cost(recipe.widths).macs / problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share, alphas_of(recipe, _ALPHAS)))
         with checkpoint.kept_until_its_end(*NOT_ITS_END):
             result = run_trial(
                 recipe,
                 baseline,
-                self.problem,
+                problem,
                 seed=seed,
                 on_report=recorder,
                 checkpoint=checkpoint,
                 on_resume=recorder.resume,
             )
             check_running(trial)
-            keep_result(trial, recipe, result, self.problem, self.storage)
+            keep_result(trial, recipe, result, problem, self.storage)
         return values_of(result.measurement, definition), result.measurement

@@ -25,7 +25,7 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
         rows.append(
             (
                 str(line.number),
-                line.state,
+                line.came_to,
                 "-" if line.metric is None or line.state == "fail" else view.metric.text(line.metric),
                 _share(row.macs_share),
                 _share(row.parameters_share),
@@ -37,7 +37,7 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
             )
         )
         shares = (row.macs_share, row.parameters_share, row.latency_share, row.compute, row.seconds)
-        keys.append((line.number, line.state, line.metric, *shares, line.recipe or "", told))
+        keys.append((line.number, line.came_to, line.metric, *shares, line.recipe or "", told))
     said = [
         f"The {view.metric.name} is that at α = 0 on the validation split, costs are shares of the baseline's, compute "
         "is in epochs of its training."

@@ -16,6 +16,7 @@ from ..beginnings import beginnings
 from ..companions import companions_of, is_companion
 from ..optuna_internals import artifact_ids
 from ..retries import NOTE
+from ..rungs import finished_count
 from ..storage import stored_definition
 from ..tables.names import CHECKSUM, NETWORK
 from ..trials import best_trial, finished_trials, living_trials, metric_of, metric_value
@@ -118,7 +119,7 @@ def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str]
 
 def _row(storage: RDBStorage, name: str) -> StudyRow:
     study = optuna.load_study(storage=storage, study_name=name)
-    finished = len(finished_trials(study))
+    finished = finished_count(study)
     beside = [optuna.load_study(storage=storage, study_name=other) for other in companions_of(storage, name)]
     companions = [Companion(other.study_name, len(finished_trials(other))) for other in beside]
     metric = metric_of(study)
