@@ -290,6 +290,7 @@ def search_cost(bench: Bench) -> dict[str, Any]:
         "finalists": len(found.finalists),
         "finalists_compute": compute_of(again),
         "candidates_screened": bench.definition.screening.candidates,
+        "sprints": bench.definition.screening.sprints,
         "best_trial": best.number,
         "validation_accuracy": metric_value(best),
         "recipe": best.user_attrs["recipe"],
@@ -303,9 +304,9 @@ def run_setting(options: argparse.Namespace, setting: str) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     run_study(bench.definition, bench.storage, workers=options.workers, notify=lambda event: print(event, flush=True))
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
-        best = {row: best_try(pool, options, setting, row) for row in ROWS}
+        best = {row: best_try(pool, options, setting, row) for row in options.rows}
         seeds = range(_FIRST_SEED, _FIRST_SEED + options.seeds)
-        jobs = {row: [pool.submit(run_row, options, setting, row, seed, best[row]) for seed in seeds] for row in ROWS}
+        jobs = {row: [pool.submit(run_row, options, setting, row, seed, best[row]) for seed in seeds] for row in best}
         rows = {row: [job.result() for job in submitted] for row, submitted in jobs.items()}
     return {
         "macs_share": bench.share,
@@ -335,6 +336,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--work", default="recipes", help="folder of what is kept")
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()

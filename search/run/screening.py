@@ -86,8 +86,9 @@ def screen(
     study.sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
     _Candidates(study, table.candidates, notify).judge(lambda trial: _loss_of_proposal(trial, space, baseline, problem))
     judged = ranked(study)
-    first = ranked_by_sprints(study, [trial.user_attrs[WIDTHS] for trial in judged], space, baseline, problem, notify)
-    return summary(space, judged, start=table.start, margin=table.margin, first=first)
+    widths = [trial.user_attrs[WIDTHS] for trial in judged]
+    trained = ranked_by_sprints(study, widths, space, baseline, problem, notify)
+    return summary(space, judged, start=table.start, margin=table.margin, first=trained)
 
 
 class _Surplus(Exception):  # noqa: N818  not an error: other processes judge the last candidates

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import optuna
 from optuna.trial import FixedTrial
@@ -138,7 +139,7 @@ def sprinted(network: nn.Module, problem: Problem, training: Training, *, steps:
 def training_of(space: SearchSpace) -> Training:
     """How the reference recipe trains, as far as the space has room for it."""
     table = space.table.training
-    fixed = {
+    fixed: dict[str, Any] = {
         field.name: dimension.value
         for field in fields(Training)
         if isinstance(dimension := getattr(table, field.name), Fixed)
