@@ -98,14 +98,21 @@ def correlation(scores: Array, accuracies: Array) -> tuple[float, float, float]:
     return found, float(low), float(high)
 
 
-def judgement(scores: Array, accuracies: Array) -> dict[str, float]:
-    """Correlation, and what the candidate of the least score is worth: over equal shares, and below the best."""
+def judgement(scores: Array, accuracies: Array, losses: Array) -> dict[str, float]:
+    """Correlation, and what the candidate of the least score is worth: over equal shares, and below the best.
+
+    The correlation with the trained loss is told too: a loss is less noisy than an accuracy.
+    """
     found, low, high = correlation(scores, accuracies)
+    of_loss, of_loss_low, of_loss_high = correlation(scores, -losses)
     pick = int(np.argmin(scores))
     return {
         "spearman": found,
         "low": low,
         "high": high,
+        "spearman_of_loss": of_loss,
+        "low_of_loss": of_loss_low,
+        "high_of_loss": of_loss_high,
         "over_equal": float(accuracies[pick] - accuracies[0]),
         "below_best": float(accuracies.max() - accuracies[pick]),
     }
@@ -126,7 +133,7 @@ def second_rung(found: Measured, kind: str) -> dict[str, float]:
 def analysed(records: Sequence[Row]) -> dict[str, Any]:
     """All that one subject says."""
     found = measured(records)
-    accuracies = found.accuracy
+    accuracies, losses = found.accuracy, np.nanmean(found.losses, 1)
     named = {name: np.array([of(row) for row in found.rows]) for name, of in PREDICTORS.items()}
     both = found.accuracies[~np.isnan(found.accuracies).any(1)]
     noise = {}
@@ -145,10 +152,13 @@ def analysed(records: Sequence[Row]) -> dict[str, Any]:
                 "loss_after_40_steps": float(row["40 steps"]["loss"]),
                 "unevenness": float(row["unevenness"]),
                 "trained": [value for value in values if not np.isnan(value)],
+                "trained_loss": loss,
             }
-            for origin, row, values in zip(found.origins, found.rows, found.accuracies.tolist(), strict=True)
+            for origin, row, values, loss in zip(
+                found.origins, found.rows, found.accuracies.tolist(), losses.tolist(), strict=True
+            )
         ],
         "seeds": noise,
-        "predictors": {name: judgement(scores, accuracies) for name, scores in named.items()},
+        "predictors": {name: judgement(scores, accuracies, losses) for name, scores in named.items()},
         "second_rung": {kind: second_rung(found, kind) for kind in ("15 steps", "40 steps")},
     }

@@ -110,8 +110,8 @@ def picture(theme: str) -> go.Figure:
 
 
 def _cell(found: dict[str, float]) -> str:
-    interval = f"{found['low']:.1f} to {found['high']:.1f}"
-    return f"{found['spearman']:.2f} ({interval}) | {100 * found['over_equal']:+.2f}"
+    ranks = f"{found['spearman']:.2f} ({found['low']:.1f} to {found['high']:.1f}) / {found['spearman_of_loss']:.2f}"
+    return f"{ranks} | {100 * found['over_equal']:+.1f}"
 
 
 def _spearman(subject: dict[str, Any]) -> float:
