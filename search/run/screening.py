@@ -183,10 +183,11 @@ def summary(
         first: widths that come before all others, the best first; with shared parameters those of candidates.
     """
     judged = [(trial.user_attrs[WIDTHS], trial.params) for trial in sorted(trials, key=_loss)]
-    parameters = {_key(widths): values for widths, values in reversed(judged)}
+    proposals = {_key(widths): values for widths, values in reversed(judged)}
+    trained = [(widths, proposals.get(_key(widths), {})) for widths in first]
     best: list[dict[str, float]] = []
-    for widths in (*first, *(widths for widths, _ in judged)):
-        values = space.shares_of(widths) if space.table.keep.per == "layer" else dict(parameters[_key(widths)])
+    for widths, proposed in (*trained, *judged):
+        values = space.shares_of(widths) if space.table.keep.per == "layer" else dict(proposed)
         if values not in best:
             best.append(values)
     leading = best[: max(start, round(_BEST_SHARE * len(best)))]
