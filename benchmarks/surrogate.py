@@ -77,7 +77,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "recorded": {
             "trials": len(recorded.trials),
-            "noise_points": 100 * surrogate.noise * 0.1 * 0.9,
+            "noise_points": recorded.noise_points(),
             "rank_correlation_with_whole": correlations(recorded),
         },
         "held_out": surrogate.agreement(),

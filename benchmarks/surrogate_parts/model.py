@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
@@ -52,11 +52,21 @@ class Recorded:
         )
 
     def noise(self) -> float:
-        """The standard deviation of a run's log odds about its recipe's, from the recipes that ran twice."""
+        """The standard deviation of a run's log odds about its recipe's, from the recipes that ran twice.
+
+        By the median difference: a few runs collapse, and so many standard deviations are no normal distribution's.
+        """
+        return self._spread(_odds)
+
+    def noise_points(self) -> float:
+        """The same of the accuracy, in points."""
+        return self._spread(lambda metric: 100 * metric)
+
+    def _spread(self, scale: Callable[[float], float]) -> float:
         first = {line["number"]: line for line in self.trials}
         pairs = [(first[line["number"]], line) for line in self.again if line["number"] in first]
-        differences = [_odds(a["rungs"][0]["metric"]) - _odds(b["rungs"][0]["metric"]) for a, b in pairs]
-        return float(np.sqrt(np.mean(np.square(differences)) / 2))
+        differences = [scale(a["rungs"][0]["metric"]) - scale(b["rungs"][0]["metric"]) for a, b in pairs]
+        return float(np.median(np.abs(differences)) / norm.ppf(0.75) / np.sqrt(2))
 
 
 class Surrogate:
