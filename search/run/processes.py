@@ -23,6 +23,7 @@ from ...studies.database.storage import (
     stored_definition,
 )
 from ...studies.database.trials import end_abandoned, metric_of
+from ...studies.definition.deciding import as_begun
 from ...studies.definition.reading import Definition
 from ..cluster.cluster import Cluster
 from ..crew.crew import run_crew, started_here
@@ -35,6 +36,7 @@ from ..process.signals import TimeUp, stopping_after, stopping_on_signals
 from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
 from ..trial.baseline import first_network
+from ..trial.distilling import decided_line
 from ..trial.problem import Problem
 from .finalists import train_finalists
 from .samplers import check_search
@@ -76,6 +78,8 @@ def run_study(
         if _has_study(url, definition.study.name):
             storage = open_storage(url, create=True)
             study = open_study(storage, definition)
+            definition = as_begun(definition, stored_definition(study))
+            end_abandoned(study)  # also of a study that has its trials: nobody else would end them
             if finished := finished_count(study):
                 notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
             if finished >= target:
@@ -92,6 +96,8 @@ def run_study(
         notify(StudyMetric(problem.task.metric))
         each = shares(workers, definition.trial.device) if cluster is None else cluster.shares(workers)
         notify(Notice(device_line(workers, None if workers == 1 else each[0].threads, definition.trial.device)))
+        if (line := decided_line(definition, problem.definition)) is not None:
+            notify(Notice(line))
         first = Worker(problem, storage, notify)
         first.checkpoints.sweep(storage)
         baseline = first.baseline()
@@ -109,6 +115,7 @@ def run_study(
 
 def _finish(study: optuna.Study, storage: RDBStorage, problem: Problem, notify: Listener) -> None:
     """Trains the finalists of a study that has its trials, or that ended before it had; of one that goes on nothing."""
+    end_abandoned(study)
     short = finished_count(study) < problem.definition.study.trials
     if short and not is_over(study):
         return

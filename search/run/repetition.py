@@ -131,7 +131,7 @@ def repeat_trial(
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
-    with kept_baseline(study, storage, problem) as (baseline, problem), suppress(_StoppedThere):
+    with kept_baseline(study, storage, problem, notify) as (baseline, problem), suppress(_StoppedThere):
         run_trial(recipe, baseline, problem, seed=trial.user_attrs[SEED], on_report=on_report)
     then, examples = trial.user_attrs.get("versions", {}), len(problem.data.validation)
     return Again(before, after, then, versions(), examples, problem.task.metric)
@@ -172,7 +172,7 @@ def refine_trial(
     recipe_of(study, source)
     refined = open_refined(storage, study, notify)
     problem = with_length(_task(refined, data_root, device), length)
-    with kept_baseline(study, storage, problem) as (baseline, problem):
+    with kept_baseline(study, storage, problem, notify) as (baseline, problem):
         runs = Runs(refined, storage, problem, baseline)
         found = [runs.run(source, seed, notify) for seed in seeds or [source.user_attrs[SEED]]]
     finished, examples = len(finished_trials(study)), len(problem.data.validation)

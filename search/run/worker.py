@@ -24,6 +24,7 @@ from ...studies.dashboard.keeping import Keeper
 from ...studies.database.addresses import failure_beneath
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.beginnings import beginning
 from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
@@ -46,6 +47,7 @@ from .recording import Recorder, keep_result, placed, record_recipe, releasing, 
 from .rungs import Ladder, at_rung
 from .samplers import check_search, make_pruner, make_sampler
 from .stopping import end_if_stuck, is_over, trials_left
+from .teaching import with_taught
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
@@ -120,7 +122,8 @@ class Worker:
                 record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
                 checkpoint = self.checkpoints.of_baseline(self.problem.definition)
-                made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
+                with beginning(self.storage.url, name, self.problem.definition.study.trials):
+                    made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
                 save_baseline(self.study, self.storage, self.store, path, made)
                 checkpoint.remove()
                 # Another process may have been faster; its baseline is the study's then.
@@ -128,8 +131,9 @@ class Worker:
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
-            self.problem = replace(self.problem, arithmetic=Arithmetic.of(record))
             network = load_network(path, resolve_factory(self.problem.definition.model.factory))
+        problem = replace(self.problem, arithmetic=Arithmetic.of(record))
+        self.problem = with_taught(problem, network, self.study, self.storage, self.notify)
         self.notify(baseline_ready(record, self.problem.task.metric))
         return network
 

@@ -74,6 +74,11 @@ def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section
     seconds = sum(line.row.seconds or 0.0 for line in lines)
     compute = sum(line.row.compute or 0.0 for line in lines)
     said = [f"The trials took {seconds_text(seconds)} and {compute:.1f} epochs of the baseline's training in all."]
+    if view.baseline is not None and view.baseline.taught:
+        said.append(
+            f"What they learn from, the baseline's outputs for the training images, took {view.baseline.taught:.2f} "
+            "epochs more."
+        )
     if definition is not None:
         said.append(
             f"Seed {definition.study.seed}; each trial's is this and its number. Another machine, number of threads or "

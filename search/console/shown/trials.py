@@ -164,6 +164,11 @@ def _caption(view: StudyView, lines: Sequence[TrialLine]) -> list[str]:
         f"training; baseline {with_interval(metric, baseline.metric, baseline.interval)}, {baseline.macs:,} MACs, "
         f"{baseline.parameters:,} parameters"
     ]
+    if baseline.taught:
+        told.append(
+            f"not in any trial's compute: {baseline.taught:.2f} epochs, once, for the baseline's outputs that trials "
+            "learn from"
+        )
     if comparison is not None and comparison.p_values:
         told.append(
             f"{LIKE_BEST}: these examples cannot tell it from the best, trial {comparison.best} ({comparison.test}, "
