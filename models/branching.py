@@ -14,6 +14,7 @@ from .channels.groups import Analysis
 from .fitting.activations import input_batches
 from .fitting.choice import CHOICES
 from .fitting.initialisations import INITIALISATIONS
+from .fitting.original import Original
 from .layers.copying import deep_copy
 from .layers.lending import lent
 from .layers.modes import modes_of
@@ -140,12 +141,13 @@ def _initialised(
     branched = BranchedNetwork.at(analysis, widths)
     initialisation = INITIALISATIONS[method.init]
     if initialisation.channels is None:
-        initialisation.fit(branched, analysis, [], method.choice)
+        initialisation.fit(branched, analysis, Original(analysis, (), []), method.choice)
     elif widths:
         batches = input_batches(analysis, data)
+        original = Original(analysis, widths, batches, most_held=initialisation.most_held)
         try:
             with preserving_state(branched.original):  # the data flows through it
-                initialisation.fit(branched, analysis, batches, method.choice)
+                initialisation.fit(branched, analysis, original, method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
