@@ -14,9 +14,7 @@ Scores = dict[str, Tensor]
 Choice = Callable[[Analysis, dict[str, int], Original], dict[str, Tensor]]
 
 
-def choose_channels(
-    analysis: Analysis, widths: dict[str, int], original: Original, choice: str
-) -> dict[str, Tensor]:
+def choose_channels(analysis: Analysis, widths: dict[str, int], original: Original, choice: str) -> dict[str, Tensor]:
     """For each group the indices (k,) of the channels that stay, as many of each block, block by block.
 
     Args:

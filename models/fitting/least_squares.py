@@ -177,9 +177,10 @@ class _Fit:
 
     def _run(self, node: fx.Node, values: Mapping[fx.Node, list[Any]], work: Callable[..., Any]) -> list[Any]:
         results = []
-        for i in range(len(self.batches)):
-            args, kwargs = fx.map_arg((node.args, node.kwargs), functools.partial(_pick, values, i))
-            results.append(work(node.target, args, kwargs))
+        with self.known.running():
+            for i in range(len(self.batches)):
+                args, kwargs = fx.map_arg((node.args, node.kwargs), functools.partial(_pick, values, i))
+                results.append(work(node.target, args, kwargs))
         return results
 
     def _fit(self, calls: list[fx.Node]) -> None:
@@ -214,7 +215,9 @@ class _Fit:
         blend, parts = self.branched.blend.at(call.path), self.branched.plan.blends[call.path]
         rows = [Rows(products=False, held=True) if part.branched else None for part in parts]
         for value in self.original[source]:
-            for seen, part, x in zip(rows, parts, value.split([full for full, _ in blend.sizes], blend.dim), strict=True):
+            for seen, part, x in zip(
+                rows, parts, value.split([full for full, _ in blend.sizes], blend.dim), strict=True
+            ):
                 if seen is not None:
                     seen.add(by_channel(x, blend.dim, part.width))
         return [tuple(rows)]
@@ -227,12 +230,12 @@ class _Fit:
                 P.copy_(like_blocks(selector(self.chosen[str(part.group)], part.width, P), P))
 
     def _biases(self, path: str) -> list[Tensor | None]:
-        """p (k · span,) of each part of what the writer at `path` writes; None where there is none."""
+        """P (k · span,) of each part of what the writer at `path` writes; None where there is none."""
         module, parts = self.branched.compress.at(path), self.branched.plan.writers[path]
         return [compress_of(module, i).bias if part.branched else None for i, part in enumerate(parts)]
 
     def _shift(self, path: str, wide: list[Rows], thin: list[Tensor]) -> None:
-        """p of the writer at `path`: the original's mean, less that of what is delivered, `thin` (N, …, kept, …)."""
+        """P of the writer at `path`: the original's mean, less that of what is delivered, `thin` (N, …, kept, …)."""
         start = kept = 0
         for part, bias in zip(self.branched.plan.writers[path], self._biases(path), strict=True):
             size, narrow = part.width * part.span, part.kept * part.span

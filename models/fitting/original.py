@@ -1,10 +1,11 @@
 """What flows through the original where its groups are read, recorded in one pass that serves branches of any widths."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from ..channels.derived import determining
 from ..channels.groups import Analysis
@@ -18,6 +19,10 @@ from .subset import Subset, by_channel, greedy_subset
 
 # Bytes of activations that are held for fitting; a network with more of them runs once more for every fit.
 MOST_HELD = 2 * 2**30
+
+
+# What a network's layers run in.
+Running = Callable[[], AbstractContextManager[Any]]
 
 
 class Activity(NamedTuple):
@@ -35,7 +40,8 @@ class Activity(NamedTuple):
 class Original:
     """A network's own values on some data, as far as branches beside some of its groups, or all, ask for them.
 
-    The network runs when the first of them is asked for. What is found then does not depend on the widths.
+    The network runs when the first of them is asked for, in the precision of the autocast that it is made in, as what
+    is delivered will; sums, products and solutions are not rounded to it. What is found does not depend on the widths.
 
     Args:
         analysis: of the network, in evaluation mode.
@@ -47,6 +53,7 @@ class Original:
     def __init__(
         self, analysis: Analysis, names: Collection[str], batches: list[tuple[Any, ...]], *, most_held: int = MOST_HELD
     ) -> None:
+        self.running = _as_now(analysis.graph.traced.network)
         self.analysis, self.names, self.batches, self.most_held = analysis, frozenset(names), batches, most_held
         self._record: _Record | None = None
         self._readers, self._determine = readers_by_tensor(analysis.graph), determining(analysis.graph)
@@ -54,11 +61,17 @@ class Original:
         self._orders: dict[tuple[str, frozenset[fx.Node]], Subset] = {}
 
     @property
+    def network(self) -> nn.Module:
+        """The network whose values these are."""
+        return self.analysis.graph.traced.network
+
+    @property
     def record(self) -> "_Record":
         """What was recorded of the network's one pass."""
         if self._record is None:
-            self._record = _Record(self.analysis, self.names, self.most_held)
-            self._record.run(self.batches)
+            record = _Record(self.analysis, self.names, self.most_held)
+            record.run(self.batches, self.running)
+            self._record = record
         return self._record
 
     @property
@@ -170,9 +183,9 @@ class _Record:
         self.counts = {node for node, first in self.alike.items() if node in evaluated or first not in heard}
         self.biased = {node for node, role in graph.roles.items() if role == "write" and self._shifts(node)}
 
-    def run(self, batches: list[tuple[Any, ...]]) -> None:
+    def run(self, batches: list[tuple[Any, ...]], running: Running) -> None:
         """Runs the network, batch after batch, and lets go of what it holds as soon as it will be too much."""
-        recorder = _Recorder(self)
+        recorder = _Recorder(self, running)
         with evaluating(self.analysis.graph.traced.network):
             for done, batch in enumerate(batches, 1):
                 recorder.run(*copied(batch))
@@ -213,13 +226,31 @@ class _Record:
 class _Recorder(fx.Interpreter):
     """Runs the network and shows what it yields to a record."""
 
-    def __init__(self, record: _Record) -> None:
+    def __init__(self, record: _Record, running: Running) -> None:
         traced = record.analysis.graph.traced
         super().__init__(traced.network, garbage_collect_values=True, graph=traced.graph)
-        self.record, self.wanted = record, record.alike.keys() | record.biased
+        self.record, self.running, self.wanted = record, running, record.alike.keys() | record.biased
 
     def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
+        with self.running():
+            result = super().run_node(n)
         if n in self.wanted:
             self.record.see(n, result)
         return result
+
+
+def _as_now(network: nn.Module) -> Running:
+    """The autocast that is in force for a network's device, to be entered again; what has none runs as it is."""
+    device = next((parameter.device.type for parameter in network.parameters()), "cpu")
+    if not torch.is_autocast_enabled(device):
+        return nullcontext
+    dtype = torch.get_autocast_dtype(device)
+    return lambda: torch.autocast(device, dtype)
+
+
+@contextmanager
+def exactly(network: nn.Module) -> Iterator[None]:
+    """Outside of any autocast for a network's device: sums, products and solutions keep their precision."""
+    device = next((parameter.device.type for parameter in network.parameters()), "cpu")
+    with torch.autocast(device, enabled=False):
+        yield
