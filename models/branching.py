@@ -98,7 +98,7 @@ def observed(model: nn.Module, example_inputs: ExampleInputs, data: Tensor | Ite
     """What branches of any widths begin with, for `branched_at`: it looks at the data once, and holds what it sees.
 
     That are the activations that layers read, up to `MOST_HELD` bytes (above it the network runs once for every fit),
-    their Gram matrices, and the orders in which channels are chosen: those for fewer are the first ones of those for more.
+    their Gram matrices, and the orders in which channels are chosen: a smaller width takes the first ones of a larger.
     Made under `torch.autocast`, the network runs as that says; sums, products and solutions are not rounded to it.
 
     Args:

@@ -1,4 +1,4 @@
-"""What flows through the original where its groups are read, recorded in one pass that serves branches of any widths."""
+"""What flows through the original where its groups are read, recorded in one pass for branches of any widths."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext

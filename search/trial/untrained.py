@@ -14,11 +14,11 @@ from .trial import delivered, initialised, looked_at
 class Untrained:
     """The networks that a baseline begins as when its branches are folded at once.
 
-    All share the baseline's activations on the calibration examples, what follows from them, and an arithmetic: on the
-    CPU the study's, which was timed there. Sums, products and solutions are taken in float32 or float64 in any case.
+    All share the baseline's activations on the calibration examples and what follows from them, in float32, as a
+    trial's do. Folded they run in the study's arithmetic, where that was timed on the CPU, as they are then.
 
     Attributes:
-        arithmetic: that the networks run in.
+        arithmetic: that the folded networks run in.
 
     Args:
         baseline: the trained network; it is not changed.
@@ -29,8 +29,7 @@ class Untrained:
         timed_here = training_device(problem.definition.trial.device).type == "cpu"
         self.problem, self.arithmetic = problem, problem.arithmetic if timed_here else PLAIN
         self.baseline = self.arithmetic.arranged(deep_copy(baseline))
-        with self.arithmetic.running(next(baseline.parameters()).device):
-            self.known = looked_at(self.baseline, problem)
+        self.known = looked_at(self.baseline, problem)
 
     def folded(self, widths: dict[str, int]) -> nn.Module:
         """The network with these widths, its BatchNorm statistics recomputed."""
