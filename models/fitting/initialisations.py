@@ -8,6 +8,7 @@ from ..channels.groups import Analysis
 from .choice import choose_channels
 from .least_squares import initialise_from_data
 from .original import MOST_HELD, Original
+from .steadiness import require_steady
 from .unfitted import initialise_at_random, initialise_by_selection
 
 
@@ -27,6 +28,7 @@ class Initialisation(NamedTuple):
 
 def _fitted(branched: BranchedNetwork, analysis: Analysis, original: Original, choice: str) -> None:
     initialise_from_data(branched, analysis, original, choice=choice)
+    require_steady(branched, original.batches[0])
 
 
 def _selected(branched: BranchedNetwork, analysis: Analysis, original: Original, choice: str) -> None:
