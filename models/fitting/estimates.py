@@ -3,6 +3,7 @@
 Sums are taken in float64, batch after batch: the batches of a tensor need not be of one size.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +29,7 @@ def selector(chosen: Tensor, width: int, like: Tensor) -> Tensor:
 
 
 def mean(batches: Sequence[Tensor], dim: int) -> Tensor:
-    """Mean (C,) over examples and positions.
+    """Mean (C,), float64, over examples and positions.
 
     Args:
         batches: (N, …, C at `dim`, …) each.
@@ -38,15 +39,19 @@ def mean(batches: Sequence[Tensor], dim: int) -> Tensor:
 
 
 def moments(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean (C,) and unbiased variance (C,) over examples and positions, as a BatchNorm takes them.
+    """Mean (C,) and unbiased variance (C,), float64, over examples and positions, as a BatchNorm takes them.
 
     Args:
         batches: (N, C, *) each.
     """
     rows = [by_channel(x, 1, x.shape[1]) for x in batches]
-    centre = _mean(rows)
-    squares = torch.stack([(x.double() - centre[:, None]).square().sum(1) for x in rows]).sum(0)
-    return centre, squares / max(_count(rows) - 1, 1)
+    near = _mean(rows).to(rows[0].dtype)[:, None]
+    totals, squares, count = torch.zeros(()), torch.zeros(()), _count(rows)
+    for x in rows:
+        left = x - near
+        totals = totals + left.sum(1).double()
+        squares = squares + left.square_().sum(1).double()
+    return near[:, 0].double() + totals / count, (squares - totals.square() / count).clamp(min=0) / max(count - 1, 1)
 
 
 def variance_of_few(batches: Sequence[Tensor], variance: Tensor, known: Tensor) -> Tensor:
@@ -68,7 +73,13 @@ def variance_of_few(batches: Sequence[Tensor], variance: Tensor, known: Tensor) 
 
 
 def expansion(
-    wide: Sequence[Tensor], narrow: Sequence[Tensor], ridge: float, *, centred: bool, blocks: int = 1
+    wide: Sequence[Tensor],
+    narrow: Sequence[Tensor],
+    ridge: float,
+    *,
+    centred: bool,
+    blocks: int = 1,
+    shifts: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """E (C, k), or its blocks (G, C / G, k / G), float64: ridge least squares from the narrow rows to the wide ones.
 
@@ -78,18 +89,22 @@ def expansion(
         ridge: λ, in units of the mean energy of a narrow channel.
         centred: whether both are taken about their means over all batches.
         blocks: G, equal blocks of channels, of which each is told from its own alone.
+        shifts: (C,) of every batch: what was taken off its rows A before.
     """
     if blocks > 1:
-        pieces = (zip(*(x.chunk(blocks) for x in rows), strict=True) for rows in (wide, narrow))
-        return torch.stack([expansion(a, z, ridge, centred=centred) for a, z in zip(*pieces, strict=True)])
-    if centred:
-        wide, narrow = _about_the_mean(wide), _about_the_mean(narrow)
+        pieces = [zip(*(x.chunk(blocks) for x in rows), strict=True) for rows in (wide, narrow, shifts or ())]
+        found = itertools.zip_longest(*pieces)
+        return torch.stack([expansion(a, z, ridge, centred=centred, shifts=s) for a, z, s in found])
+    if centred:  # the wide rows need not be: their mean meets rows whose sum is 0
+        narrow = _about_the_mean(narrow)
     k, C = narrow[0].shape[0], wide[0].shape[0]
     ZZ = torch.zeros(k, k, dtype=torch.float64, device=narrow[0].device)
     AZ = torch.zeros(C, k, dtype=torch.float64, device=ZZ.device)
-    for A, Z in zip(wide, narrow, strict=True):
+    for i, (A, Z) in enumerate(zip(wide, narrow, strict=True)):
         ZZ += Z @ Z.T
         AZ += A @ Z.T
+        if shifts is not None:
+            AZ += torch.outer(shifts[i].double(), Z.sum(1).double())
     return ridge_least_squares(ZZ, AZ, ridge)
 
 
@@ -101,7 +116,7 @@ def _about_the_mean(rows: Sequence[Tensor]) -> list[Tensor]:
 
 def _mean(rows: Sequence[Tensor]) -> Tensor:
     """Mean (C,), float64, of rows (C, n) of every batch."""
-    return torch.stack([x.double().sum(1) for x in rows]).sum(0) / _count(rows)
+    return torch.stack([x.sum(1).double() for x in rows]).sum(0) / _count(rows)
 
 
 def _count(rows: Sequence[Tensor]) -> int:
