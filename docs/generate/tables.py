@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "deployed": measurements.deployed,
     "loading": measurements.loading,
     "predictors": predictors.predictors,
+    "surrogate": measurements.surrogate,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,

@@ -220,7 +220,8 @@ class SearchTable(Table):
 
     `recipes` names the known recipes that are tried first, as far as the space has room for them. So many of the best
     trials' recipes, the `finalists`, are trained again on new seeds before one is exported, and "fold-at-once" at equal
-    shares beside them; 1: none.
+    shares beside them; 1: none. With several `rungs` recipes begin as short trials, each rung `reduction_factor` times
+    as long as the one below, and the best of so many go on, begun anew; `study.trials` counts what whole trials cost.
     """
 
     sampler: Annotated[str, AfterValidator(named(SAMPLERS))] = "tpe"
@@ -231,3 +232,5 @@ class SearchTable(Table):
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
     ] = tuple(RECIPES)
     finalists: Count = 3
+    rungs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
