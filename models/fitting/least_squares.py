@@ -20,11 +20,10 @@ from ..layers.modes import evaluating
 from ..layers.narrowing import with_channels
 from ..tracing.inputs import copied
 from .choice import choose_channels
-from .estimates import expansion, mean, moments, selector, variance_of_few
+from .estimates import Rows, expansion, joint_mean, mean, moments, selector, variance_of_few
 from .order import fitting_order
 from .original import Original
 from .readers import mean_is_free
-from .rows import Rows, joint_mean
 from .subset import by_channel
 from .unfitted import select_values
 

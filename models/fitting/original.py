@@ -13,8 +13,8 @@ from ..channels.reuse import blended_alike, readers_by_tensor
 from ..layers.modes import evaluating
 from ..layers.narrowing import own_tensor
 from ..tracing.inputs import copied
+from .estimates import Rows, joint_gram
 from .readers import mean_is_free, metric
-from .rows import Rows, joint_gram
 from .subset import Subset, by_channel, greedy_subset
 
 # Bytes of activations that are held for fitting; a network with more of them runs once more for every fit.

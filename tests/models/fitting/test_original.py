@@ -9,8 +9,8 @@ from branchfold.models import add_branches
 from branchfold.models.branching import branched_at, observed
 from branchfold.models.channels.groups import Analysis
 from branchfold.models.fitting.activations import input_batches
+from branchfold.models.fitting.estimates import Rows, joint_gram, joint_mean
 from branchfold.models.fitting.original import Original
-from branchfold.models.fitting.rows import Rows, joint_gram, joint_mean
 
 
 def widths_at(network, inputs, share):
