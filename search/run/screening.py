@@ -90,7 +90,7 @@ def screen(
     )
     judged = ranked(study)
     widths = [trial.user_attrs[WIDTHS] for trial in judged]
-    trained = ranked_by_sprints(study, widths, space, baseline, problem, notify)
+    trained = ranked_by_sprints(study, widths, space, lambda widths: shared().folded(widths), problem, notify)
     return summary(space, judged, start=table.start, margin=table.margin, first=trained)
 
 
