@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ..definition.reading import Definition
 from ..definition.writing import toml_text
 from ..tables.study import StudyView
 from ..tables.trials import STATES, TrialLine
@@ -64,6 +65,14 @@ def failures_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     )
 
 
+def shared_toml(definition: Definition) -> str:
+    """A definition for others: without what is of this machine, and not of the study."""
+    tables = definition.to_dict()
+    for table, key in (("data", "root"), ("data", "workers"), ("trial", "device")):
+        tables[table].pop(key, None)
+    return toml_text(tables)
+
+
 def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     """Commands, seeds, versions and the definition."""
     name, definition = view.name, view.definition
@@ -86,10 +95,7 @@ def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section
         said.append(f"Versions: {', '.join(f'{package} {version}' for package, version in versions.items())}.")
     code = [("Commands", "\n".join(commands))]
     if definition is not None:
-        tables = definition.to_dict()
-        for table, key in (("data", "root"), ("data", "workers"), ("trial", "device")):  # of the machine, not the study
-            tables[table].pop(key, None)
-        code.append((f"{name}.toml", toml_text(tables)))
+        code.append((f"{name}.toml", shared_toml(definition)))
     return Section("again", "How to do it again", tuple(said), code=tuple(code))
 
 

@@ -12,9 +12,8 @@ from ...metric import ACCURACY, Metric
 from ..artifacts import artifact_folder
 from ..attributes import EXHAUSTED
 from ..companions import companions_of, is_companion
-from ..optuna_internals import artifact_ids
 from ..storage import stored_definition
-from ..tables.names import CHECKSUM, NETWORK
+from ..tables.names import BASELINE, CHECKSUM, NETWORK
 from ..trials import best_trial, finished_trials, living_trials, metric_of, metric_value
 from .deletion import delete_alone
 
@@ -104,7 +103,13 @@ def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str]
     """What goes when a study is deleted: its trials, its companions' names, and the networks of all."""
     companions = companions_of(storage, study.study_name)
     each = [study, *(optuna.load_study(storage=storage, study_name=name) for name in companions)]
-    return len(study.get_trials(deepcopy=False)), companions, len(set().union(*map(artifact_ids, each)))
+    return len(study.get_trials(deepcopy=False)), companions, len(set().union(*map(_networks, each)))
+
+
+def _networks(study: optuna.Study) -> set[str]:
+    """The networks that a study keeps, its baseline's among them."""
+    kept = [study.user_attrs.get(BASELINE) or {}, *(trial.user_attrs for trial in study.get_trials(deepcopy=False))]
+    return {values[NETWORK] for values in kept if NETWORK in values}
 
 
 def _row(storage: RDBStorage, name: str) -> StudyRow:
