@@ -136,7 +136,7 @@ def report(
         sources: tuple[str, ...] = (study,) if study.endswith(".toml") else ()
         if view.definition is not None:
             sources = sources_of(view.definition, study)
-        check_output(page, url=storage, sources=sources, force=force)
+        check_output(page, url=storage, sources=sources, force=force, kind="report")
         wanted = Wanted(page, form, figures, pictures[0] if pictures else "svg")
     else:
         wanted = Wanted(None, "html", figures, pictures[0] if pictures else "svg")

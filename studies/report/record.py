@@ -21,7 +21,11 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     rows, keys = [], []
     for line in lines:
         row = line.row
-        marks = ["best"] * line.best + ["front"] * line.front + [f"known recipe {line.known}"] * bool(line.known)
+        marks = (
+            ["best"] * line.best
+            + ["front"] * (line.front and len(view.objectives) == 1)
+            + [f"known recipe {line.known}"] * bool(line.known)
+        )
         told = f"{', '.join(marks)}{': ' if marks and line.said else ''}{line.said}"
         rows.append(
             (
@@ -83,6 +87,12 @@ def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section
     seconds = sum(line.row.seconds or 0.0 for line in lines)
     compute = sum(line.row.compute or 0.0 for line in lines)
     said = [f"The trials took {seconds_text(seconds)} and {compute:.1f} epochs of the baseline's training in all."]
+    if again := [row for row in view.refined if row.seconds is not None and row.compute is not None]:
+        seconds, compute = (sum(getattr(row, key) or 0.0 for row in again) for key in ("seconds", "compute"))
+        said.append(
+            f"{count(len(again), 'run')} of finalists and refined trials took another {seconds_text(seconds)} and "
+            f"{compute:.1f} epochs."
+        )
     if definition is not None:
         said.append(
             f"Seed {definition.study.seed}; each trial's is this and its number. Another machine, number of threads or "

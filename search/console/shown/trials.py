@@ -146,7 +146,7 @@ def _mark(line: TrialLine, *, several: bool, compared: bool) -> str:
     if several or not compared:
         return front
     if line.best:
-        return "best"
+        return f"best{front}"
     return f"{LIKE_BEST * bool(line.like_best)}{front}"
 
 
@@ -169,7 +169,7 @@ def _caption(view: StudyView, lines: Sequence[TrialLine]) -> list[str]:
             f"{LIKE_BEST}: these examples cannot tell it from the best, trial {comparison.best} ({comparison.test}, "
             f"p ≥ {SIGNIFICANCE:.2f} by Holm's correction for {len(comparison.p_values)} trials)"
         )
-    if any(line.front and (len(view.objectives) > 1 or not line.best) for line in lines):
+    if any(line.front for line in lines):
         costs = [name for name in view.objectives if name in ("macs", "parameters", "latency")] or ["MACs"]
         counts = " and ".join([metric.name, *costs])
         told.append(f"{FRONT}: on the front, no other is at least as good in {counts} and better in one of them")
