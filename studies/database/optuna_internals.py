@@ -28,6 +28,8 @@ from .tables.storage import StudyStorage
 from .tables.trials import note_files
 
 _ARTIFACT = "artifacts:"
+# How the files end that the dashboard has beside networks.
+ATTACHED = (".svg", ".json", ".toml", ".html")
 _OF_STUDY = text("SELECT NULL, value_json FROM study_system_attributes WHERE study_id = :study AND key LIKE :like")
 _OF_TRIALS = text(
     "SELECT trial_id, value_json FROM trial_system_attributes WHERE key LIKE :like "

@@ -12,8 +12,9 @@ from ...metric import ACCURACY, Metric
 from ..artifacts import artifact_folder
 from ..attributes import EXHAUSTED
 from ..companions import companions_of, is_companion
+from ..optuna_internals import ATTACHED, attached_files
 from ..storage import stored_definition
-from ..tables.names import BASELINE, CHECKSUM, NETWORK
+from ..tables.names import CHECKSUM, NETWORK
 from ..trials import best_trial, finished_trials, living_trials, metric_of, metric_value
 from .deletion import delete_alone
 
@@ -107,9 +108,9 @@ def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str]
 
 
 def _networks(study: optuna.Study) -> set[str]:
-    """The networks that a study keeps, its baseline's among them."""
-    kept = [study.user_attrs.get(BASELINE) or {}, *(trial.user_attrs for trial in study.get_trials(deepcopy=False))]
-    return {values[NETWORK] for values in kept if NETWORK in values}
+    """The artifacts of a study and its trials that are no figures or descriptions of theirs."""
+    listed = (item for files in attached_files(study).values() for item in files.items())
+    return {artifact for name, artifact in listed if not name.endswith(ATTACHED)}
 
 
 def _row(storage: RDBStorage, name: str) -> StudyRow:
