@@ -50,7 +50,7 @@ class Training:
     label_smoothing: float = 0.0
     clip: float = 0.0
     precision: str = "auto"
-    augment: bool = True
+    augment: bool | str = True
 
 
 @with_config(_STRICT)
