@@ -13,7 +13,7 @@ from branchfold.search.space.courses import course_of
 from branchfold.studies.dashboard import keeping
 from branchfold.studies.dashboard.keeping import Keeper, keep
 from branchfold.studies.dashboard.notes import MARK, study_note, trial_note
-from branchfold.studies.dashboard.serving import shielded
+from branchfold.studies.dashboard.serving import _Handler, _Server, shielded
 from branchfold.studies.database.artifacts import artifact_store
 from branchfold.studies.database.findings.outcome import record_outcome
 from branchfold.studies.database.optuna_internals import attached_files, study_system_attrs
@@ -204,11 +204,7 @@ def test_a_page_among_the_artifacts_cannot_run():
 
 def test_the_dashboard_shows_notes_with_figures_and_serves_downloads_that_do_not_run(study, tmp_path, monkeypatch):
     import threading
-    from wsgiref.simple_server import WSGIRequestHandler, make_server
-
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *_):
-            pass
+    from wsgiref.simple_server import make_server
 
     monkeypatch.setattr(keeping, "_REPORT_COST", 0.5)
     keep(view_of(study), seconds=60)
@@ -219,7 +215,7 @@ def test_the_dashboard_shows_notes_with_figures_and_serves_downloads_that_do_not
     loaded = "picture => picture.complete && picture.naturalWidth"
     with (
         chromium() as browser,
-        make_server("127.0.0.1", 0, app, handler_class=Quiet) as server,
+        make_server("127.0.0.1", 0, app, _Server, _Handler) as server,
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         site = f"http://127.0.0.1:{server.server_port}"
