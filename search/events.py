@@ -56,11 +56,15 @@ class TrialTaken:
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial has its recipe."""
+    """A trial has its recipe; `alphas` is the mean α of its groups at even distances from its beginning to its end.
+
+    There are none where α follows from losses that are met on the way.
+    """
 
     trial: int
     shape: str
     macs_share: float
+    alphas: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,13 @@ class TrialEnded(NamedTuple):
 
 
 @dataclass(frozen=True)
+class FinalistsStarted:
+    """The study has its trials; so many runs of finalists come from here on, those that are done already among them."""
+
+    runs: int
+
+
+@dataclass(frozen=True)
 class FinalistEnded:
     """A finalist, the recipe of a trial, was trained on another seed; `metric` is None where that diverged.
 
@@ -179,6 +190,7 @@ Event = (
     | TrialStarted
     | TrialReport
     | TrialEnded
+    | FinalistsStarted
     | FinalistEnded
     | Notice
 )

@@ -103,21 +103,22 @@ def run(
     check_outputs([run_output(definition, output)], url=storage, sources=sources_of(definition, study), force=force)
     from ..run.processes import run_study
     from .handover import write_selected
-    from .shown.outcome import resume_point
     from .shown.progress import Progress
+    from .shown.standing import standing_in
 
-    _, best = resume_point(storage, definition, lambda line: print_line(console, line))
+    standing = standing_in(storage, definition, lambda line: print_line(console, line))
     total, goes_on = definition.study.trials, "the same command goes on from here"
 
     def hint() -> str:
-        finished, _ = resume_point(storage, definition)
+        finished = standing_in(storage, definition).finished
         return f"stopped: {finished} of {total} trials are finished and kept; {goes_on}"
 
+    finalists = definition.search.finalists > 1 and len(definition.study.objectives) == 1
     at_once = f"stopped: finished trials are kept; {goes_on}"
     with (
         as_cluster(ray, worker_cpus, worker_gpus, storage) as cluster,
         ending_on_signals(console, hint, at_once=at_once),
-        Progress(console, total, best, detail) as progress,
+        Progress(console, total, standing, detail, finalists=finalists) as progress,
     ):
         optuna_study = run_study(
             definition,
@@ -154,11 +155,16 @@ def worker(
     from ...studies.database.trials import finished_trials
     from ..run.processes import join_study
     from .shown.progress import Progress
+    from .shown.standing import standing_of
 
     found = load_study(open_storage(storage, create=False), name)
-    total = stored_definition(found).study.trials
+    definition = stored_definition(found)
+    total, standing = definition.study.trials, standing_of(found, definition)
     hint = f"stopped: what this worker ran goes on elsewhere; `branchfold worker {name}` joins again"
-    with ending_on_signals(console, lambda: hint, at_once=hint), Progress(console, total, detail=detail) as progress:
+    with (
+        ending_on_signals(console, lambda: hint, at_once=hint),
+        Progress(console, total, standing, detail) as progress,
+    ):
         found = join_study(name, storage, data_root=data_root, device=device, notify=progress, timeout=timeout)
     print_line(
         console,

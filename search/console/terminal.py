@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def make_console() -> Console:
-    """Where results go: standard output, as wide as it needs where that is no terminal."""
+    """Where results go: standard output, as wide as it needs where that is no terminal and COLUMNS says nothing."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    if not console.is_terminal:
+    if not console.is_terminal and not os.environ.get("COLUMNS", "").isdecimal():
         console = Console(highlight=False, width=160)
     return console
 
@@ -84,7 +84,7 @@ def watching(console: Console, detail: Detail, *, hint: str, device: str) -> Ite
         ending_on_signals(console, lambda: hint, at_once=hint),
         quiet_optuna(),
         stopping_on_signals(),
-        Progress(console, 1, detail=detail) as progress,
+        Progress(console, None, detail=detail) as progress,
     ):
         progress.line(device_line(name=device))
         yield progress

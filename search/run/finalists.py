@@ -23,7 +23,7 @@ from ...studies.database.trials import (
     ranked_trials,
 )
 from ...studies.definition.reading import Definition
-from ..events import Event, FinalistEnded, Listener, Notice, TrialReport
+from ..events import Event, FinalistEnded, FinalistsStarted, Listener, Notice, TrialReport
 from ..trial.problem import Problem
 from .runs import Runs, kept_baseline, known_run, length_of, open_refined
 
@@ -149,6 +149,7 @@ def train_finalists(
     problem = _named(problem or Problem.of(definition), refined.study_name)
     examples = len(problem.data.validation)
     wanted = [(finalist.trial, seed) for finalist in finalists for seed in seeds(definition)]
+    notify(FinalistsStarted(len(wanted)))
     with kept_baseline(study, storage, problem) as (baseline, problem):
         runs = Runs(refined, storage, problem, baseline)
         for number, (trial, seed) in enumerate(wanted, start=1):

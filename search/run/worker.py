@@ -33,7 +33,7 @@ from ...studies.definition.dimensions import parse_dimension
 from ..events import Listener, Notice, TrialEnded, TrialStarted, TrialTaken
 from ..process.signals import stop_if_asked
 from ..space import Recipe, SearchSpace
-from ..space.courses import course_of
+from ..space.courses import alphas_of, course_of
 from ..space.groups import group_records, kept_shares
 from ..training.arithmetic import Arithmetic
 from ..trial.baseline import baseline_ready, make_baseline
@@ -48,6 +48,8 @@ from .stopping import end_if_stuck, is_over, trials_left
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
+# Of a schedule, as it is told when a trial begins.
+_ALPHAS = 16
 
 
 class Worker:
@@ -268,7 +270,7 @@ class Worker:
         record_recipe(trial, recipe, seed, self.problem, **{CHECKPOINT: name, **shares})
         checkpoint = self.checkpoints.of_trial(name, recipe, seed, lambda: check_running(trial))
         share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
-        self.notify(TrialStarted(trial.number, recipe.shape, share))
+        self.notify(TrialStarted(trial.number, recipe.shape, share, alphas_of(recipe, _ALPHAS)))
         with checkpoint.kept_until_its_end(*NOT_ITS_END):
             result = run_trial(
                 recipe,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from ...errors import ScheduleError
@@ -47,6 +48,15 @@ def course(recipe: Recipe) -> Course:
         alphas = [known.setdefault(t, schedule(t)) for t in (fall(place) for fall in falls)]
         points.append((place, sum(alphas) / len(alphas)))
     return Course(stages, tuple(_bends(points)))
+
+
+def alphas_of(recipe: Recipe, count: int) -> tuple[float, ...]:
+    """The mean α at `count` even distances from a trial's beginning to its end; none where it follows from losses."""
+    points = course(recipe).points
+    if not points:
+        return ()
+    places, alphas = zip(*points, strict=True)
+    return tuple(map(float, np.interp(np.linspace(0.0, 1.0, count), places, alphas)))
 
 
 def _bends(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -32,11 +32,21 @@ class BaselineTraining(Resumable):
         lr: peak learning rate.
         weight_decay: of the optimizer.
         total_steps: length of the cycle.
+        label_smoothing: the share of each label that is spread over all classes.
     """
 
-    def __init__(self, network: nn.Module, task: Task, *, lr: float, weight_decay: float, total_steps: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        *,
+        lr: float,
+        weight_decay: float,
+        total_steps: int,
+        label_smoothing: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.network, self.task = network, task
+        self.network, self.task, self.label_smoothing = network, task, label_smoothing
         self.lr, self.weight_decay, self.total_steps = lr, weight_decay, total_steps
         self._losses: list[Tensor] = []
         self._resumed: State | None = None
@@ -61,7 +71,8 @@ class BaselineTraining(Resumable):
         self._resumed = state
 
     def training_step(self, batch: tuple[Any, Any], batch_idx: int) -> Tensor:
-        loss = self.task.loss(self.network(*arguments(batch[0])), self.task.targets(*batch))
+        outputs, targets = self.network(*arguments(batch[0])), self.task.targets(*batch)
+        loss = self.task.loss(outputs, targets, label_smoothing=self.label_smoothing)
         self._losses.append(loss.detach())
         return loss
 

@@ -192,7 +192,12 @@ def train(network: nn.Module, problem: Problem, notify: Listener, checkpoint: Ch
     steps = table.epochs * len(batches)
     arithmetic = problem.arithmetic
     module = BaselineTraining(
-        arithmetic.arranged(network), problem.task, lr=table.lr, weight_decay=table.weight_decay, total_steps=steps
+        arithmetic.arranged(network),
+        problem.task,
+        lr=table.lr,
+        weight_decay=table.weight_decay,
+        total_steps=steps,
+        label_smoothing=table.label_smoothing,
     )
     if state is not None:
         module.resume(state["training"])

@@ -242,8 +242,11 @@ def _check_training(definition: Definition, task: Task) -> None:
     Raises:
         StudyError: if not.
     """
-    if not task.smooths_labels and definition.space.training.label_smoothing != Fixed(0.0):
-        key = "space.training.label_smoothing"
+    smoothed = {
+        "baseline.label_smoothing": definition.baseline.label_smoothing != 0,
+        "space.training.label_smoothing": definition.space.training.label_smoothing != Fixed(0.0),
+    }
+    for key in (key for key, is_smoothed in smoothed.items() if is_smoothed and not task.smooths_labels):
         raise definition.mistake(key, f"{key} must be 0: task {definition.task.name!r} has no labels to smooth")
 
 

@@ -125,7 +125,8 @@ class BaselineTable(Table):
 
     `weights` names published ones of a torchvision or timm network, "DEFAULT" its best ones: with `epochs` the training
     begins at them, without they are the baseline; "given" are those of a network that is given as an object. Without
-    any of the three it is trained for 30 epochs.
+    any of the three it is trained for 30 epochs. `label_smoothing` is the share of each label that is spread over all
+    classes.
     """
 
     epochs: Count | None = None
@@ -134,6 +135,7 @@ class BaselineTable(Table):
     batch_size: BatchSize = 128
     lr: Rate = 0.1
     weight_decay: Decay = 5e-4
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9)] = 0.0
 
     @model_validator(mode="after")
     def _train_by_default(self) -> Self:

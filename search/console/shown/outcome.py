@@ -1,18 +1,13 @@
 """The lines that say what a run, an export or a repetition came to."""
 
-from collections.abc import Callable
-
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ....errors import StudyError
 from ....names import COSTS
 from ....studies.database.findings.outcome import Outcome
 from ....studies.database.retries import NOTE
-from ....studies.database.storage import load_study, open_storage
 from ....studies.database.trials import (
     Measurement,
-    finished_trials,
     measurement_of,
     meets_budget,
     metric_of,
@@ -23,39 +18,16 @@ from ....studies.definition.reading import Definition
 from ....studies.metric import Metric
 from ....studies.tables.delivered import how_sure, won
 from ....studies.tables.words import size_text
-from ...events import Best
 from ...exports.card import latency_text, share_text
 from ...exports.delivery import Delivery
 from ...exports.evaluation import Evaluation
 from ...run.finalists import Finalist, Selection, compute_of, seconds_of
-from ...run.recording import best_of
 from ...run.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
 
 _WITHOUT_RESULT = {TrialState.FAIL: "failed", TrialState.PRUNED: "stopped early"}
 # The last ones tell of what happens now.
 _SHOWN_REASONS = 20
-
-
-def resume_point(
-    url: str, definition: Definition, told: Callable[[str], None] | None = None
-) -> tuple[int, Best | None]:
-    """How many trials a study has finished, and the best one if there is one.
-
-    Args:
-        url: of the database.
-        definition: of the study.
-        told: receives a line if an earlier version's database was brought up to date.
-    """
-    try:
-        study = load_study(open_storage(url, create=False, told=told), definition.study.name)
-    except StudyError:
-        return 0, None
-    finished = len(finished_trials(study))
-    try:
-        return finished, best_of(study, definition)
-    except StudyError:
-        return finished, None
 
 
 def selection_lines(selection: Selection, definition: Definition, trials: int, examples: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Progress for people: a status line on a terminal, a line a trial elsewhere; more or less of it on request."""
+"""Progress for people: a live display on a terminal, a line a trial elsewhere; more or less of it on request."""
 
 from contextlib import suppress
 from types import TracebackType
@@ -6,16 +6,12 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.status import Status
 
 from ....studies.metric import ACCURACY, Metric
-from ...crew.table import CrewTable
 from ...events import (
     BaselineEpoch,
     BaselineReady,
     BaselineStarted,
-    Best,
-    CrewStarted,
     Event,
     FinalistEnded,
     Notice,
@@ -27,56 +23,57 @@ from ...events import (
     TrialStarted,
 )
 from ..options import Detail
+from ..terminal import can_draw
+from .live import LiveRun
 from .numbers import percent, with_interval
+from .standing import Standing
 
 
 class Progress:
     """Shows a run's events; the best trial so far stands beside every line about a trial.
 
-    What passes, such as an epoch, is shown in the status line of a terminal, and elsewhere not unless it is asked for.
+    What passes, such as an epoch, is shown in the live display of a terminal, and elsewhere not unless it is asked for.
 
     Args:
-        console: where to; its `is_terminal` decides whether there is a status line.
-        trials: how many the study is to have.
-        best: of the study so far.
+        console: where to; its `is_terminal` decides whether there is a live display.
+        trials: how many the study is to have; None where what runs belongs to no study.
+        standing: how far the study is.
         detail: "quiet" for nothing, "normal", or "verbose" for a line for whatever passes.
         metric: of the study, until it tells another.
+        finalists: whether finalists follow the trials.
     """
 
     def __init__(
         self,
         console: Console,
-        trials: int,
-        best: Best | None = None,
+        trials: int | None,
+        standing: Standing = Standing(),  # noqa: B008  it cannot be changed
         detail: Detail = "normal",
         metric: Metric = ACCURACY,
+        *,
+        finalists: bool = False,
     ) -> None:
-        self.console, self.trials, self.best, self.detail, self.metric = console, trials, best, detail, metric
-        self.status: Status | None = None
-        self.table: CrewTable | None = None
-        self._live: Live | None = None
+        self.console, self.trials, self.best, self.detail, self.metric = console, trials, standing.best, detail, metric
+        self.live: Live | None = None
+        self._run = LiveRun(trials, standing, finalists=finalists, metric=metric, blocks=can_draw(console))
 
     def __enter__(self) -> Self:
         if self.console.is_terminal and self.detail == "normal":
-            self.status = self.console.status("starting")
-            self.status.start()
+            self.live = Live(self._run, console=self.console, refresh_per_second=2, transient=True)
+            self.live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for shown in (self.status, self._live):
-            if shown is not None:
-                with suppress(OSError):  # the terminal is gone
-                    shown.stop()
+        if self.live is not None:
+            with suppress(OSError):  # the terminal is gone
+                self.live.stop()
 
     def __call__(self, event: Event) -> None:
         """Shows one event."""
         if self.detail == "quiet":
             return
-        if self.table is not None:
-            self.table.note(event, self.metric)
+        self._run.note(event)
         match event:
-            case CrewStarted():
-                self._crew(event.workers)
             case StudyMetric():
                 self.metric = event.metric
             case BaselineStarted():
@@ -123,15 +120,6 @@ class Progress:
         """Shows a line that stays."""
         self(Notice(text))
 
-    def _crew(self, workers: int) -> None:
-        """A table of the workers takes the status line's place on a terminal."""
-        if self.status is None or self.table is not None:
-            return
-        self.status.stop()
-        self.table = CrewTable(workers)
-        self._live = Live(self.table, console=self.console, refresh_per_second=2, transient=True)
-        self._live.start()
-
     def _ended(self, event: TrialEnded) -> None:
         self.best = event.best
         count = f"[{event.finished}/{self.trials}]"
@@ -153,11 +141,7 @@ class Progress:
         return "" if self.best is None else f"  best: {self.metric.text(self.best.metric)} (trial {self.best.trial})"
 
     def _passing(self, line: str) -> None:
-        if self.table is not None:
-            self.table.caption = line
-        elif self.status is not None:
-            self.status.update(line)
-        elif self.detail == "verbose":
+        if self.detail == "verbose":
             self._lasting(line)
 
     def _lasting(self, line: str) -> None:

@@ -30,12 +30,16 @@ def network():
     return nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)).train()
 
 
-def test_mean_loss_is_that_of_the_epochs_batches():
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_mean_loss_is_that_of_the_epochs_batches(smoothing):
     images, plain = Batches(), network()
-    module = BaselineTraining(plain, Classification(), lr=1e-9, weight_decay=0.0, total_steps=4)
+    module = BaselineTraining(
+        plain, Classification(), lr=1e-9, weight_decay=0.0, total_steps=4, label_smoothing=smoothing
+    )
     assert math.isnan(module.mean_loss)
     with torch.no_grad():
-        losses = [nn.functional.cross_entropy(copy.deepcopy(plain)(x), y) for x, y in images]
+        smoothed = nn.CrossEntropyLoss(label_smoothing=smoothing)
+        losses = [smoothed(copy.deepcopy(plain)(x), y) for x, y in images]
     fit(module, images, epochs=1, callbacks=[])
     assert module.mean_loss == pytest.approx(float(torch.stack(losses).mean()), abs=1e-5)
 

@@ -67,9 +67,11 @@ def test_a_trial_whose_metric_is_no_number_ends_as_diverged(tmp_path):
         run_trial(recipe, new_network(problem.definition), problem, seed=0, on_report=ignored)
 
 
-def test_label_smoothing_is_for_classes_alone():
-    with pytest.raises(StudyError, match="label_smoothing must be 0: task 'reconstruction' has no labels to smooth"):
-        Problem.of(load_definition("autoencoder", [*SMALL, "space.training.label_smoothing=0.1"]))
+@pytest.mark.parametrize("table", ["baseline", "space.training"])
+def test_label_smoothing_is_for_classes_alone(table):
+    words = f"{table}.label_smoothing must be 0: task 'reconstruction' has no labels to smooth"
+    with pytest.raises(StudyError, match=words):
+        Problem.of(load_definition("autoencoder", [*SMALL, f"{table}.label_smoothing=0.1"]))
 
 
 def test_masks_move_as_their_images_do():

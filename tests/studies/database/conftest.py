@@ -1,37 +1,12 @@
-"""A PostgreSQL server for the session, and the fixture studies of the database's tests."""
-
-import os
-import uuid
+"""The fixture studies of the database's tests, and the PostgreSQL server that they are kept on."""
 
 import optuna
 import pytest
-from servers import NoServer, PostgreSQL
+from databases import empty_postgresql, server  # noqa: F401  fixtures
 
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import Measurement
 from branchfold.studies.definition.reading import load_definition
-
-
-@pytest.fixture(scope="session")
-def server():
-    needed = "BRANCHFOLD_NEEDS_POSTGRESQL" in os.environ
-    if not needed:
-        pytest.importorskip("psycopg", reason="the driver psycopg is not installed")
-    try:
-        server = PostgreSQL()
-    except NoServer as why:
-        if needed:
-            raise
-        pytest.skip(str(why))
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def empty_postgresql(server):
-    """The URL of a new database."""
-    return server.database(f"t{uuid.uuid4().hex[:12]}")
-
 
 MEASURED = Measurement(0.9, 300, 0.3, 50, 0.5, 1.25, 0.7, 0.05, False, 1, 1)
 

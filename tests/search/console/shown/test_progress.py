@@ -5,6 +5,7 @@ from rich.console import Console
 
 from branchfold.search.console.shown.numbers import percent
 from branchfold.search.console.shown.progress import Progress
+from branchfold.search.console.shown.standing import Standing
 from branchfold.search.events import (
     BaselineEpoch,
     BaselineReady,
@@ -124,8 +125,8 @@ def test_a_terminal_that_is_gone_hides_no_interrupt():
 
     def interrupted():
         with progress:
-            progress.status.stop()
-            progress.status.stop = gone
+            progress.live.stop()
+            progress.live.stop = gone
             raise Interrupted
 
     def gone():
@@ -137,7 +138,7 @@ def test_a_terminal_that_is_gone_hides_no_interrupt():
 
 def test_a_resumed_run_compares_with_what_was_there():
     reports = [event for event in EVENTS if isinstance(event, TrialReport)]
-    text = shown(False, reports[:1], best=Best(1, 0.95), detail="verbose")
+    text = shown(False, reports[:1], standing=Standing(2, (), Best(1, 0.95)), detail="verbose")
     assert text.rstrip().endswith("best: 95.0 % (trial 1)")
 
 
