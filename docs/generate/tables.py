@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from branchfold.docs.generate import commands, house, keys, measurements, schedules, schema
+from branchfold.docs.generate import commands, house, keys, measurements, pays, schedules, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -29,6 +29,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "zoo": measurements.zoo,
     "deployed": measurements.deployed,
     "loading": measurements.loading,
+    "map": pays.cells,
+    "map-winners": pays.winners,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,

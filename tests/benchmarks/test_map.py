@@ -35,6 +35,13 @@ def test_both_arms_draw_the_same_but_for_the_schedule(trial):
     assert Recipe.from_dict(recipe.to_dict()) == recipe
 
 
+def test_no_guess_is_tried_twice():
+    for arm in ARMS:
+        guesses = [choice_of(CELLS[0], arm, trial, None) for trial in range(2)]
+        assert choice_of(CELLS[0], arm, 2, guesses[1]) == choice_of(CELLS[0], arm, 2, None)
+        assert choice_of(CELLS[0], arm, 2, {"lr": 0.07}) == {"lr": 0.07}
+
+
 def test_at_once_is_folded_before_the_first_step():
     recipe = recipe_of(choice_of(CELLS[0], AT_ONCE, 0, None), CELLS[0], {"a": 4, "b": 8}, {"a": 8, "b": 8})
     assert recipe.schedule()(0.0) == 0.0
