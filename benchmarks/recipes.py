@@ -81,6 +81,7 @@ def search_cost(bench: Bench) -> dict[str, Any]:
         "finalists": len(found.finalists),
         "finalists_compute": compute_of(again),
         "candidates_screened": bench.definition.screening.candidates,
+        "sprints": bench.definition.screening.sprints,
         "best_trial": best.number,
         "validation_accuracy": metric_value(best),
         "recipe": best.user_attrs["recipe"],

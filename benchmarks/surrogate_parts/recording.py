@@ -1,5 +1,6 @@
 """Random trials at every rung, each a line of JSON: one recipe and seed, trained anew for each rung's length."""
 
+import gzip
 import json
 import time
 from collections.abc import Iterator
@@ -155,3 +156,11 @@ def _baseline(problem: Problem, path: Path) -> tuple[nn.Module, float]:
 
 def _key(line: dict[str, Any]) -> tuple[int, bool]:
     return line["number"], line["again"]
+
+
+def written(folder: Path, about: dict[str, Any], output: Path) -> None:
+    """Writes what a folder holds as compressed JSON lines, what is to be known of it first."""
+    lines = sorted(map(json.loads, (folder / "trials.jsonl").read_text().splitlines()), key=_key)
+    with gzip.open(output, "wt") as file:
+        for line in (about, *lines):
+            file.write(json.dumps(line) + "\n")

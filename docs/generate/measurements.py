@@ -187,6 +187,22 @@ def loading() -> list[str]:
     return ["| images | augmentation | loading, ms | training, s | share |", "| --- |" + " --- |" * 4, *lines]
 
 
+def surrogate() -> list[str]:
+    """What searches deliver at equal compute, on the surrogate of recorded trials."""
+    rows = {
+        (row["sampler"], row["known"], row["screened"], row["method"]): row for row in read("surrogate")["searches"]
+    }
+    lines = []
+    for sampler, known, screened in dict.fromkeys(key[:3] for key in rows):
+        none, median, rungs = (rows[sampler, known, screened, method] for method in ("none", "median", "rungs"))
+        lines.append(
+            f"| {sampler} | {'yes' if known else 'no'} | {'yes' if screened else 'no'} | {_searched(none)} | "
+            f"{100 * median['accuracy']:.2f} % | {_searched(rungs)} |"
+        )
+    head = "| sampler | known recipes | screening | no pruner | median pruner | rungs |"
+    return [head, "| --- |" + " --- |" * 5, *lines]
+
+
 def families() -> list[str]:
     """What of one network of each torchvision family can be narrowed, and why the rest cannot."""
     lines = []
@@ -199,6 +215,12 @@ def families() -> list[str]:
         lines.append(f"| {name} | {found['free']} of {found['groups']} | {share} | {fixed} |")
     head = "| network | groups that can be narrowed | share of its convolutions' channels | fixed |"
     return [head, "| --- |" + " --- |" * 3, *lines]
+
+
+def _searched(row: dict[str, Any]) -> str:
+    """A search's mean accuracy, and by how many points it is above that with the median pruner."""
+    above = {key: 100 * value for key, value in row["above_median_pruner"].items()}
+    return f"{100 * row['accuracy']:.2f} % ({above['mean']:+.2f}: {above['low']:+.2f} to {above['high']:+.2f})"
 
 
 def _mean(row: dict[str, Any]) -> str:

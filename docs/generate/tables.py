@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from branchfold.docs.generate import commands, house, keys, measurements, pays, schedules, schema
+from branchfold.docs.generate import commands, house, keys, measurements, pays, predictors, schedules, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -31,6 +31,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "loading": measurements.loading,
     "map": pays.cells,
     "map-winners": pays.winners,
+    "predictors": predictors.predictors,
+    "surrogate": measurements.surrogate,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,

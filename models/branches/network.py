@@ -83,7 +83,7 @@ class BranchedNetwork(nn.Module):
     def __init__(self, planning: Planning, in_place: tuple[str, ...]) -> None:
         super().__init__()
         traced = planning.channels.traced
-        self.example = _few_examples(traced.inputs)
+        self.example = few_examples(traced.inputs)
         self.groups: tuple[ChannelGroup, ...] = planning.analysis.groups
         self.plan, self.in_place = planning.plan, in_place
         like = next((p for p in traced.network.parameters() if p.is_floating_point()), torch.zeros(()))
@@ -229,7 +229,7 @@ class BranchedNetwork(nn.Module):
         return twin
 
 
-def _few_examples(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def few_examples(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """As few examples as BatchNorm can train on, enough to trace what partial folding leaves.
 
     Tensors of another length than the first are taken to have no batch dimension.

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from .subset import by_channel, ridge_least_squares
 
+# Values of a channel that tell its variance to a third.
+_ENOUGH = 16
+
 
 def selector(chosen: Tensor, width: int, like: Tensor) -> Tensor:
     """P (k, C) that takes channels out: 1 at (i, chosen[i]), else 0; its transpose is the E that puts them back.
@@ -44,6 +47,24 @@ def moments(batches: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     centre = _mean(rows)
     squares = torch.stack([(x.double() - centre[:, None]).square().sum(1) for x in rows]).sum(0)
     return centre, squares / max(_count(rows) - 1, 1)
+
+
+def variance_of_few(batches: Sequence[Tensor], variance: Tensor, known: Tensor) -> Tensor:
+    """The variance (C,) of few values, where what is known of it counts as one value more.
+
+    Of two values the variance is often next to nothing by chance, and a BatchNorm multiplies all that it was not told
+    of by its inverse root, one layer after the other, until rounding is all that is heard. From 16 values on it is
+    taken as it is.
+
+    Args:
+        batches: (N, C, *) each.
+        variance: (C,), unbiased, of the values.
+        known: (C,), of the original's channels.
+    """
+    values = sum(x.numel() // x.shape[1] for x in batches)
+    if values >= _ENOUGH:
+        return variance
+    return ((values - 1) * variance + known) / values
 
 
 def expansion(

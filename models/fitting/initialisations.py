@@ -7,6 +7,7 @@ from ..branches.network import BranchedNetwork
 from ..channels.groups import Analysis
 from .choice import choose_channels
 from .least_squares import initialise_from_data
+from .steadiness import require_steady
 from .unfitted import initialise_at_random, initialise_by_selection
 
 Batches = list[tuple[Any, ...]]
@@ -27,6 +28,7 @@ class Initialisation(NamedTuple):
 
 def _fitted(branched: BranchedNetwork, analysis: Analysis, batches: Batches, choice: str) -> None:
     initialise_from_data(branched, analysis, batches, choice=choice)
+    require_steady(branched, batches[0])
 
 
 def _selected(branched: BranchedNetwork, analysis: Analysis, batches: Batches, choice: str) -> None:

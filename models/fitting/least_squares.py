@@ -20,7 +20,7 @@ from ..layers.narrowing import with_channels
 from ..tracing.inputs import copied
 from .activations import input_batches
 from .choice import choose_channels
-from .estimates import expansion, mean, moments, selector
+from .estimates import expansion, mean, moments, selector, variance_of_few
 from .order import fitting_order
 from .readers import mean_is_free
 from .subset import by_channel
@@ -198,7 +198,9 @@ class _Fit:
             fitted = torch.cat([torch.full((part.kept * part.span,), part.branched) for part in parts]).to(
                 places.device
             )
-            for name, value in zip(("running_mean", "running_var"), moments(thin), strict=True):
+            centre, variance = moments(thin)
+            variance = variance_of_few(thin, variance, statistics["running_var"].double())
+            for name, value in (("running_mean", centre), ("running_var", variance)):
                 statistics[name].copy_(torch.where(fitted, value, statistics[name].double()))
         self.branched.narrow.put(path, narrow)
 

@@ -151,8 +151,8 @@ def worker(
     name = as_study_name(study)
     console = make_console()
     announce(console, name, detail)
+    from ...studies.database.rungs import finished_count
     from ...studies.database.storage import load_study, open_storage, stored_definition
-    from ...studies.database.trials import finished_trials
     from ..run.processes import join_study
     from .shown.progress import Progress
     from .shown.standing import standing_of
@@ -168,7 +168,7 @@ def worker(
         found = join_study(name, storage, data_root=data_root, device=device, notify=progress, timeout=timeout)
     print_line(
         console,
-        f"study {name} has {len(finished_trials(found))} of {total} trials finished, and none for this worker; "
+        f"study {name} has {finished_count(found)} of {total} trials finished, and none for this worker; "
         f"`branchfold run {name}` trains the finalists and exports the best network",
     )
 

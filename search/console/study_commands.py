@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 # States that a word alone does not tell.
-_STATES = {"companion": "left of a deleted study", "foreign": "not a study of this version of branchfold"}
+_STATES = {
+    "beginning": "its baseline is being made",
+    "companion": "left of a deleted study",
+    "foreign": "not a study of this version of branchfold",
+}
 
 
 @click.command("list")
@@ -133,10 +137,10 @@ def _delete_trial(opened: StudyStorage, study: optuna.Study, number: int, *, yes
     from ...studies.database.trials import trial_of
     from ...studies.database.upkeep.deletion import delete_trial
     from ...studies.database.upkeep.files import files_of
-    from ...studies.database.upkeep.overview import check_idle
+    from ...studies.database.upkeep.overview import check_deletable
 
     trial = trial_of(study, number)
-    check_idle(study, number)
+    check_deletable(study, trial)
     what = f"trial {number} of {study.study_name} with {_count(len(files_of(trial)), 'network')}"
     if not yes and not _confirmed(f"delete {what}?"):
         print_line(make_console(), "nothing was deleted")

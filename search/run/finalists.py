@@ -150,7 +150,7 @@ def train_finalists(
     examples = len(problem.data.validation)
     wanted = [(finalist.trial, seed) for finalist in finalists for seed in seeds(definition)]
     notify(FinalistsStarted(len(wanted)))
-    with kept_baseline(study, storage, problem) as (baseline, problem):
+    with kept_baseline(study, storage, problem, notify) as (baseline, problem):
         runs = Runs(refined, storage, problem, baseline)
         for number, (trial, seed) in enumerate(wanted, start=1):
             found = runs.run(trial, seed, _as_trial(trial.number, notify))

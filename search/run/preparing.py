@@ -10,7 +10,9 @@ from torch import nn
 
 from ...studies.database.optuna_internals import claim
 from ...studies.database.retries import KNOWN
+from ...studies.database.rungs import RUNG, rungs
 from ...studies.definition.dimensions import plain
+from ...studies.definition.reading import Definition
 from ..events import Listener, Notice
 from ..space import SearchSpace
 from ..space.known import REFERENCE, equal_widths, known_recipes
@@ -53,7 +55,8 @@ def prepare(
     dimensions = found.shares
     if (reference := recipes.get(REFERENCE)) is not None:
         equal = equal_widths(space) if found.starts else {}
-        study.enqueue_trial({**reference, **equal}, user_attrs={KNOWN: REFERENCE}, skip_if_exists=True)
+        attributes = {KNOWN: REFERENCE, **_whole(problem.definition)}
+        study.enqueue_trial({**reference, **equal}, user_attrs=attributes, skip_if_exists=True)
         dimensions = including(found.shares, equal)
     elif REFERENCE in problem.definition.search.recipes:
         notify(Notice(f"this space has no room for the known recipe {REFERENCE}: no trial is compared with it"))
@@ -61,6 +64,12 @@ def prepare(
         study.enqueue_trial(values, skip_if_exists=True)
     shares = {name: plain(dimension) for name, dimension in dimensions.items()}
     study.set_user_attr(PREPARED, {"shares": shares, "starts": found.starts})
+
+
+def _whole(definition: Definition) -> dict[str, Any]:
+    """The attributes of a whole trial: what a search must not lose to is one from the beginning, whatever its rungs."""
+    table = definition.search
+    return {} if table.rungs == 1 else {RUNG: rungs(table.rungs, table.reduction_factor)[-1].to_dict()}
 
 
 def _others_queue(study: optuna.Study) -> bool:

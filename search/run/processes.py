@@ -13,6 +13,7 @@ from ...errors import StudyError
 from ...studies.database.artifacts import BASELINE, check_artifact_folder
 from ...studies.database.attributes import ENDED
 from ...studies.database.companions import is_companion
+from ...studies.database.rungs import finished_count
 from ...studies.database.storage import (
     GRACE_PERIOD,
     has_study,
@@ -21,7 +22,8 @@ from ...studies.database.storage import (
     open_study,
     stored_definition,
 )
-from ...studies.database.trials import end_abandoned, finished_trials, metric_of
+from ...studies.database.trials import end_abandoned, metric_of
+from ...studies.definition.deciding import as_begun
 from ...studies.definition.reading import Definition
 from ..cluster.cluster import Cluster
 from ..crew.crew import run_crew, started_here
@@ -34,6 +36,7 @@ from ..process.signals import TimeUp, stopping_after, stopping_on_signals
 from ..space import SearchSpace, check_budgeted
 from ..training.device import device_line
 from ..trial.baseline import first_network
+from ..trial.distilling import decided_line
 from ..trial.problem import Problem
 from .finalists import train_finalists
 from .samplers import check_search
@@ -75,7 +78,9 @@ def run_study(
         if _has_study(url, definition.study.name):
             storage = open_storage(url, create=True)
             study = open_study(storage, definition)
-            if finished := len(finished_trials(study)):
+            definition = as_begun(definition, stored_definition(study))
+            end_abandoned(study)  # also of a study that has its trials: nobody else would end them
+            if finished := finished_count(study):
                 notify(Notice(f"study {definition.study.name} has {_trials(finished)} finished of {target}"))
             if finished >= target:
                 notify(StudyMetric(metric_of(study)))
@@ -91,6 +96,8 @@ def run_study(
         notify(StudyMetric(problem.task.metric))
         each = shares(workers, definition.trial.device) if cluster is None else cluster.shares(workers)
         notify(Notice(device_line(workers, None if workers == 1 else each[0].threads, definition.trial.device)))
+        if (line := decided_line(definition, problem.definition)) is not None:
+            notify(Notice(line))
         first = Worker(problem, storage, notify)
         first.checkpoints.sweep(storage)
         baseline = first.baseline()
@@ -98,7 +105,7 @@ def run_study(
         try:
             _run_trials(first, baseline, each, patience, cluster)
         except TimeUp:
-            finished = len(finished_trials(study))
+            finished = finished_count(study)
             done = f"{finished} of {_trials(target)} are finished"
             notify(Notice(f"the time is up: {done}; what ran here goes on in the next run"))
             return study
@@ -108,7 +115,8 @@ def run_study(
 
 def _finish(study: optuna.Study, storage: RDBStorage, problem: Problem, notify: Listener) -> None:
     """Trains the finalists of a study that has its trials, or that ended before it had; of one that goes on nothing."""
-    short = len(finished_trials(study)) < problem.definition.study.trials
+    end_abandoned(study)
+    short = finished_count(study) < problem.definition.study.trials
     if short and not is_over(study):
         return
     if short:
@@ -122,7 +130,7 @@ def _run_trials(
     """Screens and runs trials, in this process or in a crew, until there are enough or the study is over."""
     study, definition, notify = first.study, first.problem.definition, first.notify
     target = definition.study.trials
-    while len(finished_trials(study)) < target and not is_over(study):
+    while finished_count(study) < target and not is_over(study):
         if (count := min(len(each), trials_left(study, target))) > 1 or cluster is not None:
             run_crew(
                 study,
@@ -184,7 +192,7 @@ def join_study(
 
 
 def _why_over(study: optuna.Study) -> str:
-    finished = _trials(len(finished_trials(study)))
+    finished = _trials(finished_count(study))
     if reason := study.user_attrs.get(ENDED):
         return f"{reason}: the study ends with {finished}"
     return f"the grid has no more than {finished}"
@@ -243,9 +251,9 @@ def _others_end(study: optuna.Study, target: int, notify: Listener) -> bool:
     """Waits for trials that run elsewhere; False if they live longer than a dead process's would."""
     deadline = time.monotonic() + GRACE_PERIOD + 30
     told = False
-    while len(finished_trials(study)) < target:
+    while finished_count(study) < target:
         running = len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)))
-        if len(finished_trials(study)) + running < target:
+        if trials_left(study, target):
             return True
         if time.monotonic() > deadline:
             notify(Notice(f"{_trials(running)} still running in other processes, which will finish the study"))

@@ -20,6 +20,7 @@ from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.artifacts import artifact_store, upload_network
 from ...studies.database.optuna_internals import add_milestone, set_user_attrs
 from ...studies.database.retries import SEED, release_interrupted
+from ...studies.database.rungs import OWN, Rung, rung_of, whole, worth
 from ...studies.database.tables.names import FULL_WIDTHS
 from ...studies.database.trials import (
     HISTORY,
@@ -57,12 +58,16 @@ def keep_result(
 ) -> None:
     """Keeps the network's file, and then at once its record and what was measured of it, which marks it as measured.
 
+    Of a trial of a lower rung, which is never delivered, only what was measured is kept.
+
     Raises:
         StudyError: if the network cannot be kept.
     """
-    with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-        path = save_result(result, recipe, problem, trial.number, Path(folder))
-        kept = upload_network(trial, storage, artifact_store(storage.url), path)
+    kept: dict[str, Any] = {}
+    if rung_of(trial).is_whole:
+        with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
+            path = save_result(result, recipe, problem, trial.number, Path(folder))
+            kept = upload_network(trial, storage, artifact_store(storage.url), path)
     set_constraints(trial, result.measurement, problem.definition)
     history = [report.to_dict() for report in result.reports]
     about: dict[str, Any] = {"folding_error": result.folding_error, "compute": result.compute, HISTORY: history}
@@ -91,11 +96,12 @@ def as_event(number: int, definition: Definition, report: Report) -> TrialReport
 class Recorder:
     """Hears a trial's reports: to the database, to the listener, and to Optuna's pruner, which may end the trial.
 
-    With several objectives Optuna's pruners hear nothing.
+    With several objectives Optuna's pruners hear nothing; and a trial of a lower rung, which the next one judges, they
+    let be.
 
     Args:
         trial: Optuna's.
-        definition: of the study.
+        definition: of the study, with the length of the trial.
         notify: receives the progress.
     """
 
@@ -120,7 +126,8 @@ class Recorder:
         self._keep(report, time.monotonic() - self._began)
         self.notify(as_event(self.trial.number, self.definition, report))
         single, last = len(self.definition.study.objectives) == 1, self.definition.trial.reports
-        if single and report.number < last and self.trial.should_prune():
+        judged = single and report.number < last and rung_of(self.trial).is_whole
+        if judged and self.trial.should_prune():
             raise optuna.TrialPruned
 
     def _keep(self, report: Report, seconds: float) -> None:
@@ -153,8 +160,8 @@ def releasing(study: optuna.Study) -> Iterator[list[int]]:
 def placed(ended: TrialEnded, study: optuna.Study, definition: Definition) -> TrialEnded:
     """A trial's end with what the database knows of the study by then, whichever processes run it."""
     end = study.get_trials(deepcopy=False)[ended.trial].datetime_complete
-    ends = [trial.datetime_complete for trial in finished_trials(study)]
-    ended = ended._replace(finished=sum(when is not None and end is not None and when <= end for when in ends))
+    before = [t for t in finished_trials(study) if t.datetime_complete and end and t.datetime_complete <= end]
+    ended = ended._replace(finished=whole(worth(before)))
     try:
         best = best_of(study, definition)
     except StudyError:  # none within the budget yet
@@ -174,10 +181,11 @@ def best_of(study: optuna.Study, definition: Definition) -> Best:
     return Best(best.number, value)
 
 
-def same_trial(study: optuna.Study, recipe: Recipe) -> FrozenTrial | None:
-    """A finished trial of the same recipe, if there is one; seeds do not count."""
+def same_trial(study: optuna.Study, recipe: Recipe, rung: Rung) -> FrozenTrial | None:
+    """A finished trial of the same recipe and rung, if there is one; seeds do not count."""
     wanted = json.loads(json.dumps(recipe.to_dict()))  # as it comes back from the database: tuples are lists there
-    return next((trial for trial in finished_trials(study) if trial.user_attrs.get(RECIPE) == wanted), None)
+    known = (trial for trial in finished_trials(study) if trial.user_attrs.get(RECIPE) == wanted)
+    return next((trial for trial in known if rung_of(trial).share == rung.share), None)
 
 
 def repeat_result(trial: optuna.Trial, other: FrozenTrial, definition: Definition) -> tuple[float, ...]:
@@ -186,7 +194,8 @@ def repeat_result(trial: optuna.Trial, other: FrozenTrial, definition: Definitio
     Raises:
         optuna.TrialPruned: if that one was stopped early.
     """
-    set_user_attrs(trial, {**other.user_attrs, REPEATED: other.number})
+    theirs = {key: value for key, value in other.user_attrs.items() if key not in OWN}
+    set_user_attrs(trial, {**theirs, REPEATED: other.number})
     if (measurement := measurement_of(other)) is not None:
         set_constraints(trial, measurement, definition)
     for number, value in other.intermediate_values.items():

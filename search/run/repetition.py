@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ...errors import StudyError
 from ...studies.database.retries import SEED
+from ...studies.database.rungs import rung_of
 from ...studies.database.storage import stored_definition
 from ...studies.database.trials import finished_trials, history_of, metric_value, trial_of
 from ...studies.metric import Metric
@@ -20,6 +21,7 @@ from ..events import Listener
 from ..trial.problem import Problem
 from ..trial.trial import Report, run_trial
 from .recording import as_event, versions
+from .rungs import at_rung
 from .runs import LENGTH, Runs, kept_baseline, open_refined, recipe_of, with_length
 
 
@@ -121,6 +123,7 @@ def repeat_trial(
     problem = _task(study, data_root, device)
     if LENGTH in trial.user_attrs:
         problem = with_length(problem, trial.user_attrs[LENGTH])
+    problem = at_rung(problem, rung_of(trial))
 
     def on_report(report: Report) -> None:
         after.append(report.folded_metric)
@@ -128,7 +131,7 @@ def repeat_trial(
         if len(after) == len(before) and trial.state != TrialState.COMPLETE:
             raise _StoppedThere
 
-    with kept_baseline(study, storage, problem) as (baseline, problem), suppress(_StoppedThere):
+    with kept_baseline(study, storage, problem, notify) as (baseline, problem), suppress(_StoppedThere):
         run_trial(recipe, baseline, problem, seed=trial.user_attrs[SEED], on_report=on_report)
     then, examples = trial.user_attrs.get("versions", {}), len(problem.data.validation)
     return Again(before, after, then, versions(), examples, problem.task.metric)
@@ -169,7 +172,7 @@ def refine_trial(
     recipe_of(study, source)
     refined = open_refined(storage, study, notify)
     problem = with_length(_task(refined, data_root, device), length)
-    with kept_baseline(study, storage, problem) as (baseline, problem):
+    with kept_baseline(study, storage, problem, notify) as (baseline, problem):
         runs = Runs(refined, storage, problem, baseline)
         found = [runs.run(source, seed, notify) for seed in seeds or [source.user_attrs[SEED]]]
     finished, examples = len(finished_trials(study)), len(problem.data.validation)

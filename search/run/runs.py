@@ -32,6 +32,7 @@ from ..trial.problem import Problem
 from ..trial.trial import Diverged, run_trial
 from .checkpoints import Checkpoints
 from .recording import Recorder, keep_result, record_recipe, releasing
+from .teaching import with_taught
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
 SOURCE = "refines"
@@ -146,7 +147,9 @@ def with_length(problem: Problem, length: dict[str, Any]) -> Problem:
 
 
 @contextmanager
-def kept_baseline(study: optuna.Study, storage: RDBStorage, problem: Problem) -> Iterator[tuple[nn.Module, Problem]]:
+def kept_baseline(
+    study: optuna.Study, storage: RDBStorage, problem: Problem, notify: Listener
+) -> Iterator[tuple[nn.Module, Problem]]:
     """The baseline that the study keeps, and the problem with what its networks train in.
 
     Raises:
@@ -158,4 +161,5 @@ def kept_baseline(study: optuna.Study, storage: RDBStorage, problem: Problem) ->
         if record is None:
             raise StudyError(f"study {study.study_name!r} has no baseline yet; run it first")
         network = load_network(file, resolve_factory(problem.definition.model.factory))
-        yield network, replace(problem, arithmetic=Arithmetic.of(record))
+    problem = replace(problem, arithmetic=Arithmetic.of(record))
+    yield network, with_taught(problem, network, study, storage, notify)

@@ -26,6 +26,7 @@ from ...errors import StudyError
 from ...studies.definition.dimensions import Dimension, Range
 from ...studies.definition.reading import Definition
 from ..space import SearchSpace
+from .lowest_rung import LowestRungSampler
 
 # Finished trials before their median says something about the next one.
 TRIALS_BEFORE_PRUNING = 5
@@ -96,7 +97,8 @@ def make_sampler(definition: Definition, dimensions: Mapping[str, Dimension], se
     name = definition.search.sampler
     try:
         with _without_experimental_warnings():
-            return SAMPLERS[name](definition, dimensions, seed)
+            sampler = SAMPLERS[name](definition, dimensions, seed)
+            return sampler if definition.search.rungs == 1 else LowestRungSampler(sampler)
     except ImportError as error:
         raise StudyError(
             f'search.sampler = "{name}" needs a package that is not installed: {error}; '

@@ -1,4 +1,7 @@
-"""Screening: widths judged before any training, by the validation loss of the initialised, folded network alone."""
+"""Screening: widths judged before any training, by the validation loss of the initialised, folded network alone.
+
+The best of them are then trained for a few steps (`sprint`).
+"""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +27,7 @@ from ..trial.measurement import loss_of
 from ..trial.problem import Problem
 from ..trial.trial import delivered, initialised
 from .recording import releasing
+from .sprint import ranked_by_sprints
 
 # The widths of this share of the candidates, the best ones, span the ranges of the trained search.
 _BEST_SHARE = 0.1
@@ -81,7 +85,10 @@ def screen(
     seed = problem.definition.study.seed if first else None
     study.sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
     _Candidates(study, table.candidates, notify).judge(lambda trial: _loss_of_proposal(trial, space, baseline, problem))
-    return summary(space, ranked(study), start=table.start, margin=table.margin)
+    judged = ranked(study)
+    widths = [trial.user_attrs[WIDTHS] for trial in judged]
+    trained = ranked_by_sprints(study, widths, space, baseline, problem, notify)
+    return summary(space, judged, start=table.start, margin=table.margin, first=trained)
 
 
 class _Surplus(Exception):  # noqa: N818  not an error: other processes judge the last candidates
@@ -155,7 +162,14 @@ def judge(widths: dict[str, int], baseline: nn.Module, problem: Problem) -> floa
     )
 
 
-def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, margin: float) -> Screening:
+def summary(
+    space: SearchSpace,
+    trials: Iterable[FrozenTrial],
+    *,
+    start: int,
+    margin: float,
+    first: Iterable[Mapping[str, int]] = (),
+) -> Screening:
     """Where the trained search begins.
 
     With a parameter for each group, its values become the shares that remain, so that they mean the same in all
@@ -166,10 +180,14 @@ def summary(space: SearchSpace, trials: Iterable[FrozenTrial], *, start: int, ma
         trials: the candidates.
         start: how many to begin with.
         margin: share by which the ranges are wider than the best candidates'.
+        first: widths that come before all others, the best first; with shared parameters those of candidates.
     """
+    judged = [(trial.user_attrs[WIDTHS], trial.params) for trial in sorted(trials, key=_loss)]
+    proposals = {_key(widths): values for widths, values in reversed(judged)}
+    trained = [(widths, proposals.get(_key(widths), {})) for widths in first]
     best: list[dict[str, float]] = []
-    for trial in sorted(trials, key=_loss):
-        values = space.shares_of(trial.user_attrs[WIDTHS]) if space.table.keep.per == "layer" else dict(trial.params)
+    for widths, proposed in (*trained, *judged):
+        values = space.shares_of(widths) if space.table.keep.per == "layer" else dict(proposed)
         if values not in best:
             best.append(values)
     leading = best[: max(start, round(_BEST_SHARE * len(best)))]

@@ -4,6 +4,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from ...studies.database.attributes import ENDED, EXHAUSTED
+from ...studies.database.rungs import left, whole, worth
 from ...studies.database.trials import finished_trials, ranked_trials
 from ...studies.definition.reading import Definition
 
@@ -19,15 +20,15 @@ def is_over(study: optuna.Study) -> bool:
 
 
 def trials_left(study: optuna.Study, target: int) -> int:
-    """How many more trials than are finished or running anywhere a study takes to have `target`; 0 at least."""
+    """How many more whole trials than are finished or running anywhere a study takes to have `target`; 0 at least."""
     counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    return max(0, target - len(study.get_trials(deepcopy=False, states=counted)))
+    return left(target, worth(study.get_trials(deepcopy=False, states=counted)))
 
 
 def trials_since_best(study: optuna.Study, definition: Definition) -> int:
     """How many trials finished after the best one did; with several objectives, after the last of the Pareto front.
 
-    All of them where none is within the budget yet.
+    All of them where none is within the budget yet. Trials of lower rungs count as parts of whole ones.
     """
     finished = sorted(finished_trials(study), key=_end)
     if len(definition.study.objectives) > 1:
@@ -35,7 +36,7 @@ def trials_since_best(study: optuna.Study, definition: Definition) -> int:
     else:
         best = {trial.number for trial, _ in ranked_trials(study, definition)[:1]}
     places = [place for place, trial in enumerate(finished, start=1) if trial.number in best]
-    return len(finished) - max(places, default=0)
+    return whole(worth(finished[max(places, default=0) :]))
 
 
 def end_if_stuck(study: optuna.Study, definition: Definition, patience: int | None) -> bool:

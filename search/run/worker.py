@@ -24,6 +24,7 @@ from ...studies.dashboard.keeping import Keeper
 from ...studies.database.addresses import failure_beneath
 from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
+from ...studies.database.beginnings import beginning
 from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
@@ -43,8 +44,10 @@ from ..trial.trial import Diverged, run_trial
 from .checkpoints import Checkpoints, checkpoint_name
 from .preparing import PREPARED, prepare
 from .recording import Recorder, keep_result, placed, record_recipe, releasing, repeat_result, same_trial
+from .rungs import Ladder, at_rung
 from .samplers import check_search, make_pruner, make_sampler
 from .stopping import end_if_stuck, is_over, trials_left
+from .teaching import with_taught
 
 # A study whose trials all fail would otherwise go on for ever.
 FAILURES_IN_A_ROW = 3
@@ -87,6 +90,10 @@ class Worker:
         return Keeper(self.study, course_of)
 
     @cached_property
+    def _ladder(self) -> Ladder:
+        return Ladder(self.study, self.problem.definition)
+
+    @cached_property
     def study(self) -> optuna.Study:
         """The study; created where it is missing."""
         if self._joined is not None:
@@ -115,7 +122,8 @@ class Worker:
                 record = load_baseline(self.study, self.store, path, lambda line: self.notify(Notice(line)))
             if record is None:
                 checkpoint = self.checkpoints.of_baseline(self.problem.definition)
-                made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
+                with beginning(self.storage.url, name, self.problem.definition.study.trials):
+                    made = make_baseline(self.problem, path, self.notify, checkpoint=checkpoint)
                 save_baseline(self.study, self.storage, self.store, path, made)
                 checkpoint.remove()
                 # Another process may have been faster; its baseline is the study's then.
@@ -123,8 +131,9 @@ class Worker:
                 assert record is not None
             else:
                 record = {**record, "source": "from an earlier run"}
-            self.problem = replace(self.problem, arithmetic=Arithmetic.of(record))
             network = load_network(path, resolve_factory(self.problem.definition.model.factory))
+        problem = replace(self.problem, arithmetic=Arithmetic.of(record))
+        self.problem = with_taught(problem, network, self.study, self.storage, self.notify)
         self.notify(baseline_ready(record, self.problem.task.metric))
         return network
 
@@ -156,6 +165,7 @@ class Worker:
             stop_if_asked()
             if end_if_stuck(self.study, self.problem.definition, patience):
                 return
+            self._ladder.promote()
             self._run_next(space, baseline)
             if len(self._failures) >= FAILURES_IN_A_ROW:
                 raise StudyError(f"{len(self._failures)} trials failed in a row, the last one: {self._failures[-1]}")
@@ -217,16 +227,18 @@ class Worker:
     def _objective(self, trial: optuna.Trial, space: SearchSpace, baseline: nn.Module) -> tuple[float, ...]:
         started = time.monotonic()
         ended = TrialEnded(trial.number, "complete", None, None, None, "", 0.0)
-        recorder = Recorder(trial, self.problem.definition, self.notify)
+        rung = self._ladder.begin(trial)
+        problem = at_rung(self.problem, rung)
+        recorder = Recorder(trial, problem.definition, self.notify)
         try:
             with as_outcomes():
                 recipe = space.propose(trial)
                 ended = ended._replace(shape=recipe.shape)
-                if (other := same_trial(self.study, recipe)) is not None:
+                if (other := same_trial(self.study, recipe, rung)) is not None:
                     ended = ended._replace(note=f"same as trial {other.number}")
                     values, measured = repeat_result(trial, other, self.problem.definition), measurement_of(other)
                 else:
-                    values, measured = self._run(trial, recipe, baseline, recorder)
+                    values, measured = self._run(trial, recipe, baseline, problem, recorder)
         except Taken:
             self._has_outcome = True
             raise
@@ -250,6 +262,9 @@ class Worker:
             seconds=time.monotonic() - started,
             within=meets_budget(measured, self.problem.definition),
         )
+        if not rung.is_whole:  # to Optuna it is one that was stopped early, so that it is nowhere the best
+            self._ended = self._ended._replace(state="pruned", note=rung.text)
+            raise optuna.TrialPruned(rung.text)
         return values
 
     def _end(self, trial: optuna.Trial, recorder: Recorder, ended: TrialEnded, started: float) -> None:
@@ -262,25 +277,25 @@ class Worker:
         self._ended = ended._replace(seconds=time.monotonic() - started)
 
     def _run(
-        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, recorder: Recorder
+        self, trial: optuna.Trial, recipe: Recipe, baseline: nn.Module, problem: Problem, recorder: Recorder
     ) -> tuple[tuple[float, ...], Measurement]:
-        definition = self.problem.definition
+        definition = problem.definition
         seed = int(trial.user_attrs.get(SEED, definition.study.seed + trial.number))
-        name, shares = checkpoint_name(trial), kept_shares(recipe, self.problem.costs)
-        record_recipe(trial, recipe, seed, self.problem, **{CHECKPOINT: name, **shares})
+        name, shares = checkpoint_name(trial), kept_shares(recipe, problem.costs)
+        record_recipe(trial, recipe, seed, problem, **{CHECKPOINT: name, **shares})
         checkpoint = self.checkpoints.of_trial(name, recipe, seed, lambda: check_running(trial))
-        share = self.problem.costs.cost(recipe.widths).macs / self.problem.costs.full.macs
+        share = problem.costs.cost(recipe.widths).macs / problem.costs.full.macs
         self.notify(TrialStarted(trial.number, recipe.shape, share, alphas_of(recipe, _ALPHAS)))
         with checkpoint.kept_until_its_end(*NOT_ITS_END):
             result = run_trial(
                 recipe,
                 baseline,
-                self.problem,
+                problem,
                 seed=seed,
                 on_report=recorder,
                 checkpoint=checkpoint,
                 on_resume=recorder.resume,
             )
             check_running(trial)
-            keep_result(trial, recipe, result, self.problem, self.storage)
+            keep_result(trial, recipe, result, problem, self.storage)
         return values_of(result.measurement, definition), result.measurement

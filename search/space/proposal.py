@@ -9,6 +9,7 @@ from optuna.trial import BaseTrial
 from ...models.channels.groups import ChannelGroup
 from ...models.cost import CostModel
 from ...models.fitting.initialisations import INITIALISATIONS
+from ...studies.definition.deciding import without_rule
 from ...studies.definition.dimensions import Choices, Dimension, Fixed, Range, extremes
 from ...studies.definition.reading import Definition
 from ..schedules import SHAPES, ordered
@@ -27,7 +28,7 @@ class SearchSpace:
     shape's own, is proposed only where it counts.
 
     Args:
-        definition: the study.
+        definition: the study; what it leaves to a rule is decided by whoever has its data, or left out here.
         costs: the network's cost model.
         errors: gives each group's error at every width, 0 … C; asked only where something depends on it.
         shares: other dimensions for some of the `keep` parameters: what screening narrowed them to.
@@ -41,7 +42,7 @@ class SearchSpace:
         shares: Mapping[str, Dimension] | None = None,
     ) -> None:
         self.definition, self.costs, self.errors = definition, costs, errors
-        self.table = definition.space
+        self.table = without_rule(definition).space
         self.full = {group.name: group.width for group in costs.groups if group.prunable}
         self.shares = dict(shares or {})
 

@@ -12,6 +12,7 @@ from ..data.augmentations import STILL, names_of
 from ..data.data import Augment, Data
 from ..data.splits import ImageData
 from .arithmetic import Arithmetic
+from .compute import FORWARD_PASSES
 
 _BATCH = 500
 # More outputs are not worth their memory: the teacher runs beside the training then.
@@ -29,6 +30,11 @@ def is_known(outputs: Any, data: Data, augment: Augment) -> bool:
     if not isinstance(data, ImageData) or not isinstance(outputs, Tensor) or outputs.dim() != 2:
         return False
     return set(names_of(augment)) <= set(STILL) and 2 * 4 * len(data.train) * outputs.shape[1] <= _LIMIT
+
+
+def compute_of(data: ImageData) -> float:
+    """What `known_outputs` costs, in epochs of the teacher's training: one or two forward passes for each image."""
+    return (2 if data.train.flips else 1) / FORWARD_PASSES
 
 
 def known_outputs(teacher: nn.Module, data: ImageData, arithmetic: Arithmetic, device: torch.device) -> Tensor:

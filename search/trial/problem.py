@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -30,6 +30,7 @@ from ..training.arithmetic import PLAIN, Arithmetic, Choice, choose
 from ..training.compute import Meter
 from ..training.device import check_device, training_device
 from ..training.teaching import is_known, known_outputs
+from .distilling import settled
 
 _EVALUATION_BATCH = 500
 _GLANCE = 500
@@ -49,6 +50,7 @@ class Problem:
         costs: the network's cost as a function of its widths.
         task: what the network is for: its loss and its metric.
         arithmetic: what its networks train in; the baseline's record keeps it.
+        known: the baseline's outputs for the training images, as the study keeps them.
     """
 
     definition: Definition
@@ -56,6 +58,7 @@ class Problem:
     costs: CostModel
     task: Task
     arithmetic: Arithmetic = PLAIN
+    known: Tensor | None = field(default=None, repr=False, compare=False)
 
     @staticmethod
     def of(definition: Definition, notify: Listener = lambda event: None) -> "Problem":
@@ -91,7 +94,7 @@ class Problem:
         _check_training(definition, unscaled)
         data = opened.read(wanted)
         task = make_task(name, arguments_of, num_classes=classes, scale=data.std or (1.0,))
-        problem = Problem(definition, data, costs, task)
+        problem = Problem(settled(definition, data, outputs), data, costs, task)
         _check_fit(network, problem)
         return problem
 
@@ -137,7 +140,7 @@ class Problem:
         return data.batches(data.train, batch_size, **options)
 
     def taught(self, teacher: nn.Module, augment: bool | str) -> Tensor | None:
-        """The teacher's outputs for the training images that a trial sees, computed once for all trials.
+        """The teacher's outputs for the training images that a trial sees, once for all trials: kept, or computed now.
 
         None where each of the images is another one, or they are not images: then the teacher runs beside the training.
 
@@ -145,15 +148,21 @@ class Problem:
             teacher: the study's baseline.
             augment: as in `training_batches`.
         """
-        device = training_device(self.definition.trial.device)
-        with evaluating(teacher):
-            outputs = teacher(*placed(self.inputs, teacher))
-        if not is_known(outputs, self.data, self._augment(augment)):
+        if not self.may_know(teacher, augment):
             return None
+        if self.known is not None:
+            return self.known
         if teacher not in self._taught:
             assert isinstance(self.data, ImageData)
+            device = training_device(self.definition.trial.device)
             self._taught[teacher] = known_outputs(teacher, self.data, self.arithmetic, device)
         return self._taught[teacher]
+
+    def may_know(self, teacher: nn.Module, augment: bool | str) -> bool:
+        """Whether the images that a trial sees are such that the teacher's outputs can be known; as in `taught`."""
+        with evaluating(teacher):
+            outputs = teacher(*placed(self.inputs, teacher))
+        return is_known(outputs, self.data, self._augment(augment))
 
     @cached_property
     def _taught(self) -> "weakref.WeakKeyDictionary[nn.Module, Tensor]":

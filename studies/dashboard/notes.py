@@ -10,7 +10,7 @@ from ..tables.delivered import how_sure, won
 from ..tables.milestones import Milestone, milestones_of
 from ..tables.recipes import recipe_sentences
 from ..tables.study import StudyView
-from ..tables.trials import STATES, TrialLine
+from ..tables.trials import TrialLine
 from ..tables.widths import WidthRow, width_rows
 from ..tables.words import count, listed, percent, with_interval
 
@@ -42,9 +42,7 @@ def trial_note(view: StudyView, line: TrialLine) -> str:
     """A trial's recipe in words, its milestones and widths as small charts, how it compares, and how to take it."""
     trial = view.trials[line.number]
     milestones, recipe = milestones_of(trial), view.recipe(trial)
-    parts = [
-        f"**{line.state}**, {STATES.get(line.state, line.state)}{': ' + plain(line.reason) if line.reason else ''}"
-    ]
+    parts = [f"**{line.came_to}**, {line.meaning}{': ' + plain(line.reason) if line.reason else ''}"]
     if line.metric is not None:
         parts.append(f"{view.metric.name} at α = 0: **{view.metric.text(line.metric)}**, {line.said}.")
     if line.measured:

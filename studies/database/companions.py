@@ -15,7 +15,7 @@ from ...errors import StudyError
 from ..definition.keys import COMPANIONS
 from ..definition.reading import describe_difference, stored_fingerprint
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
-from .tables.names import BASELINE, NETWORK
+from .tables.names import BASELINE, NETWORK, TAUGHT_COMPUTE
 from .upkeep.deletion import delete_alone
 
 SCREENING, REFINED = COMPANIONS
@@ -89,9 +89,12 @@ def open_companion(
         companion.set_metric_names(list(metrics))
     definition = study.user_attrs[DEFINITION]
     companion.set_user_attr(DEFINITION, {**definition, "study": {**definition["study"], "name": name}})
-    for key in (IDENTITY, METRIC, BASELINE):
+    for key in (IDENTITY, METRIC):
         if key in study.user_attrs:
             companion.set_user_attr(key, study.user_attrs[key])
+    if BASELINE in study.user_attrs:  # what it cost to make is the study's
+        record = study.user_attrs[BASELINE]
+        companion.set_user_attr(BASELINE, {key: record[key] for key in record if key != TAUGHT_COMPUTE})
     companion.set_user_attr(_KIND, kind)  # last: without it nothing is stale yet
     return companion
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -38,6 +38,29 @@ def engine_of(storage: BaseStorage) -> Engine | None:
     """The engine behind a study's storage; None if it is no database."""
     backend = getattr(storage, "_backend", storage)  # a study wraps its database in a cache
     return backend.engine if isinstance(backend, RDBStorage) else None
+
+
+class SelectedStudy(optuna.Study):
+    """A study as a sampler sees it that is to see some of its trials, or others in their place.
+
+    Args:
+        study: the study.
+        select: the trials that are seen, from all of them.
+    """
+
+    def __init__(self, study: optuna.Study, select: Callable[[list[FrozenTrial]], list[FrozenTrial]]) -> None:
+        super().__init__(study.study_name, study._storage, sampler=study.sampler, pruner=study.pruner)
+        self._whole, self._select = study, select
+
+    def _get_trials(
+        self, deepcopy: bool = True, states: Container[TrialState] | None = None, use_cache: bool = False
+    ) -> list[FrozenTrial]:
+        seen = self._select(self._whole._get_trials(deepcopy=False, use_cache=use_cache))
+        return [trial for trial in seen if states is None or trial.state in states]
+
+    def stop(self) -> None:
+        """Stops the study itself."""
+        self._whole.stop()
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:

@@ -6,14 +6,15 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from .optuna_internals import insert_trial_attr
+from .rungs import FROM, RUNG
 
 # Attributes of a trial that are its own, whichever number it has: the known recipe that it is, the seed that it began
-# with, the name of its checkpoint, and how many processes died that ran it.
+# with, the name of its checkpoint, how many processes died that ran it, its rung, and where its recipe comes from.
 KNOWN = "known"
 SEED = "seed"
 CHECKPOINT = "checkpoint"
 DEATHS = "deaths"
-_LASTING = (KNOWN, SEED, CHECKPOINT, DEATHS)
+_LASTING = (KNOWN, SEED, CHECKPOINT, DEATHS, RUNG, FROM)
 # A trial that goes on: the number that it had.
 REPEATS = "repeats"
 # A trial that was cut short: why. Whoever writes it first is the one that queues the trial again.

@@ -22,6 +22,7 @@ from sqlalchemy.engine import URL, make_url
 
 from ...errors import StudyError, nearest
 from ...names import COSTS
+from ..definition.deciding import as_begun
 from ..definition.reading import Definition, describe_difference, parse_stored, stored_fingerprint
 from ..metric import ACCURACY, Metric
 from .addresses import (
@@ -125,6 +126,8 @@ def open_study(
 ) -> optuna.Study:
     """The definition's study, created or resumed; several processes may call this at once.
 
+    What the definition leaves to a rule stays as the study was begun with it.
+
     Args:
         storage: Where it is kept.
         definition: Of the study.
@@ -149,6 +152,7 @@ def open_study(
     except DuplicatedStudyError:
         study = optuna.load_study(storage=storage, study_name=name, sampler=sampler, pruner=pruner)
         if _await_definition(study):
+            definition = as_begun(definition, stored_definition(study))
             _check_same(study, definition)
             study.set_user_attr(DEFINITION, definition.to_dict())
             return study

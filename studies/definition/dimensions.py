@@ -13,6 +13,8 @@ from pydantic import PlainSerializer, PlainValidator
 
 Number: TypeAlias = int | float
 Scalar: TypeAlias = bool | int | float | str
+# What stands for a value that a rule decides.
+AUTO = "auto"
 
 
 class UnknownKeyError(ValueError):
@@ -134,6 +136,23 @@ def within(
         return dimension
 
     return check
+
+
+def or_auto(check: Callable[[Dimension], Dimension]) -> Callable[[Dimension], Dimension]:
+    """A check that passes "auto" alone, and anything else that another check does."""
+
+    def checked(dimension: Dimension) -> Dimension:
+        if dimension == Fixed(AUTO):
+            return dimension
+        try:
+            return check(dimension)
+        except ValueError as error:
+            allowed = str(error).removeprefix("must be ")
+            if isinstance(error, UnknownNameError):
+                raise UnknownNameError(f'must be "auto" or {allowed}', error.value, [AUTO, *error.known]) from None
+            raise ValueError(f'must be "auto" or {allowed}') from None
+
+    return checked
 
 
 def one_of(allowed: Collection[Scalar]) -> Callable[[Dimension], Dimension]:

@@ -7,7 +7,7 @@ from typing import Any
 
 # Dotted key → what a study did whose stored definition has no such key. Only for keys whose default today is another
 # value: where a new key's default is what was always done, as it should be, nothing is to be said here.
-WHEN_ABSENT: dict[str, Any] = {}
+WHEN_ABSENT: dict[str, Any] = {"space.training.distillation": 0.0, "space.training.augment": True}
 
 
 def completed(tables: dict[str, Any]) -> dict[str, Any]:

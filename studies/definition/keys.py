@@ -200,14 +200,17 @@ class TrialTable(Table):
 
 
 class ScreeningTable(Table):
-    """`[screening]`: before any training, widths are judged by the initialised network alone.
+    """`[screening]`: before the first trial, widths are judged by the initialised network, the best by a sprint.
 
-    `candidates` are tried (0: none), each initialised as a trial's network is and judged on the validation split; the
-    `start` best are the first trials' widths, and the ranges of the shares shrink to those of the best candidates,
-    `margin` wider.
+    `candidates` are tried (0: none), each initialised as a trial's network is and judged on the validation split.
+    Equal shares, the best of them and what lies half-way between, as many as `sprints` says (0: none), are then
+    trained `steps` steps each, and ranked by their validation loss after that. The `start` best are the first trials'
+    widths, and the ranges of the shares shrink to those of the best candidates, `margin` wider.
     """
 
     candidates: Annotated[int, Field(ge=0)] = 0
+    sprints: Annotated[int, Field(ge=0)] = 8
+    steps: Count = 40
     start: Count = 3
     margin: Annotated[float, Field(ge=0)] = 0.2
 
@@ -217,7 +220,8 @@ class SearchTable(Table):
 
     `recipes` names the known recipes that are tried first, as far as the space has room for them. So many of the best
     trials' recipes, the `finalists`, are trained again on new seeds before one is exported, and "fold-at-once" at equal
-    shares beside them; 1: none.
+    shares beside them; 1: none. With several `rungs` recipes begin as short trials, each rung `reduction_factor` times
+    as long as the one below, and the best of so many go on, begun anew; `study.trials` counts what whole trials cost.
     """
 
     sampler: Annotated[str, AfterValidator(named(SAMPLERS))] = "tpe"
@@ -228,3 +232,5 @@ class SearchTable(Table):
         BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
     ] = tuple(RECIPES)
     finalists: Count = 3
+    rungs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3

@@ -116,6 +116,28 @@ class Definition(Table):
             raise ValueError(f"search.sampler must take several objectives, which {shown(sampler)} does not")
         return self
 
+    @model_validator(mode="after")
+    def _rungs(self) -> Self:
+        search, count = self.search, self.search.rungs
+        if count == 1:
+            return self
+        if len(self.study.objectives) > 1:
+            raise ValueError(f"search.rungs must be 1 with several objectives, but got {count}")
+        if search.sampler == "grid":
+            raise ValueError(f'search.rungs must be 1 with search.sampler = "grid", but got {count}')
+        if search.pruner == "hyperband":
+            raise ValueError(
+                f'search.pruner must be "median", "wilcoxon" or "none" with search.rungs = {count}, which halve the '
+                f"trials already, but got {shown(search.pruner)}"
+            )
+        least = search.reduction_factor ** (count - 1)
+        if self.trial.epochs is not None and self.trial.epochs < least:
+            raise ValueError(
+                f"trial.epochs must be at least {least} with search.rungs = {count}, so that the lowest rung trains an "
+                f"epoch, but got {self.trial.epochs}; take fewer rungs, or trial.compute"
+            )
+        return self
+
     def mistake(self, key: str, line: str) -> StudyError:
         """The error about a key: where it was written, and one line that begins with the key."""
         return StudyError(f"{self._origin.of(key)}: {line}")

@@ -21,6 +21,7 @@ from ...names import (
 )
 from .data_keys import augmenting
 from .dimensions import (
+    AUTO,
     Choices,
     Dimension,
     DimensionField,
@@ -30,6 +31,7 @@ from .dimensions import (
     named,
     not_listed,
     one_of,
+    or_auto,
     whole,
     within,
 )
@@ -143,6 +145,12 @@ class TrainingSpace(Table):
     weight of the baseline's logits in the loss, by their divergence at `temperature` or their squared error; `clip` the
     largest norm of the gradient, 0 for none; `precision` "auto" is what `[trial]` says; `augment` is whether trials
     augment their images as the baseline does, or by other names of `[data] augment`, several joined by "+".
+
+    `distillation` and `augment` "auto" are decided when a study is made, and kept with it: a trial of at least one
+    epoch of compute (an epoch counts as the budget's share of MACs) or of fewer than 10,000 images is distilled with
+    weight 0.5 where that costs next to nothing: in the classification of images that come as they are or mirrored,
+    what the baseline says of each is computed once per study. `augment` is "flip" then in place of "shift-flip"; else
+    it is true, and `distillation` 0.
     """
 
     lr: Annotated[DimensionField, AfterValidator(within(above=0))] = Range(0.005, 0.1, log=True)
@@ -150,13 +158,13 @@ class TrainingSpace(Table):
     restarts: Annotated[DimensionField, AfterValidator(one_of(RESTARTS))] = Choices(("none", "stages"))
     weight_decay: Annotated[DimensionField, AfterValidator(within(minimum=0))] = Fixed(5e-4)
     train_original: Annotated[DimensionField, AfterValidator(one_of((True, False)))] = Fixed(True)
-    distillation: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=1))] = Fixed(0.0)
+    distillation: Annotated[DimensionField, AfterValidator(or_auto(within(minimum=0, maximum=1)))] = Fixed(AUTO)
     distillation_loss: Annotated[DimensionField, AfterValidator(one_of(DISTANCES))] = Fixed("divergence")
     temperature: Annotated[DimensionField, AfterValidator(within(above=0))] = Fixed(2.0)
     label_smoothing: Annotated[DimensionField, AfterValidator(within(minimum=0, maximum=0.9))] = Fixed(0.0)
     clip: Annotated[DimensionField, AfterValidator(within(minimum=0))] = Fixed(0.0)
     precision: Annotated[DimensionField, AfterValidator(one_of(PRECISIONS))] = Fixed("auto")
-    augment: Annotated[DimensionField, AfterValidator(augmenting)] = Fixed(True)
+    augment: Annotated[DimensionField, AfterValidator(or_auto(augmenting))] = Fixed(AUTO)
 
 
 class Space(Table):

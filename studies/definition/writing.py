@@ -52,7 +52,7 @@ def study_text(tables: Mapping[str, Mapping[str, Any]], bounds: Mapping[str, tup
         "",
         "[space.training]",
         "lr = { low = 0.003, high = 0.1, log = true }",
-        "distillation = [0.0, 0.5]           # weight of the baseline's logits in the loss",
+        '# distillation = [0.0, 0.5]         # weight of the baseline\'s logits in the loss; "auto" unless it is said',
         "",
         "[screening]",
         "candidates = 30                     # widths judged untrained before the first trial, 0 for none",

@@ -199,7 +199,7 @@ def course_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
             "training "
             f"and ended at {view.metric.text(best.metric[-1])} after {best.compute[-1]:.2f} epochs of compute."
         )
-    stopped = sum(line.state == "pruned" for line in lines)
+    stopped = sum(line.came_to == "pruned" for line in lines)
     if stopped:
         said.append(
             f"{count(stopped, 'trial')} {'was' if stopped == 1 else 'were'} stopped early by these values (faint)."

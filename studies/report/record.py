@@ -25,7 +25,7 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
         rows.append(
             (
                 str(line.number),
-                line.state,
+                line.came_to,
                 "-" if line.metric is None or line.state == "fail" else view.metric.text(line.metric),
                 _share(row.macs_share),
                 _share(row.parameters_share),
@@ -37,7 +37,7 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
             )
         )
         shares = (row.macs_share, row.parameters_share, row.latency_share, row.compute, row.seconds)
-        keys.append((line.number, line.state, line.metric, *shares, line.recipe or "", told))
+        keys.append((line.number, line.came_to, line.metric, *shares, line.recipe or "", told))
     said = [
         f"The {view.metric.name} is that at α = 0 on the validation split, costs are shares of the baseline's, compute "
         "is in epochs of its training."
@@ -74,6 +74,11 @@ def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section
     seconds = sum(line.row.seconds or 0.0 for line in lines)
     compute = sum(line.row.compute or 0.0 for line in lines)
     said = [f"The trials took {seconds_text(seconds)} and {compute:.1f} epochs of the baseline's training in all."]
+    if view.baseline is not None and view.baseline.taught:
+        said.append(
+            f"What they learn from, the baseline's outputs for the training images, took {view.baseline.taught:.2f} "
+            "epochs more."
+        )
     if definition is not None:
         said.append(
             f"Seed {definition.study.seed}; each trial's is this and its number. Another machine, number of threads or "

@@ -18,6 +18,7 @@ from ..database.findings.groups import GroupRecord, groups_of
 from ..database.findings.outcome import Outcome, outcome_of
 from ..database.optuna_internals import storage_of
 from ..database.storage import stored_definition
+from ..database.tables.names import TAUGHT_COMPUTE
 from ..database.trials import RECIPE, metric_of, with_metric
 from ..definition.reading import Definition
 from ..metric import Metric
@@ -49,7 +50,11 @@ CourseOf = Callable[[Mapping[str, Any]], Course | None]
 
 
 class Baseline(NamedTuple):
-    """What is known of a study's baseline; the metric is that on the `examples` of the validation split."""
+    """What is known of a study's baseline; the metric is that on the `examples` of the validation split.
+
+    `taught` is the compute, in epochs of its training, that its outputs for the training images took, which trials
+    learn from; 0 where none do.
+    """
 
     metric: float
     interval: tuple[float, float] | None
@@ -57,6 +62,7 @@ class Baseline(NamedTuple):
     macs: int
     parameters: int
     source: str
+    taught: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -151,4 +157,5 @@ def baseline_of(study: optuna.Study) -> Baseline | None:
         macs=int(known["macs"]),
         parameters=int(known["parameters"]),
         source=str(known.get("source", "")),
+        taught=float(known.get(TAUGHT_COMPUTE, 0.0)),
     )

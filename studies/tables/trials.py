@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..database.retries import KNOWN
 from ..database.rows import TrialRow, trial_rows
+from ..database.rungs import rung_of, source_of
 from ..database.trials import measurement_of, meets_budget
 from .recipes import recipe_line
 from .study import StudyView
@@ -16,6 +17,7 @@ from .words import count
 STATES = {
     "complete": "ran to the end",
     "pruned": "stopped early",
+    "rung": "a shorter trial, whose recipe goes on where it is among the best",
     "fail": "failed, or was interrupted and is tried again under another number",
     "waiting": "queued, and tried if the study is to have more trials",
     "running": "until its process has given no heartbeat for 75 s",
@@ -33,7 +35,9 @@ class TrialLine(NamedTuple):
         latency: milliseconds of one example.
         reason: why it failed or was stopped, as far as it is known.
         known: the known recipe that it is, "" of any other.
-        within: whether it meets the budget; None where it was not measured.
+        rung: "rung 1 of 3" of a shorter trial, which is never the best; "" of a whole one.
+        went_on: the number of the trial of the next rung with its recipe.
+        within: whether it meets the budget; None where it was not measured, or is a shorter trial.
         best: whether it is the best within the budget.
         front: whether no other trial within the budget is at least as good in all that counts, and better in one.
         like_best: whether the validation examples cannot tell it from the best; None where they were not asked.
@@ -48,6 +52,8 @@ class TrialLine(NamedTuple):
     latency: float | None
     reason: str
     known: str
+    rung: str
+    went_on: int | None
     within: bool | None
     best: bool
     front: bool
@@ -66,14 +72,24 @@ class TrialLine(NamedTuple):
         return self.row.state
 
     @property
+    def came_to(self) -> str:
+        """The state in a word; of a shorter trial that came to its end, its rung."""
+        return self.rung if self.rung and self.macs is not None else self.state
+
+    @property
+    def meaning(self) -> str:
+        """What that says of the trial."""
+        return STATES["rung"] if self.came_to == self.rung else STATES.get(self.state, self.state)
+
+    @property
     def metric(self) -> float | None:
         """At α = 0 on the validation split."""
         return self.row.metric
 
     @property
     def measured(self) -> bool:
-        """Whether its network was folded and measured."""
-        return self.macs is not None
+        """Whether its network was folded and measured, at the end of a whole trial."""
+        return self.macs is not None and not self.rung
 
     def values(self, metric: str) -> dict[str, Any]:
         """All of it in JSON types, flat.
@@ -96,6 +112,7 @@ def trial_lines(view: StudyView) -> list[TrialLine]:
     complete = [row for row in rows if row.state == "complete" and row.metric is not None and within[row.number]]
     front = front_of(complete, view)
     best = best_of(complete, view)
+    went_on = {source: trial.number for trial in view.trials if (source := source_of(trial)) is not None}
     lines = []
     for trial, row in zip(view.trials, rows, strict=True):
         found, recipe = measured[row.number], view.recipe(trial)
@@ -108,7 +125,9 @@ def trial_lines(view: StudyView) -> list[TrialLine]:
             latency=None if found is None else found.latency,
             reason=str(trial.user_attrs.get("note", "")),
             known=str(trial.user_attrs.get(KNOWN, "")),
-            within=within[row.number],
+            rung="" if rung_of(trial).is_whole else rung_of(trial).text,
+            went_on=went_on.get(row.number),
+            within=within[row.number] if rung_of(trial).is_whole else None,
             best=row.number == best,
             front=row.number in front,
             like_best=like,
@@ -151,6 +170,9 @@ def front_of(rows: list[TrialRow], view: StudyView) -> set[int]:
 def _said(line: TrialLine, view: StudyView, compared: int) -> str:
     """What may be said of a trial's metric."""
     examples = "" if view.baseline is None else f" on {view.baseline.examples} validation examples"
+    if line.came_to == line.rung:
+        further = "" if line.went_on is None else f", and went on as trial {line.went_on}"
+        return f"a shorter trial, {line.rung}{further}"
     if line.state == "pruned":
         return "stopped early: the last value at α = 0"
     if not line.measured:

@@ -10,6 +10,8 @@ from .finding import PlainLayer
 
 _BEFORE = "_before_branchfold"
 _NAMES = "_names_before_branchfold"
+_ORDER = "_order_before_branchfold"
+_HELD = ("_parameters", "_buffers")
 
 
 def make_plain(network: nn.Module, layers: Iterable[PlainLayer]) -> None:
@@ -27,13 +29,13 @@ def make_plain(network: nn.Module, layers: Iterable[PlainLayer]) -> None:
         elif layer.alone:
             plain = {key: value for key, value in made.__dict__.items() if key not in nn.Module().__dict__}
             before = {key: owner.__dict__[key] for key in plain if key in owner.__dict__}
-            held = {"_parameters": list(owner._parameters), "_buffers": list(owner._buffers)}
-            owner.__dict__[_BEFORE] = (type(owner), before, plain, held)
+            owner.__dict__[_BEFORE] = (type(owner), before, plain, _names_held(owner))
             owner.__dict__.update(plain)
             owner.__class__ = layer.kind
-            for kind in ("_parameters", "_buffers"):
+            for kind in _HELD:
                 getattr(owner, kind).update({k: None for k in getattr(made, kind) if k not in getattr(owner, kind)})
         else:
+            owner.__dict__.setdefault(_ORDER, _names_held(owner))
             for name in layer.names.values():
                 owner._parameters.pop(name, None)
                 owner._buffers.pop(name, None)
@@ -41,6 +43,11 @@ def make_plain(network: nn.Module, layers: Iterable[PlainLayer]) -> None:
             made.__dict__[_NAMES] = layer.names
             owner._modules[layer.names["weight"]] = made
             made.training = owner.training
+
+
+def _names_held(module: nn.Module) -> dict[str, list[str]]:
+    """The names of its own tensors, in their order."""
+    return {kind: list(getattr(module, kind)) for kind in _HELD}
 
 
 def _hold(layer: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -77,6 +84,10 @@ def restore_classes(network: nn.Module) -> None:
                 for role, name in layer.__dict__[_NAMES].items():
                     kind = "_parameters" if role in layer._parameters else "_buffers"
                     getattr(module, kind)[name] = getattr(layer, kind)[role]
+        for kind, names in module.__dict__.pop(_ORDER, {}).items():
+            tensors = getattr(module, kind)
+            for name in [name for name in names if name in tensors]:  # optimizers know parameters by their places
+                tensors[name] = tensors.pop(name)
         if _BEFORE in module.__dict__:
             _restore_class(module)
 

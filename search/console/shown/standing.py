@@ -6,6 +6,7 @@ from typing import NamedTuple
 import optuna
 
 from ....errors import StudyError
+from ....studies.database.rungs import finished_count, rung_of
 from ....studies.database.storage import load_study, open_storage
 from ....studies.database.trials import finished_trials
 from ....studies.definition.reading import Definition
@@ -44,9 +45,10 @@ def standing_in(url: str, definition: Definition, told: Callable[[str], None] | 
 
 def standing_of(study: optuna.Study, definition: Definition) -> Standing:
     """How far a study is."""
-    trials = finished_trials(study)
-    seconds = tuple(trial.duration.total_seconds() for trial in trials if trial.duration is not None)
+    trials, finished = finished_trials(study), finished_count(study)
+    # Of a shorter trial what a whole one would take at its pace.
+    seconds = tuple(t.duration.total_seconds() / rung_of(t).share for t in trials if t.duration is not None)
     try:
-        return Standing(len(trials), seconds, best_of(study, definition))
+        return Standing(finished, seconds, best_of(study, definition))
     except StudyError:
-        return Standing(len(trials), seconds)
+        return Standing(finished, seconds)

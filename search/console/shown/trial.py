@@ -14,7 +14,7 @@ from ....studies.metric import Metric
 from ....studies.tables.milestones import Milestone, milestones_of
 from ....studies.tables.recipes import recipe_sentences
 from ....studies.tables.study import StudyView
-from ....studies.tables.trials import STATES, TrialLine, trial_lines
+from ....studies.tables.trials import TrialLine, trial_lines
 from ....studies.tables.widths import WidthRow, width_rows
 from ....studies.tables.words import percent, seconds_text
 from ..terminal import can_draw
@@ -56,7 +56,7 @@ def trial_values(view: StudyView, number: int) -> dict[str, object]:
 
 
 def _about(view: StudyView, line: TrialLine, milestones: Sequence[Milestone]) -> Iterator[str]:
-    yield f"trial {line.number} of {view.name}: {line.state}, {STATES.get(line.state, line.state)}"
+    yield f"trial {line.number} of {view.name}: {line.came_to}, {line.meaning}"
     if line.reason:
         yield f"why: {line.reason}"
     recipe = view.recipe(view.trials[line.number])

@@ -99,7 +99,7 @@ def _all_columns(view: StudyView, lines: Sequence[TrialLine]) -> list[_Column]:
     several = len(view.objectives) > 1
     return [
         _Column("trial", True, [str(row.number) for row in rows]),
-        _Column("state", False, [row.state for row in rows]),
+        _Column("state", False, [line.came_to for line in lines]),
         _Column(metric.name, True, [_value(row, metric) for row in rows]),
         _Column("", False, [_mark(line, several=several, compared=view.comparison is not None) for line in lines]),
         _Column("MACs", True, [_or_dash(row.macs_share) for row in rows]),
@@ -164,6 +164,11 @@ def _caption(view: StudyView, lines: Sequence[TrialLine]) -> list[str]:
         f"training; baseline {with_interval(metric, baseline.metric, baseline.interval)}, {baseline.macs:,} MACs, "
         f"{baseline.parameters:,} parameters"
     ]
+    if baseline.taught:
+        told.append(
+            f"not in any trial's compute: {baseline.taught:.2f} epochs, once, for the baseline's outputs that trials "
+            "learn from"
+        )
     if comparison is not None and comparison.p_values:
         told.append(
             f"{LIKE_BEST}: these examples cannot tell it from the best, trial {comparison.best} ({comparison.test}, "
@@ -177,7 +182,7 @@ def _caption(view: StudyView, lines: Sequence[TrialLine]) -> list[str]:
         text = "latency: median share of the baseline's (interquartile range in points), one example on one thread"
         unsure = f"; {UNSURE}: unsure, it spreads more than it differs from what it is compared with"
         told.append(text + unsure * any(line.row.latency_unsure for line in lines))
-    states = {line.state for line in lines} - _PLAIN_STATES
+    states = {"rung" if line.came_to == line.rung else line.state for line in lines} - _PLAIN_STATES
     told += [f"{state}: {meaning}" for state, meaning in STATES.items() if state in states]
     told += [f"trial {line.number}: {line.reason}" for line in lines if line.state == "fail" and line.reason]
     return told

@@ -12,7 +12,7 @@ from ..addresses import shown_url
 from ..attributes import DEFINITION
 
 # The form of the tables that this version has: its last revision.
-HEAD = "0001"
+HEAD = "0002"
 VERSION_TABLE = "branchfold_version"
 # By these a database of Optuna's is known.
 _OPTUNAS = {"studies", "trials", "study_user_attributes", "trial_user_attributes"}
@@ -22,7 +22,7 @@ _DEFINED = select(_ATTRIBUTES.c.key).where(_ATTRIBUTES.c.key == DEFINITION).limi
 
 
 class State(NamedTuple):
-    """What a database has: Optuna's tables; ours, of which revision; studies that an earlier version made."""
+    """What a database has: Optuna's tables; ours, of which revision; what an earlier version made."""
 
     optuna: bool
     revision: str | None
@@ -55,6 +55,7 @@ def state_of(engine: Engine, address: URL) -> State:
                 f"version's {HEAD}): install that version, or choose another --storage"
             )
         earlier = revision is None and connection.execute(_DEFINED).first() is not None
+        earlier = earlier or revision not in (None, HEAD)
     return State(optuna=True, revision=revision, earlier=earlier)
 
 

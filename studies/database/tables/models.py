@@ -67,7 +67,8 @@ class Definition(Base):
 class Baseline(Base):
     """The network that a study prunes: its metric on the validation split, cost, file and the file's second copy.
 
-    `low` and `high` are the metric's 95 % interval, `more` is JSON of what has no column.
+    `low` and `high` are the metric's 95 % interval, `taught` the file of its outputs for the training images, which
+    took `taught_compute` epochs of its training's compute, and `more` is JSON of what has no column.
     """
 
     __tablename__ = "baselines"
@@ -83,6 +84,9 @@ class Baseline(Base):
     checksum: Mapped[str | None] = mapped_column(String(64))
     copy: Mapped[str | None] = mapped_column(String(_NAME))
     more: Mapped[str | None] = mapped_column(Text)
+    taught: Mapped[str | None] = mapped_column(String(_NAME))
+    taught_checksum: Mapped[str | None] = mapped_column(String(64))
+    taught_compute: Mapped[float | None] = mapped_column(Double)
 
 
 class Group(Base):

@@ -21,6 +21,11 @@ ALPHAS = "alphas"
 # Of a study.
 BASELINE = "baseline"
 COPY = "copy"
+# Of a baseline's record: the file of its outputs for the training images, that file's SHA-256, and what was spent on
+# making it, in epochs of the baseline's training.
+TAUGHT = "taught"
+TAUGHT_CHECKSUM = "taught_checksum"
+TAUGHT_COMPUTE = "taught_compute"
 GROUPS = "groups"
 
 # Attributes all the same: what people look for in optuna-dashboard, in a word or a number.

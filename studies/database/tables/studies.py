@@ -10,12 +10,25 @@ from sqlalchemy import Connection, Row, delete, insert, select
 
 from ..attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
 from .models import Base, Baseline, Definition, Group, table_of
-from .names import BASELINE, CHECKSUM, COPY, GROUPS, NETWORK, by_todays_names
+from .names import (
+    BASELINE,
+    CHECKSUM,
+    COPY,
+    GROUPS,
+    NETWORK,
+    TAUGHT,
+    TAUGHT_CHECKSUM,
+    TAUGHT_COMPUTE,
+    by_todays_names,
+)
 from .statements import as_json, put, replace_rows
 from .trials import note_files
 
 HELD = frozenset({DEFINITION, FINGERPRINT, IDENTITY, METRIC, BASELINE, GROUPS})
-_OF_BASELINE = ("metric", "examples", "macs", "parameters", "source", CHECKSUM, COPY)
+_OF_BASELINE = (
+    *("metric", "examples", "macs", "parameters", "source", CHECKSUM, COPY),
+    *(TAUGHT, TAUGHT_CHECKSUM, TAUGHT_COMPUTE),
+)
 _OF_GROUP = ("name", "width", "resolution", "saves", "errors")
 _OF_METRIC = {"name": "metric", "unit": "metric_unit", "kind": "metric_kind", "higher_is_better": "higher_is_better"}
 _BUDGETS = ("macs", "parameters", "latency")
@@ -51,7 +64,7 @@ def add_baseline(connection: Connection, study_id: int, record: Mapping[str, Any
     """
     baseline = _baseline_row(record)
     connection.execute(insert(table_of(Baseline)).values(study_id=study_id, **baseline))
-    note_files(connection, [baseline[name] for name in ("file", COPY) if baseline.get(name)])
+    note_files(connection, [baseline[name] for name in ("file", COPY, TAUGHT) if baseline.get(name)])
 
 
 def read_study(connection: Connection, study_id: int) -> dict[str, Any]:

@@ -87,7 +87,8 @@ JOIN studies s ON s.study_id = t.study_id
 LEFT JOIN trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'note'
 WHERE lower(CAST(t.state AS varchar(16))) IN ('fail', 'pruned')""",
     "compute_spent": """
-SELECT study, count(*) AS trials, sum(compute) AS compute, sum(seconds) AS seconds
+SELECT study, count(*) AS trials, sum(compute) + coalesce((SELECT b.taught_compute FROM baselines b
+        JOIN studies s ON s.study_id = b.study_id WHERE s.study_name = study), 0) AS compute, sum(seconds) AS seconds
 FROM trial_results WHERE state <> 'waiting' AND same_as IS NULL
 GROUP BY study""",
 }

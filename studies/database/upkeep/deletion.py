@@ -12,7 +12,7 @@ from sqlalchemy import Connection, column, delete, insert, table, text
 from ....errors import StudyError
 from ..optuna_internals import artifact_ids
 from ..tables.models import OF_TRIALS, table_of
-from ..tables.names import BASELINE, COPY, NETWORK
+from ..tables.names import BASELINE, COPY, NETWORK, TAUGHT
 from ..tables.storage import StudyStorage
 from .files import files_of, named_files, remove_files
 
@@ -33,7 +33,7 @@ def delete_alone(storage: RDBStorage, name: str) -> int:
     study = optuna.load_study(storage=storage, study_name=name)
     files = artifact_ids(study).union(*(files_of(trial) for trial in study.get_trials(deepcopy=False)))
     baseline = study.user_attrs.get(BASELINE) or {}
-    files |= {baseline[key] for key in (NETWORK, COPY) if baseline.get(key)}
+    files |= {baseline[key] for key in (NETWORK, COPY, TAUGHT) if baseline.get(key)}
     optuna.delete_study(storage=storage, study_name=name)
     return remove_files(storage, files - named_files(storage.engine))
 

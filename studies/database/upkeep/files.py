@@ -86,7 +86,7 @@ def _named(connection: Connection) -> Iterator[str]:
     network, baseline = table_of(Network), table_of(Baseline)
     if not inspect(connection).has_table(network.name):
         return
-    for named in (network.c.file, baseline.c.file, baseline.c.copy):
+    for named in (network.c.file, baseline.c.file, baseline.c.copy, baseline.c.taught):
         yield from connection.execute(select(named).where(named.is_not(None))).scalars()
 
 

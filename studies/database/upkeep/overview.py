@@ -6,17 +6,21 @@ from typing import NamedTuple
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
 
 from ....errors import StudyError
 from ...metric import ACCURACY, Metric
 from ..artifacts import artifact_folder
 from ..attributes import EXHAUSTED
+from ..beginnings import beginnings
 from ..companions import companions_of, is_companion
 from ..optuna_internals import artifact_ids
+from ..retries import NOTE
+from ..rungs import finished_count
 from ..storage import stored_definition
 from ..tables.names import CHECKSUM, NETWORK
 from ..trials import best_trial, finished_trials, living_trials, metric_of, metric_value
-from .deletion import delete_alone
+from .deletion import DELETED, delete_alone
 
 _DEAD = "a process that was killed is noticed within a minute"
 
@@ -33,8 +37,8 @@ class StudyRow(NamedTuple):
 
     `finished` counts completed trials and those stopped early, of `wanted` that the study is to have; `value` is
     the best one's `metric` within the budget, on the validation split. `state` is "running", "finished", "stopped",
-    "companion" where the study that it belonged to is gone, or "foreign" for a study that branchfold did not make or
-    cannot read.
+    "beginning" where the baseline is being made, "companion" where the study that it belonged to is gone, or "foreign"
+    for a study that branchfold did not make or cannot read.
     """
 
     name: str
@@ -62,7 +66,10 @@ def study_rows(storage: RDBStorage) -> list[StudyRow]:
     """One row for each study of a storage, by name; companions are told with the study they belong to."""
     names = sorted(optuna.get_all_study_names(storage))
     beside = {companion for name in names for companion in companions_of(storage, name)}
-    return [_row(storage, name) for name in names if name not in beside]
+    rows = [_row(storage, name) for name in names if name not in beside]
+    begun = [each for each in beginnings(storage.url) if each.name not in names]
+    rows += [StudyRow(each.name, 0, each.wanted, None, "beginning", []) for each in begun]
+    return sorted(rows, key=lambda row: row.name)
 
 
 def trial_files(storage: RDBStorage, study: optuna.Study) -> list[TrialFile]:
@@ -76,12 +83,15 @@ def trial_files(storage: RDBStorage, study: optuna.Study) -> list[TrialFile]:
     return found
 
 
-def check_idle(study: optuna.Study, number: int) -> None:
-    """Checks that no living process runs a trial.
+def check_deletable(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Checks that a trial is there to be deleted: no living process runs it, and it was not deleted before.
 
     Raises:
-        StudyError: If one does.
+        StudyError: If one does, or it was.
     """
+    number = trial.number
+    if trial.state == TrialState.FAIL and trial.user_attrs.get(NOTE) == DELETED:
+        raise StudyError(f"trial {number} of {study.study_name!r} was deleted before: nothing is left of it")
     if any(trial.number == number for trial in living_trials(study)):
         raise StudyError(f"trial {number} of {study.study_name!r} runs; stop what runs it first ({_DEAD})")
 
@@ -109,7 +119,7 @@ def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str]
 
 def _row(storage: RDBStorage, name: str) -> StudyRow:
     study = optuna.load_study(storage=storage, study_name=name)
-    finished = len(finished_trials(study))
+    finished = finished_count(study)
     beside = [optuna.load_study(storage=storage, study_name=other) for other in companions_of(storage, name)]
     companions = [Companion(other.study_name, len(finished_trials(other))) for other in beside]
     metric = metric_of(study)

@@ -74,6 +74,11 @@ FAMILIES = {
 NAMES = sorted({*torchvision.models.list_models(module=torchvision.models), *FAMILIES})
 
 
+# What torch computes at once is written out: attention, and a product with a bias that code computes, to which torch
+# adds the bias first and the branched network last (see tests/models/tracing/plain/test_finding.py).
+_ROUNDED_OTHERWISE = (nn.MultiheadAttention, torchvision.models.swin_transformer.ShiftedWindowAttentionV2)
+
+
 def case_of(name):
     fitting = [start for start in SPECIAL if name.startswith(start)]
     return SPECIAL[max(fitting, key=len)] if fitting else Case()
@@ -123,13 +128,12 @@ def assert_folds_exactly(network, x, randomise_branches, keep=0.5):
     """
     tolerance = 1e-9 if x.dtype == torch.float64 else 1e-4
     kind, names, keys = type(network), [name for name, _ in network.named_modules()], list(network.state_dict())
-    # Attention that torch computes at once is written out, and rounded otherwise.
-    attends = any(isinstance(module, nn.MultiheadAttention) for module in network.modules())
+    at_once = 0.0 if not any(isinstance(m, _ROUNDED_OTHERWISE) for m in network.modules()) else tolerance / 1e3
     with torch.no_grad():
         original, model = network(x), CostModel(network, x)
         branched = add_branches(network, x, keep=keep, init="kaiming")
         del network
-        assert_equal(branched(x), original, tolerance if attends else 0.0)
+        assert_equal(branched(x), original, at_once)
         randomise_branches(branched)
         branched.set_alpha(0.0)
         small = fold(branched)

@@ -136,9 +136,13 @@ class TestRun:
         lines = out.splitlines()
         assert lines[0] == "study tiny: loading torch …"
         assert lines[1] == "training on the CPU with 1 thread"
-        assert lines[2] == "baseline  training for 4 epochs"
-        assert lines[3].startswith("baseline (4 epochs): ")
-        assert len(lines) == 4 + 3 + 10
+        assert lines[2].startswith("trials learn from the baseline's outputs too, with weight 0.5, ")
+        assert lines[3] == "baseline  training for 4 epochs"
+        assert lines[4].startswith(
+            "the baseline's outputs for the 320 training images are computed, once for all trials"
+        )
+        assert lines[5].startswith("baseline (4 epochs): ")
+        assert len(lines) == 6 + 3 + 10
         assert [line[:5] for line in lines if line.startswith("[")] == ["[1/3]", "[2/3]", "[3/3]"]
         study = load_study(open_storage(f"sqlite:///{folder}/studies/branchfold.db", create=False), "tiny")
         best = max(study.trials, key=lambda trial: trial.value)

@@ -59,6 +59,7 @@ def test_a_trial_is_deleted_with_its_file(copy, branchfold, refused, unanswered)
     assert not file.exists()
     assert [row["state"] for row in listed(branchfold, "tiny")] == ["complete", "fail", "complete"]
     assert "has no trial 9" in refused("delete", "tiny", "--trial", "9", "--yes")
+    assert "trial 1 of 'tiny' was deleted before: nothing is left" in refused("delete", "tiny", "--trial", "1", "--yes")
 
 
 def test_gc_removes_what_a_deleted_study_left_and_asks_first(copy, branchfold, unanswered):
@@ -67,7 +68,8 @@ def test_gc_removes_what_a_deleted_study_left_and_asks_first(copy, branchfold, u
     optuna.delete_study(storage=optuna.storages.RDBStorage(URL), study_name="tiny")
     (ARTIFACTS / "mine.txt").touch()
     size = sum(file.stat().st_size for file in before)
-    what = f"5 files that nothing names, {size:,} bytes"  # three networks, the baseline and its copy
+    # Three networks, the baseline, its copy, and what it says of the training images.
+    what = f"6 files that nothing names, {size:,} bytes"
     assert branchfold("gc", "--dry-run").out.splitlines()[-1] == f"would remove {what}"
     assert "there was no answer" in unanswered("gc")
     assert sorted(ARTIFACTS.iterdir()) == sorted([*before, ARTIFACTS / "mine.txt"])
@@ -77,7 +79,7 @@ def test_gc_removes_what_a_deleted_study_left_and_asks_first(copy, branchfold, u
 
 def test_copy_takes_studies_and_networks_and_replaces_nothing(copy, branchfold, refused):
     target = "sqlite:///elsewhere/s.db"
-    assert branchfold("copy", URL, target).out == f"copied 1 study, 3 trials, 5 files to {target}\n"
+    assert branchfold("copy", URL, target).out == f"copied 1 study, 3 trials, 6 files to {target}\n"
     assert listed(branchfold, "tiny", "--storage", target) == listed(branchfold, "tiny")
     shutil.rmtree("studies")
     assert branchfold("evaluate", "tiny.safetensors", "--storage", target).status == 0

@@ -17,6 +17,7 @@ import optuna
 import pytest
 import torch
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import text
 
 from branchfold.errors import BranchfoldError, DataError, StudyError
 from branchfold.search.crew import crew, memory
@@ -191,6 +192,17 @@ class TestOneProcess:
         _, _, events = study_run(url=url, study={"trials": 2})
         assert any("was restored from its second copy" in event.text for event in kinds(events, Notice))
         assert kinds(events, BaselineReady)[0].source == "from an earlier run"
+
+    def test_a_finished_study_ends_the_trial_of_a_process_that_died_before_its_first_heartbeat(self, study_run):
+        study, url, _ = study_run(study={"trials": 1})
+        with pytest.warns(UserWarning, match="Heartbeat"):
+            study.ask()
+        study_run(url=url, study={"trials": 1})
+        assert states(study) == {"COMPLETE": 1, "RUNNING": 1}  # it may be about to give one
+        with open_storage(url, create=False).engine.begin() as connection:
+            connection.execute(text("UPDATE trials SET datetime_start = '2020-01-01 00:00:00' WHERE number = 1"))
+        study_run(url=url, study={"trials": 1})
+        assert states(study) == {"COMPLETE": 1, "FAIL": 1}
 
     def test_another_definition_is_refused(self, study_run):
         study, url, _ = study_run(study={"trials": 1})

@@ -29,7 +29,7 @@ from branchfold.studies.definition.dimensions import Range, parse_dimension
 from branchfold.studies.definition.reading import parse_definition
 from branchfold.studies.tables.study import StudyView
 
-CANDIDATES = {"screening": {"candidates": 6, "start": 2}, "search": {"recipes": ["fold-at-once"]}}
+CANDIDATES = {"screening": {"candidates": 6, "start": 2, "sprints": 0}, "search": {"recipes": ["fold-at-once"]}}
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_several_processes_share_the_candidates(define, problem, baseline, tmp_p
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     monkeypatch.setattr(screening, "judge", judge)
     monkeypatch.setattr(screening, "_POLL", 0.05)
-    definition = define(**{**CANDIDATES, "screening": {"candidates": 9, "start": 2}})
+    definition = define(**{**CANDIDATES, "screening": {"candidates": 9, "start": 2, "sprints": 0}})
     url, events = f"sqlite:///{tmp_path}/s.db", [[] for _ in range(processes)]
     open_study(open_storage(url, create=True), definition)
 

@@ -45,7 +45,7 @@ def test_every_proposal_of_a_wide_space_comes_back(define, problem):
     definition = define(
         space__schedule={"shape": list(SHAPES)},
         space__stages={"count": {"low": 1, "high": 4}, "windows": ["shared", "own"], "order": ["forward", "cost"]},
-        space__training={"distillation": [0.0, 0.5], "clip": [0.0, 1.0]},
+        space__training={"distillation": [0.0, 0.5], "clip": [0.0, 1.0], "augment": [True, "flip", "none"]},
     )
     space = SearchSpace(definition, problem.costs, errors=dict)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

@@ -171,11 +171,12 @@ class TestResult:
     def test_folding_is_exact(self, ran):
         assert 0 < ran[0].folding_error < 1e-9
 
-    def test_a_wrong_fold_is_found(self, problem, baseline, monkeypatch):
+    @pytest.mark.parametrize("error", [1e-6, math.nan])
+    def test_a_wrong_fold_is_found(self, problem, baseline, monkeypatch, error):
         def slightly_wrong(branched, groups=None):
             network = fold(branched) if groups is None else fold(branched, groups)
             with torch.no_grad():
-                network.classifier.bias += 1e-6
+                network.classifier.bias += error
             return network
 
         monkeypatch.setattr(fold_check, "fold", slightly_wrong)

@@ -56,10 +56,19 @@ def test_goes_on_with_the_definition_of_then(url):
         "TrialStarted",
         "TrialReport",
         "TrialEnded",
+        "FinalistsStarted",
         "FinalistEnded",
     }
     screening = load_study(open_storage(url, create=False), "digits-screening")
     assert len(finished_trials(screening)) == 2
+
+
+def test_what_a_rule_decides_today_is_as_it_was_then(url):
+    left_open = definition("space.training.distillation=", 'space.training.augment="auto"', "study.trials=3")
+    study = run_study(left_open, url, workers=1, notify=lambda event: None)
+    training = study.trials[2].user_attrs["recipe"]["training"]
+    assert (training["distillation"], training["augment"]) == (0.0, True)
+    assert stored_definition(study) == definition("study.trials=3")
 
 
 def test_and_with_no_other(url):

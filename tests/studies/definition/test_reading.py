@@ -133,6 +133,38 @@ class TestDefaults:
         assert 'search.pruner must be "none" with several objectives, but got "median"' in message
         assert message.startswith("--set search.pruner=median: ")
 
+    @pytest.mark.parametrize(
+        ("overrides", "line"),
+        [
+            (["search.rungs=0"], "search.rungs must be greater than or equal to 1, but got 0"),
+            (["search.reduction_factor=1"], "search.reduction_factor must be greater than or equal to 2, but got 1"),
+            (
+                ["search.rungs=3", "search.sampler=grid"],
+                'search.rungs must be 1 with search.sampler = "grid", but got 3',
+            ),
+            (
+                ["search.rungs=3", "search.pruner=hyperband"],
+                'search.pruner must be "median", "wilcoxon" or "none" with search.rungs = 3, which halve the trials '
+                'already, but got "hyperband"',
+            ),
+            (
+                ["search.rungs=2", 'study.objectives=["accuracy", "macs"]'],
+                "search.rungs must be 1 with several objectives, but got 2",
+            ),
+            (
+                ["search.rungs=3", "trial.epochs=8"],
+                "trial.epochs must be at least 9 with search.rungs = 3, so that the lowest rung trains an epoch, but "
+                "got 8; take fewer rungs, or trial.compute",
+            ),
+        ],
+    )
+    def test_rungs_that_cannot_be(self, overrides, line):
+        assert refused(*overrides).endswith(f": {line}")
+
+    def test_rungs_of_compute_may_be_as_short_as_they_are(self):
+        changes = ["search.rungs=4", "trial.epochs=", "trial.compute=0.5"]
+        assert load_definition("digits", changes).search.rungs == 4
+
     def test_is_frozen(self):
         definition = load_definition("digits")
         with pytest.raises(ValueError, match="frozen"):

@@ -95,7 +95,7 @@ def test_defaults_of_what_is_searched():
         ("space.blending.zero_loss=2", "space.blending.zero_loss must be >= 0 and <= 1, but got 2"),
         ("space.training.rates=step", 'must be one or a list of "one-cycle", "cosine", "linear"'),
         ("space.training.restarts=yes", 'must be one or a list of "none", "stages", "alpha"'),
-        ("space.training.distillation=1.1", "space.training.distillation must be >= 0 and <= 1"),
+        ("space.training.distillation=1.1", 'space.training.distillation must be "auto" or >= 0 and <= 1'),
         ("space.training.temperature=0", "space.training.temperature must be > 0, but got 0"),
         ("space.training.label_smoothing=1.0", "space.training.label_smoothing must be >= 0 and <= 0.9"),
         ("space.training.precision=float16", 'must be one or a list of "auto", "float32", "bfloat16"'),

@@ -1,7 +1,10 @@
+import optuna
 import pytest
 from made_studies import made_study, view_of
+from optuna.trial import TrialState
 
 from branchfold.errors import StudyError
+from branchfold.studies.database.trials import Measurement
 from branchfold.studies.tables.selecting import selected
 from branchfold.studies.tables.trials import trial_lines
 
@@ -83,3 +86,20 @@ class TestSelection:
     def test_mistakes(self, view, lines, wanted, message):
         with pytest.raises(StudyError, match=message):
             selected(lines, view.metric, **wanted)
+
+
+def test_a_shorter_trial_tells_its_rung_and_what_became_of_it():
+    study = made_study()
+    measured = {key: study.trials[11].user_attrs[key] for key in Measurement._fields}
+    for number, of in ((1, None), (2, 12)):
+        rung = {"rung": {"number": number, "of": 3, "share": 3.0 ** (number - 3)}}
+        origin = {} if of is None else {"promoted_from": of}
+        study.add_trial(optuna.create_trial(state=TrialState.PRUNED, user_attrs={**measured, **rung, **origin}))
+    lines = trial_lines(view_of(study))
+    assert [line.came_to for line in lines[12:]] == ["rung 1 of 3", "rung 2 of 3"]
+    assert [line.said for line in lines[12:]] == [
+        "a shorter trial, rung 1 of 3, and went on as trial 13",
+        "a shorter trial, rung 2 of 3",
+    ]
+    assert [line.number for line in lines if line.best] == [11]
+    assert not any(line.front or line.measured for line in lines[12:])

@@ -144,9 +144,9 @@ def test_a_layer_under_two_names_is_one(functional, assert_folds):
 class ComputedBias(nn.Module):
     """As attention whose keys have no bias."""
 
-    def __init__(self):
+    def __init__(self, width=3):
         super().__init__()
-        self.joint = nn.Linear(3, 12, bias=False)
+        self.joint = nn.Linear(width, 12, bias=False)
         self.first, self.last = nn.Parameter(torch.randn(6)), nn.Parameter(torch.randn(3))
         self.register_buffer("none", torch.zeros(3), persistent=False)
         self.out = nn.Linear(12, 2)
@@ -164,3 +164,41 @@ def test_a_bias_that_the_code_computes_is_added_to_what_the_layer_yields(assert_
     assert type(small[2].joint) is nn.Linear
     assert not small[2].none.any()
     assert "2.none" not in small.state_dict()
+
+
+class OwnTensors(nn.Module):
+    """The weight is a layer's; the bias, which the code computes with, is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(6, 3)), nn.Parameter(torch.randn(6))
+
+    def forward(self, x):
+        return torch.tanh(F.linear(x, self.weight, self.bias * 2))
+
+
+def test_tensors_keep_their_order(assert_folds):
+    network = nn.Sequential(nn.Linear(5, 3), nn.ReLU(), OwnTensors(), nn.Linear(6, 2))
+    assert assert_folds(network, torch.randn(4, 5, dtype=torch.float64), keep=0.5) == {"0", "2.weight"}
+    small = fold(add_branches(network, torch.randn(4, 5, dtype=torch.float64), keep=0.5))
+    assert list(small.state_dict()) == list(network.state_dict())
+    assert small[2].__dict__.keys() == network[2].__dict__.keys()
+
+
+class AddedLast(ComputedBias):
+    """The same, in the order in which the branched network adds."""
+
+    def forward(self, x):
+        bias = torch.cat([self.first, self.none, self.last])
+        return self.out(torch.tanh(F.linear(x, self.joint.weight) + bias))
+
+
+def test_a_bias_that_the_code_computes_differs_by_the_order_of_one_sum_alone():
+    """A product of 768 terms and more is summed in parts: the bias is added to the first of them, or to the whole."""
+    wide = nn.Sequential(nn.Linear(5, 1000), ComputedBias(1000)).double()
+    last = nn.Sequential(wide[0], AddedLast(1000)).double()
+    last[1].load_state_dict(wide[1].state_dict())
+    x = torch.randn(4, 5, dtype=torch.float64)
+    branched = add_branches(wide, x, keep=0.5, init="kaiming")
+    assert torch.equal(branched(x), last(x))
+    torch.testing.assert_close(branched(x), wide(x), rtol=1e-14, atol=1e-14)

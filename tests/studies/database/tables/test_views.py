@@ -95,6 +95,8 @@ def test_queries(study, ask):
     assert (count, compute) == (len(ran), pytest.approx(sum(known)))
     seconds = sum(trial.duration.total_seconds() for trial in ran if trial.duration)
     assert 3600 * hours == pytest.approx(seconds, abs=0.02)
+    study.set_user_attr("baseline", {"metric": 0.9, "network": "a", "taught_compute": 0.75})
+    assert ask(QUERIES[SPENT])[0][1] == pytest.approx(sum(known) + 0.75)
 
 
 def test_best_trials_are_ranked_as_python_ranks_them(study, ask):

@@ -1,3 +1,6 @@
+import os
+import time
+
 import optuna
 import pytest
 from optuna.study import StudyDirection
@@ -6,6 +9,7 @@ from sqlalchemy import text
 
 from branchfold.errors import StudyError
 from branchfold.studies.database.artifacts import artifact_folder, artifact_store, upload_network
+from branchfold.studies.database.beginnings import beginning, beginnings
 from branchfold.studies.database.companions import REFINED, SCREENING, open_companion
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import Measurement
@@ -69,6 +73,21 @@ class TestRows:
         assert [row.state for row in study_rows(storage)] == ["finished"]
         beside(storage, study, REFINED).ask()
         assert [row.state for row in study_rows(storage)] == ["running"]
+
+    def test_of_a_study_whose_baseline_is_being_made(self, storage):
+        make(storage, "second")
+        begun = StudyRow("first", 0, 7, None, "beginning", [])
+        with beginning(storage.url, "first", 7), beginning(storage.url, "second", 3):
+            deadline = time.monotonic() + 10
+            while len(beginnings(storage.url)) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert study_rows(storage) == [begun, StudyRow("second", 0, 3, None, "stopped", [])]
+            # One whose process was killed gives no sign of life any more.
+            for file in artifact_folder(storage.url).with_name("checkpoints").iterdir():
+                os.utime(file, (0, 0))
+            assert beginnings(storage.url) == []
+        assert [row.name for row in study_rows(storage)] == ["second"]
+        assert list(artifact_folder(storage.url).with_name("checkpoints").iterdir()) == []
 
     def test_of_a_study_at_work_and_of_what_a_deleted_one_left(self, storage):
         study = make(storage)

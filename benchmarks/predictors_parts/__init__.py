@@ -1,0 +1,1 @@
+"""Parts of benchmarks/predictors.py: problems, candidates of widths, what is recorded of each, and what it says."""
