@@ -26,6 +26,8 @@ from branchfold.benchmarks.map_parts.running import missing, run
 from branchfold.benchmarks.results import surroundings
 
 _HERE = Path(__file__).resolve().parent
+# The built-in definition as it was when the map began.
+SET = ("model.width=0.25", "baseline.epochs=8", "baseline.label_smoothing=0.0", "data.augment=true")
 
 
 def run_map(options: argparse.Namespace, setting: Setting) -> None:
@@ -71,7 +73,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("run", "publish"))
     parser.add_argument("--study", default="vgg16-cifar10")
-    parser.add_argument("--set", action="append", default=["model.width=0.25", "baseline.epochs=8"])
+    parser.add_argument("--set", action="append", default=list(SET))
     parser.add_argument("--data-root", default="data")
     parser.add_argument("--baselines", type=int, nargs="+", default=[1], help="seeds; arms are tuned on the first")
     parser.add_argument("--threads", type=int, default=1)

@@ -40,7 +40,7 @@ def choice_of(cell: Cell, arm: str, trial: int, nearest: Choice | None) -> Choic
     guesses = GUESSES[arm]
     if trial < len(guesses):
         return guesses[trial]
-    if trial == len(guesses) and nearest is not None:
+    if trial == len(guesses) and nearest is not None and nearest not in guesses:
         return nearest
     # Both arms draw the same rate, augmentation and distillation, so that neither has the luckier ones.
     drawn = _training(random.Random(f"{cell} {trial}"))

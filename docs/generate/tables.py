@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from branchfold.docs.generate import commands, house, keys, measurements, predictors, schedules, schema
+from branchfold.docs.generate import commands, house, keys, measurements, pays, predictors, schedules, schema
 
 ROOT = Path(__file__).resolve().parents[2]
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -29,6 +29,8 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "zoo": measurements.zoo,
     "deployed": measurements.deployed,
     "loading": measurements.loading,
+    "map": pays.cells,
+    "map-winners": pays.winners,
     "predictors": predictors.predictors,
     "surrogate": measurements.surrogate,
     "schedules": schedules.schedules,
