@@ -28,8 +28,8 @@ from branchfold.benchmarks.judging import accuracy_on_test
 from branchfold.benchmarks.recipe_parts.bench import Bench, Setting
 from branchfold.benchmarks.recipe_parts.rows import ROWS, TRIES, Try, network_of
 from branchfold.benchmarks.results import publish, surroundings
-from branchfold.search.run.finalists import compute_of, select
 from branchfold.search.run.processes import run_study
+from branchfold.search.run.repeating.finalists import compute_of, select
 from branchfold.search.trial.measurement import metric_of
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import metric_value

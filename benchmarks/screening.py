@@ -4,7 +4,7 @@
         --set model.width=0.25 --output benchmarks/screening.json
 
 Seconds are the processor's, of one thread, so that other jobs on the machine hardly count. A candidate is initialised,
-folded and judged as `search/run/screening.py` does it. Optimisers have the same seconds each, their own thinking
+folded and judged as `search/run/screening/screening.py` does it. Optimisers have the same seconds each, their own thinking
 included, on the same candidates' loss, over shares or over their logarithms.
 """
 
@@ -25,12 +25,12 @@ from torch import nn
 from branchfold.benchmarks.results import publish, surroundings
 from branchfold.models.checkpoints import load_network
 from branchfold.search.data.splits import ImageData
-from branchfold.search.run.screening import judge
+from branchfold.search.run.screening.screening import judge
+from branchfold.search.run.screening.untrained import Untrained
 from branchfold.search.space import SearchSpace
 from branchfold.search.space.known import uniform_shares
 from branchfold.search.training.arithmetic import Arithmetic
 from branchfold.search.trial.problem import Problem
-from branchfold.search.trial.untrained import Untrained
 from branchfold.studies.definition.reading import load_definition
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {

@@ -27,7 +27,7 @@ from branchfold.search.console.shown.trials import trials_table
 from branchfold.search.space.courses import course_of
 from branchfold.studies.dashboard.keeping import keep
 from branchfold.studies.dashboard.serving import shielded
-from branchfold.studies.database.artifacts import artifact_store
+from branchfold.studies.database.places.artifacts import artifact_store
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.report.html import html_page
 from branchfold.studies.report.making import make_document

@@ -11,7 +11,7 @@ import optuna
 from optuna.samplers import TPESampler
 from optuna.trial import FixedTrial, create_trial
 
-from branchfold.search.run.screening import judge
+from branchfold.search.run.screening.screening import judge
 from branchfold.search.space import SearchSpace
 from branchfold.search.space.known import uniform_shares
 

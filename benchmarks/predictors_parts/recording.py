@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from branchfold.models.layers.copying import deep_copy
-from branchfold.search.run.sprint import sprinted
+from branchfold.search.run.screening.sprint import sprinted
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Training
 from branchfold.search.trial.problem import Problem

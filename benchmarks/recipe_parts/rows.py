@@ -10,7 +10,7 @@ from torch import nn
 from branchfold.models import add_branches, fold
 from branchfold.models.layers.copying import deep_copy
 from branchfold.models.networks.factories import build_network
-from branchfold.search.run.finalists import select
+from branchfold.search.run.repeating.finalists import select
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training, narrowed
 from branchfold.search.training.compute import Length

@@ -17,8 +17,8 @@ from branchfold.models.checkpoints import load_network
 from branchfold.models.examples import arguments
 from branchfold.models.fitting.activations import sensitivity
 from branchfold.models.networks.factories import resolve_factory
-from branchfold.search.run.runs import with_length
-from branchfold.search.run.screening import judge
+from branchfold.search.run.repeating.runs import with_length
+from branchfold.search.run.screening.screening import judge
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.trial.baseline import make_baseline
 from branchfold.search.trial.measurement import loss_of

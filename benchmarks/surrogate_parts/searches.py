@@ -14,7 +14,7 @@ from branchfold.benchmarks.surrogate_parts.model import REPORTS, Surrogate
 from branchfold.models.cost import CostModel
 from branchfold.search.run.rungs import Ladder
 from branchfold.search.run.samplers import make_pruner, make_sampler
-from branchfold.search.run.screening import WIDTHS, including, summary
+from branchfold.search.run.screening.screening import WIDTHS, including, summary
 from branchfold.search.space import Recipe, SearchSpace
 from branchfold.search.space.known import REFERENCE, equal_widths, known_recipes, uniform_shares
 from branchfold.studies.database.rungs import RUNG, rungs

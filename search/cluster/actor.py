@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 
 from ... import __version__
 from ...errors import BranchfoldError
-from ...studies.database.addresses import parse_url, without_secrets
+from ...studies.database.places.addresses import parse_url, without_secrets
 from ..crew.lifeline import Job, Process
 from ..events import Event
 

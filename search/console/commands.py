@@ -96,7 +96,7 @@ def run(
     definition = as_definition(study, overrides, trials, data_root, device)
     console = make_console()
     announce(console, definition.study.name, detail)
-    from ...studies.database.addresses import is_there
+    from ...studies.database.places.addresses import is_there
     from ..exports.places import check_outputs, run_output, sources_of
 
     check_files(definition, is_new=not is_there(storage))

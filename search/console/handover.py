@@ -11,10 +11,10 @@ from ...errors import StudyError
 from ...models.checkpoints import NetworkDescription, load_network, read_description
 from ...models.networks.factories import resolve_factory
 from ...studies.dashboard.keeping import Keeper
-from ...studies.database.addresses import shown_url
-from ...studies.database.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.companions import REFINED
 from ...studies.database.findings.outcome import Judged, Outcome, record_outcome
+from ...studies.database.places.addresses import shown_url
+from ...studies.database.places.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
 from ...studies.database.retries import SEED
 from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
@@ -25,9 +25,9 @@ from ..exports.formats import format_of
 from ..exports.held_out import Place
 from ..exports.options import AS_IT_IS, Options
 from ..exports.places import check_outputs, places_for, run_output
-from ..run.finalists import Selection, known_trial, select
-from ..run.repetition import Refinement
-from ..run.runs import LENGTH, SOURCE
+from ..run.repeating.finalists import Selection, known_trial, select
+from ..run.repeating.repetition import Refinement
+from ..run.repeating.runs import LENGTH, SOURCE
 from ..space.courses import course_of
 from ..space.known import REFERENCE
 from ..trial.measurement import Judgement

@@ -37,7 +37,7 @@ def list_studies(study: str | None, storage: str, as_json: bool) -> None:
 
     Example: branchfold list
     """
-    from ...studies.database.addresses import shown_url
+    from ...studies.database.places.addresses import shown_url
     from ...studies.database.storage import load_study, open_storage
     from ...studies.database.upkeep.overview import study_rows, trial_files
 
@@ -125,7 +125,7 @@ def copy_storage(source: str, target: str) -> None:
 
     Example: branchfold copy sqlite:///studies/branchfold.db postgresql://me@server/studies
     """
-    from ...studies.database.addresses import shown_url
+    from ...studies.database.places.addresses import shown_url
     from ...studies.database.upkeep.copying import copy_database
 
     done = copy_database(source, target)

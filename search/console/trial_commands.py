@@ -48,7 +48,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None, device: s
 
     loaded = as_study(study, storage)
     trial_of(loaded, trial)
-    from ..run.repetition import repeat_trial
+    from ..run.repeating.repetition import repeat_trial
     from .shown.outcome import rerun_lines
 
     with _watching(
@@ -109,8 +109,8 @@ def refine(
     check_outputs([path], url=storage, sources=sources_of(definition, study), force=force)
     if trial is not None:
         trial_of(loaded, trial)
-    from ..run.finalists import select
-    from ..run.repetition import refine_trial
+    from ..run.repeating.finalists import select
+    from ..run.repeating.repetition import refine_trial
     from .handover import write_refined
 
     number = select(loaded, database, definition).source.number if trial is None else trial

@@ -23,13 +23,13 @@ from ...models.checkpoints import (
 )
 from ...models.examples import first_of
 from ...models.networks.factories import Factory, resolve_factory
-from ...studies.database.artifacts import BASELINE, artifact_store, fetch_network, record_export
+from ...studies.database.places.artifacts import BASELINE, artifact_store, fetch_network, record_export
 from ...studies.database.retries import SEED
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
 from ...studies.tables.recipes import recipe_sentences
 from ..data.reopening import whereabouts
-from ..run.runs import SOURCE
+from ..run.repeating.runs import SOURCE
 from ..trial.measurement import Judgement
 from .card import ExportedFile, model_card
 from .evaluation import (

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...errors import StudyError
-from ...studies.database.addresses import database_file, is_sqlite, parse_url
-from ...studies.database.artifacts import artifact_folder
-from ...studies.database.locations import is_local
+from ...studies.database.places.addresses import database_file, is_sqlite, parse_url
+from ...studies.database.places.artifacts import artifact_folder
+from ...studies.database.places.locations import is_local
 from ...studies.definition.reading import Definition, builtin_studies
 from ...studies.report.document import is_report
 from .formats import FORMATS, format_of, is_export

@@ -13,7 +13,7 @@ from torch import nn
 
 from ...models.checkpoints import load_network
 from ...models.networks.factories import resolve_factory
-from ...studies.database.artifacts import artifact_store, fetch_network
+from ...studies.database.places.artifacts import artifact_store, fetch_network
 from ...studies.database.rows import trial_rows
 from ...studies.database.storage import open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_value, trial_of
@@ -22,7 +22,7 @@ from ..exports.delivery import Delivery, export_trial
 from ..exports.formats import check_options
 from ..exports.options import Options
 from ..exports.places import check_outputs, places_for
-from ..run.finalists import Selection, select
+from ..run.repeating.finalists import Selection, select
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..events import Listener, Notice
 from ..space import SearchSpace
 from ..space.known import REFERENCE, equal_widths, known_recipes
 from ..trial.problem import Problem
-from .screening import Screening, including, screen
+from .screening.screening import Screening, including, screen
 
 # A study's attribute: what screening found, set when the first trials are queued.
 PREPARED = "prepared"

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from torch import nn
 
 from ...errors import StudyError
-from ...studies.database.artifacts import BASELINE, check_artifact_folder
 from ...studies.database.attributes import ENDED
 from ...studies.database.companions import is_companion
+from ...studies.database.places.artifacts import BASELINE, check_artifact_folder
 from ...studies.database.rungs import finished_count
 from ...studies.database.storage import (
     GRACE_PERIOD,
@@ -38,7 +38,7 @@ from ..training.device import device_line
 from ..trial.baseline import first_network
 from ..trial.distilling import decided_line
 from ..trial.problem import Problem
-from .finalists import train_finalists
+from .repeating.finalists import train_finalists
 from .samplers import check_search
 from .stopping import is_over, trials_left
 from .worker import Worker

@@ -18,7 +18,7 @@ from ...studies.database.trials import measurement_of, meets_budget, metric_of
 from ...studies.definition.reading import Definition
 from ..trial.problem import Problem
 from .recording import REPEATED
-from .runs import with_length
+from .repeating.runs import with_length
 
 # Seconds after which a process that was to queue a recipe, and has not, must have been killed.
 _LOST_AFTER = 30.0

@@ -21,12 +21,12 @@ from ...models.examples import arguments
 from ...models.fitting.activations import sensitivity
 from ...models.networks.factories import resolve_factory
 from ...studies.dashboard.keeping import Keeper
-from ...studies.database.addresses import failure_beneath
-from ...studies.database.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.attributes import EXHAUSTED
 from ...studies.database.beginnings import beginning
 from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
+from ...studies.database.places.addresses import failure_beneath
+from ...studies.database.places.artifacts import artifact_store, load_baseline, save_baseline
 from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, values_of

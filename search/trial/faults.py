@@ -10,7 +10,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from ...errors import BranchfoldError, one_line
-from ...studies.database.addresses import DATABASE_ERRORS
+from ...studies.database.places.addresses import DATABASE_ERRORS
 
 _ALLOCATOR = "DefaultCPUAllocator"
 

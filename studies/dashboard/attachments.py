@@ -11,8 +11,8 @@ from contextlib import suppress
 
 from optuna.artifacts import ArtifactMeta
 
-from ..database.artifacts import NetworkStore, artifact_store
 from ..database.optuna_internals import attached_files, list_files, storage_of, trial_id_of
+from ..database.places.artifacts import NetworkStore, artifact_store
 from ..database.tables.storage import StudyStorage
 from ..report.description import trial_values
 from ..report.record import shared_toml

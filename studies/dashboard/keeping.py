@@ -12,8 +12,8 @@ from optuna_dashboard._custom_plot_data import SYSTEM_ATTR_PLOT_DATA, split_plot
 from optuna_dashboard._note import get_note_from_system_attrs, note_str_key_prefix, note_ver_key, split_body
 
 from ...errors import StudyError
-from ..database.addresses import FAILURES
 from ..database.optuna_internals import replace_study_system_attrs, study_system_attrs, trial_id_of
+from ..database.places.addresses import FAILURES
 from ..tables.study import CourseOf, StudyView
 from ..tables.trials import TrialLine, trial_lines
 from .notes import MARK, study_note, trial_note

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from ...errors import StudyError, one_line
-from ..database.artifacts import artifact_store
+from ..database.places.artifacts import artifact_store
 from ..database.storage import open_storage
 
 if TYPE_CHECKING:

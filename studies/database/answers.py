@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from ...errors import StudyError
 from ..metric import Metric
 from ..statistics import SIGNIFICANCE, holm, mcnemar, permuted
-from .artifacts import NETWORK
+from .places.artifacts import NETWORK
 from .storage import stored_definition
 from .trials import ranked_trials
 

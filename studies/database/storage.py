@@ -25,7 +25,12 @@ from ...names import COSTS
 from ..definition.deciding import as_begun
 from ..definition.reading import Definition, describe_difference, parse_stored, stored_fingerprint
 from ..metric import ACCURACY, Metric
-from .addresses import (
+from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
+from .companions import delete_left_behind
+from .migrations.state import State, state_of
+from .migrations.upgrade import LOCK, upgrade
+from .optuna_internals import as_format_string, set_study_attrs
+from .places.addresses import (
     FAILURES,
     database_file,
     failure,
@@ -37,11 +42,6 @@ from .addresses import (
     shown_url,
     with_location,
 )
-from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
-from .companions import delete_left_behind
-from .migrations.state import State, state_of
-from .migrations.upgrade import LOCK, upgrade
-from .optuna_internals import as_format_string, set_study_attrs
 from .retries import release_killed
 from .tables.storage import StudyStorage
 

@@ -12,11 +12,11 @@ from optuna.trial import FrozenTrial
 
 from ...errors import StudyError
 from ..database.answers import Comparison, compare_with_best
-from ..database.artifacts import BASELINE
 from ..database.companions import REFINED, SCREENING, find_companion
 from ..database.findings.groups import GroupRecord, groups_of
 from ..database.findings.outcome import Outcome, outcome_of
 from ..database.optuna_internals import storage_of
+from ..database.places.artifacts import BASELINE
 from ..database.rows import TrialRow, trial_rows
 from ..database.storage import stored_definition
 from ..database.tables.names import TAUGHT_COMPUTE

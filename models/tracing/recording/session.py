@@ -15,11 +15,11 @@ from torch import Tensor, fx, nn
 
 from ....errors import NetworkError
 from ...layers.equivalences import Applied, treated_functions
+from ...layers.patching import replaced
 from ..attention.multihead import is_multihead, multihead_attention
 from ..plain.finding import PlainLayer, depends_on_the_mode, find_plain_layers
 from .attributes import Use
 from .numbers import Origin, is_traced
-from .patching import replaced
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes
 

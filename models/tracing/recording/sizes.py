@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from ...layers.kinds import behaves_as
+from ...layers.patching import replaced
 from .attributes import HOLD_NUMBERS, noted_uses, plain_attributes, traced_value
-from .patching import replaced
 
 if TYPE_CHECKING:
     from .recorder import Recorder

@@ -21,8 +21,8 @@ from ....studies.tables.words import size_text
 from ...exports.card import latency_text, share_text
 from ...exports.delivery import Delivery
 from ...exports.evaluation import Evaluation
-from ...run.finalists import Finalist, Selection, compute_of, seconds_of
-from ...run.repetition import Again, Refinement
+from ...run.repeating.finalists import Finalist, Selection, compute_of, seconds_of
+from ...run.repeating.repetition import Again, Refinement
 from .numbers import latency_lines, percent, with_interval
 
 _WITHOUT_RESULT = {TrialState.FAIL: "failed", TrialState.PRUNED: "stopped early"}

@@ -19,7 +19,7 @@ from ....studies.tables.screening import widths_of
 from ....studies.tables.study import StudyView
 from ....studies.tables.trials import STATES, TrialLine, trial_lines
 from ....studies.tables.words import percent, with_interval
-from ...run.screening import ranked
+from ...run.screening.screening import ranked
 
 # Marks in the table of trials.
 LIKE_BEST = "≈"

@@ -8,8 +8,8 @@ from sqlalchemy import Engine, column, inspect, select, table, text
 from sqlalchemy.engine import URL
 
 from ....errors import StudyError
-from ..addresses import shown_url
 from ..attributes import DEFINITION
+from ..places.addresses import shown_url
 
 # The form of the tables that this version has: its last revision.
 HEAD = "0002"

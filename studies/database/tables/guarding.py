@@ -20,7 +20,7 @@ from sqlalchemy.exc import (
 )
 
 from ....errors import StudyError
-from ..addresses import failure, is_sqlite
+from ..places.addresses import failure, is_sqlite
 
 # Seconds. A server that restarts is back in a few; how often it is looked for.
 RECONNECTING = 60.0

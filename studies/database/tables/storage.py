@@ -21,7 +21,7 @@ from sqlalchemy import Connection, DateTime, Table, bindparam, column, delete, i
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ..addresses import parse_url
+from ..places.addresses import parse_url
 from .guarding import guarding, persistently
 from .names import BASELINE
 from .studies import HELD as HELD_OF_STUDIES

@@ -16,8 +16,8 @@ from sqlalchemy.engine import URL
 
 from ....errors import StudyError
 from ....files import whole_file
-from ..addresses import FAILURES, database_file, failure, is_sqlite, parse_url, shown_url
-from ..artifacts import artifact_folder, checksum_of
+from ..places.addresses import FAILURES, database_file, failure, is_sqlite, parse_url, shown_url
+from ..places.artifacts import artifact_folder, checksum_of
 from ..storage import open_storage
 from ..tables.models import OURS, table_of
 from ..tables.storage import StudyStorage

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, column, create_engine, delete, inspec
 from sqlalchemy.exc import SQLAlchemyError
 
 from ....errors import StudyError
-from ..addresses import database_file, is_sqlite, parse_url
-from ..artifacts import artifact_folder
-from ..locations import modified
+from ..places.addresses import database_file, is_sqlite, parse_url
+from ..places.artifacts import artifact_folder
+from ..places.locations import modified
 from ..tables.models import Baseline, File, Network, table_of
 from ..tables.names import NETWORK
 from ..tables.storage import StudyStorage

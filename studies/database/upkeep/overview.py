@@ -10,11 +10,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ....errors import StudyError
 from ...metric import ACCURACY, Metric
-from ..artifacts import artifact_folder
 from ..attributes import EXHAUSTED
 from ..beginnings import beginnings
 from ..companions import companions_of, is_companion
 from ..optuna_internals import ATTACHED, attached_files
+from ..places.artifacts import artifact_folder
 from ..retries import NOTE
 from ..rungs import finished_count
 from ..storage import stored_definition

@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 from servers import NoServer, PostgreSQL
 
-from branchfold.studies.database.artifacts import NETWORK, artifact_store, fetch_network
+from branchfold.studies.database.places.artifacts import NETWORK, artifact_store, fetch_network
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import finished_trials
 

@@ -5,10 +5,10 @@ import torch
 
 from branchfold.search.events import Notice
 from branchfold.search.run import teaching
-from branchfold.search.run.runs import kept_baseline
+from branchfold.search.run.repeating.runs import kept_baseline
 from branchfold.search.training.teaching import known_outputs
 from branchfold.search.trial.problem import Problem
-from branchfold.studies.database.artifacts import NetworkStore, artifact_folder
+from branchfold.studies.database.places.artifacts import NetworkStore, artifact_folder
 from branchfold.studies.database.storage import open_storage, stored_definition
 
 

@@ -15,7 +15,7 @@ from branchfold.errors import NetworkError
 from branchfold.models.networks.given import give
 from branchfold.search.data.own.given import give_data
 from branchfold.search.events import Notice
-from branchfold.search.run.runs import with_length
+from branchfold.search.run.repeating.runs import with_length
 from branchfold.search.schedules import make_schedule
 from branchfold.search.space import Recipe
 from branchfold.search.space.recipe import Stages, Training

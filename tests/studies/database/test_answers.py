@@ -8,8 +8,8 @@ import pytest
 from optuna.trial import TrialState
 
 from branchfold.studies.database.answers import ANSWERS, MOST_EXAMPLES, compare_with_best, packed, unpacked
-from branchfold.studies.database.artifacts import NETWORK
 from branchfold.studies.database.optuna_internals import set_user_attrs
+from branchfold.studies.database.places.artifacts import NETWORK
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import Measurement
 from branchfold.studies.definition.reading import load_definition

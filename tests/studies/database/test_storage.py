@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 from branchfold.errors import StudyError
 from branchfold.studies.database import storage as database
-from branchfold.studies.database.addresses import shown_url
+from branchfold.studies.database.places.addresses import shown_url
 from branchfold.studies.database.rows import trial_rows
 from branchfold.studies.database.storage import load_study, open_storage, open_study, stored_definition
 from branchfold.studies.database.trials import finished_trials

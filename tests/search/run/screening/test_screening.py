@@ -18,9 +18,9 @@ from branchfold.models import add_branches, fold
 from branchfold.search.console.shown.trials import trials_table, trials_values
 from branchfold.search.events import Screened, ScreeningStarted
 from branchfold.search.process.signals import Interrupted
-from branchfold.search.run import screening
 from branchfold.search.run import worker as runner
-from branchfold.search.run.screening import WIDTHS, including, judge, screen, summary
+from branchfold.search.run.screening import screening
+from branchfold.search.run.screening.screening import WIDTHS, including, judge, screen, summary
 from branchfold.search.space import SearchSpace
 from branchfold.search.space.courses import course_of
 from branchfold.search.trial.problem import Problem

@@ -1,7 +1,7 @@
 import pytest
 from torch import nn
 
-from branchfold.models.tracing.recording.patching import replaced
+from branchfold.models.layers.patching import replaced
 
 
 def other(module, *args, **kwargs):

@@ -11,17 +11,17 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from ...errors import StudyError
-from ...studies.database.retries import SEED
-from ...studies.database.rungs import rung_of
-from ...studies.database.storage import stored_definition
-from ...studies.database.trials import finished_trials, history_of, metric_value, trial_of
-from ...studies.metric import Metric
-from ..events import Listener
-from ..trial.problem import Problem
-from ..trial.trial import Report, run_trial
-from .recording import as_event, versions
-from .rungs import at_rung
+from ....errors import StudyError
+from ....studies.database.retries import SEED
+from ....studies.database.rungs import rung_of
+from ....studies.database.storage import stored_definition
+from ....studies.database.trials import finished_trials, history_of, metric_value, trial_of
+from ....studies.metric import Metric
+from ...events import Listener
+from ...trial.problem import Problem
+from ...trial.trial import Report, run_trial
+from ..recording import as_event, versions
+from ..rungs import at_rung
 from .runs import LENGTH, Runs, kept_baseline, open_refined, recipe_of, with_length
 
 

@@ -13,26 +13,26 @@ from optuna.trial import FrozenTrial
 from pydantic import ValidationError
 from torch import nn
 
-from ...errors import StudyError
-from ...models.checkpoints import load_network
-from ...models.networks.factories import resolve_factory
-from ...names import COSTS
-from ...studies.database.artifacts import artifact_store, load_baseline
-from ...studies.database.companions import REFINED, open_companion
-from ...studies.database.optuna_internals import set_user_attrs
-from ...studies.database.retries import SEED
-from ...studies.database.storage import stored_definition
-from ...studies.database.trials import HISTORY, RECIPE, finished_trials, metric_of, trial_of, values_of
-from ...studies.definition.reading import Definition
-from ..events import Listener, Notice
-from ..space import Recipe
-from ..space.groups import kept_shares
-from ..training.arithmetic import Arithmetic
-from ..trial.problem import Problem
-from ..trial.trial import Diverged, run_trial
-from .checkpoints import Checkpoints
-from .recording import Recorder, keep_result, record_recipe, releasing
-from .teaching import with_taught
+from ....errors import StudyError
+from ....models.checkpoints import load_network
+from ....models.networks.factories import resolve_factory
+from ....names import COSTS
+from ....studies.database.companions import REFINED, open_companion
+from ....studies.database.optuna_internals import set_user_attrs
+from ....studies.database.places.artifacts import artifact_store, load_baseline
+from ....studies.database.retries import SEED
+from ....studies.database.storage import stored_definition
+from ....studies.database.trials import HISTORY, RECIPE, finished_trials, metric_of, trial_of, values_of
+from ....studies.definition.reading import Definition
+from ...events import Listener, Notice
+from ...space import Recipe
+from ...space.groups import kept_shares
+from ...training.arithmetic import Arithmetic
+from ...trial.problem import Problem
+from ...trial.trial import Diverged, run_trial
+from ..checkpoints import Checkpoints
+from ..recording import Recorder, keep_result, record_recipe, releasing
+from ..teaching import with_taught
 
 # Attributes of a refined trial: the trial it repeats, and for how long.
 SOURCE = "refines"

@@ -12,15 +12,15 @@ from optuna.trial import FixedTrial
 from branchfold.models.layers.copying import deep_copy
 from branchfold.models.layers.statistics import recompute_batch_norm
 from branchfold.search.events import Notice
-from branchfold.search.run import sprint
-from branchfold.search.run.screening import WIDTHS
-from branchfold.search.run.sprint import between, ranked_by_sprints, runners, sprinted, steps_of, training_of
+from branchfold.search.run.screening import sprint
+from branchfold.search.run.screening.screening import WIDTHS
+from branchfold.search.run.screening.sprint import between, ranked_by_sprints, runners, sprinted, steps_of, training_of
+from branchfold.search.run.screening.untrained import Untrained
 from branchfold.search.run.worker import Worker
 from branchfold.search.space import SearchSpace
 from branchfold.search.space.known import uniform_shares
 from branchfold.search.space.recipe import Training
 from branchfold.search.training.rates import course
-from branchfold.search.trial.untrained import Untrained
 from branchfold.studies.database.storage import load_study, open_storage
 
 NAMES = ("features.0", "features.3", "features.7", "features.10", "features.14", "features.17")

@@ -10,7 +10,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-from ...errors import StudyError, one_line
+from ....errors import StudyError, one_line
 from .locations import check_location
 
 # Everything that opening a database raises, from the driver up to Optuna's schema check (RuntimeError).

@@ -2,13 +2,13 @@
 
 from torch import nn
 
-from ...models.layers.copying import deep_copy
-from ..space import Recipe
-from ..space.recipe import Training
-from ..training.arithmetic import PLAIN
-from ..training.device import training_device
-from .problem import Problem
-from .trial import delivered, initialised, looked_at
+from ....models.layers.copying import deep_copy
+from ...space import Recipe
+from ...space.recipe import Training
+from ...training.arithmetic import PLAIN
+from ...training.device import training_device
+from ...trial.problem import Problem
+from ...trial.trial import delivered, initialised, looked_at
 
 
 class Untrained:

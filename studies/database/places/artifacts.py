@@ -17,14 +17,14 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from ...errors import StudyError, one_line
-from ...files import whole_file
+from ....errors import StudyError, one_line
+from ....files import whole_file
+from ..optuna_internals import add_baseline, list_artifact, set_user_attrs
+from ..tables.names import BASELINE as BASELINE
+from ..tables.names import CHECKSUM, COPY
+from ..tables.names import NETWORK as NETWORK
 from .addresses import database_file, is_sqlite, location_in, parse_url
 from .locations import folder_at, is_local
-from .optuna_internals import add_baseline, list_artifact, set_user_attrs
-from .tables.names import BASELINE as BASELINE
-from .tables.names import CHECKSUM, COPY
-from .tables.names import NETWORK as NETWORK
 
 # Of a study's attributes, one for each file that was exported from it: this and the file's SHA-256.
 _EXPORT = "export:"

@@ -16,18 +16,18 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from torch import nn
 
-from ...studies.database.companions import SCREENING, open_companion
-from ...studies.database.optuna_internals import claim
-from ...studies.database.trials import end_abandoned
-from ...studies.definition.dimensions import Dimension, Range
-from ..events import Listener, Notice, Screened, ScreeningStarted
-from ..space import SearchSpace
-from ..space.known import uniform_shares
-from ..trial.measurement import loss_of
-from ..trial.problem import Problem
-from ..trial.untrained import Untrained
-from .recording import releasing
+from ....studies.database.companions import SCREENING, open_companion
+from ....studies.database.optuna_internals import claim
+from ....studies.database.trials import end_abandoned
+from ....studies.definition.dimensions import Dimension, Range
+from ...events import Listener, Notice, Screened, ScreeningStarted
+from ...space import SearchSpace
+from ...space.known import uniform_shares
+from ...trial.measurement import loss_of
+from ...trial.problem import Problem
+from ..recording import releasing
 from .sprint import ranked_by_sprints
+from .untrained import Untrained
 
 # The widths of this share of the candidates, the best ones, span the ranges of the trained search.
 _BEST_SHARE = 0.1

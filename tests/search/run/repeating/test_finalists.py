@@ -11,13 +11,13 @@ from optuna.trial import TrialState
 from branchfold.models.checkpoints import read_description
 from branchfold.search.events import FinalistEnded, FinalistsStarted, Notice, TrialReport
 from branchfold.search.process.signals import Interrupted
-from branchfold.search.run import finalists, runs
-from branchfold.search.run.finalists import finalists_of, select, train_finalists
 from branchfold.search.run.processes import quiet_optuna, run_study
-from branchfold.search.run.runs import open_refined
+from branchfold.search.run.repeating import finalists, runs
+from branchfold.search.run.repeating.finalists import finalists_of, select, train_finalists
+from branchfold.search.run.repeating.runs import open_refined
 from branchfold.search.trial.trial import Diverged
-from branchfold.studies.database.artifacts import NETWORK, artifact_folder
 from branchfold.studies.database.optuna_internals import set_user_attrs
+from branchfold.studies.database.places.artifacts import NETWORK, artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import Measurement
 

@@ -12,13 +12,13 @@ from branchfold.errors import StudyError
 from branchfold.search.console.shown.outcome import refined_lines
 from branchfold.search.events import TrialReport
 from branchfold.search.process.signals import Interrupted
-from branchfold.search.run import runs
 from branchfold.search.run.processes import run_study
 from branchfold.search.run.recording import Recorder
-from branchfold.search.run.repetition import Again, refine_trial, repeat_trial
-from branchfold.search.run.runs import recipe_of
+from branchfold.search.run.repeating import runs
+from branchfold.search.run.repeating.repetition import Again, refine_trial, repeat_trial
+from branchfold.search.run.repeating.runs import recipe_of
 from branchfold.search.trial.trial import Diverged
-from branchfold.studies.database.artifacts import artifact_folder
+from branchfold.studies.database.places.artifacts import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import trial_of
 from branchfold.studies.metric import ACCURACY

@@ -13,19 +13,19 @@ import optuna
 from optuna.trial import FixedTrial
 from torch import nn
 
-from ...studies.definition.dimensions import Fixed, Range
-from ..digests import digest_of_values
-from ..events import Listener, Notice
-from ..space import Recipe, SearchSpace
-from ..space.known import RECIPES, REFERENCE, uniform_shares
-from ..space.recipe import Training
-from ..training.compute import Length
-from ..training.fading import BranchTraining
-from ..training.fitting import fit
-from ..training.states import seed_random
-from ..trial.measurement import loss_of
-from ..trial.problem import Problem
-from ..trial.trial import delivered
+from ....studies.definition.dimensions import Fixed, Range
+from ...digests import digest_of_values
+from ...events import Listener, Notice
+from ...space import Recipe, SearchSpace
+from ...space.known import RECIPES, REFERENCE, uniform_shares
+from ...space.recipe import Training
+from ...training.compute import Length
+from ...training.fading import BranchTraining
+from ...training.fitting import fit
+from ...training.states import seed_random
+from ...trial.measurement import loss_of
+from ...trial.problem import Problem
+from ...trial.trial import delivered
 
 # Of a trial's steps a sprint takes no more than this share.
 _LONGEST = 0.25

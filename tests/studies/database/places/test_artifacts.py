@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from branchfold.errors import StudyError
-from branchfold.studies.database.artifacts import (
+from branchfold.studies.database.places.artifacts import (
     artifact_folder,
     artifact_store,
     attach_network,

@@ -9,9 +9,9 @@ import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from ...studies.database.companions import REFINED, find_companion, is_companion
-from ...studies.database.retries import KNOWN
-from ...studies.database.trials import (
+from ....studies.database.companions import REFINED, find_companion, is_companion
+from ....studies.database.retries import KNOWN
+from ....studies.database.trials import (
     RECIPE,
     best_trial,
     finished_trials,
@@ -22,9 +22,9 @@ from ...studies.database.trials import (
     metric_value,
     ranked_trials,
 )
-from ...studies.definition.reading import Definition
-from ..events import Event, FinalistEnded, FinalistsStarted, Listener, Notice, TrialReport
-from ..trial.problem import Problem
+from ....studies.definition.reading import Definition
+from ...events import Event, FinalistEnded, FinalistsStarted, Listener, Notice, TrialReport
+from ...trial.problem import Problem
 from .runs import Runs, kept_baseline, known_run, length_of, open_refined
 
 # Runs of each finalist. Two: they show how far runs of one recipe differ, and cost no more than the search can bear.

@@ -1,0 +1,1 @@
+"""Recipes that are trained again: finalists, and the trials that a user names."""

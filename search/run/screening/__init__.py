@@ -1,0 +1,1 @@
+"""Before any training: candidates of widths, judged untrained and then by a few steps."""

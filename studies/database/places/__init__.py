@@ -1,0 +1,1 @@
+"""Where a database and the files that belong to it lie."""
