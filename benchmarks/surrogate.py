@@ -6,7 +6,7 @@
 `record` trains random recipes of `surrogate.toml`, each at three rungs: whole trials of a ninth, a third and all of the
 compute, rates and α relative to the trial's own length. It takes about half an hour on one idle core and goes on where
 it was stopped; what it found here is in `surrogate-trials.jsonl.gz`. `compare` needs a few minutes for each sampler,
-"gp" much longer.
+"gp" much longer; rows of samplers that the output has already stay.
 """
 
 import argparse
@@ -89,6 +89,17 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _beside_others(result: dict[str, Any], output: Path | None) -> dict[str, Any]:
+    """The result with the rows of other samplers that a file of as many seeds and as much compute has already."""
+    before = json.loads(output.read_text()) if output is not None and output.exists() else {}
+    if any(before.get(key) != result[key] for key in ("compute", "seeds", "recorded")):
+        return result
+    new = {row["sampler"] for row in result["searches"]}
+    others = [row for row in before["searches"] if row["sampler"] not in new]
+    rows = sorted([*others, *result["searches"]], key=lambda row: SAMPLERS.index(row["sampler"]))
+    return {**result, "seconds": before["seconds"] + result["seconds"], "searches": rows}
+
+
 def _interval(differences: np.ndarray[Any, Any]) -> dict[str, float]:
     """The mean, and its 95 % interval by bootstrap over the seeds."""
     random = np.random.default_rng(0)
@@ -115,7 +126,7 @@ def main() -> None:
     comparing.add_argument("--output", type=Path)
     options = parser.parse_args()
     if options.command == "compare":
-        publish(compare(options), options.output)
+        publish(_beside_others(compare(options), options.output), options.output)
         return
     with quiet_optuna():
         about = record(Problem.of(load_definition(str(STUDY))), options.work, options.trials, options.again)

@@ -14,6 +14,7 @@ from .channels.groups import Analysis
 from .fitting.activations import input_batches
 from .fitting.choice import CHOICES
 from .fitting.initialisations import INITIALISATIONS
+from .fitting.original import Original, exactly
 from .layers.copying import deep_copy
 from .layers.lending import lent
 from .layers.modes import modes_of
@@ -69,6 +70,7 @@ def branched_at(
     init: str = "least-squares",
     channels: str | None = None,
     data: Tensor | Iterable[Any] | None = None,
+    known: Original | None = None,
 ) -> BranchedNetwork:
     """What `add_branches` gives, at widths told as channels: 1 is one channel.
 
@@ -79,6 +81,7 @@ def branched_at(
         init: likewise.
         channels: likewise.
         data: likewise.
+        known: what `observed` gave for the same network, instead of data: branches of other widths begin with it, too.
 
     Raises:
         NetworkError: if the network cannot be traced, `widths` do not fit its groups, or nothing can be fitted.
@@ -86,7 +89,29 @@ def branched_at(
     method = _Method.of(init, channels)
     analysis = _analysed(model, example_inputs)
     fitting = fitting_widths(analysis.groups, widths)
-    return _initialised(analysis, fitting, method, model, [as_inputs(example_inputs, model)] if data is None else data)
+    given = [as_inputs(example_inputs, model)] if data is None else data
+    return _initialised(analysis, fitting, method, model, given, known)
+
+
+@torch.inference_mode(False)
+def observed(model: nn.Module, example_inputs: ExampleInputs, data: Tensor | Iterable[Any]) -> Original:
+    """What branches of any widths begin with, for `branched_at`: it looks at the data once, and holds what it sees.
+
+    That are the activations that layers read, up to `MOST_HELD` bytes (above it the network runs once for every fit),
+    their Gram matrices, and the orders in which channels are chosen: a smaller width takes the first ones of a larger.
+    Made under `torch.autocast`, the network runs as that says; sums, products and solutions are not rounded to it.
+
+    Args:
+        model: as for `add_branches`; whoever changes its weights observes it anew.
+        example_inputs: likewise.
+        data: likewise.
+
+    Raises:
+        NetworkError: if the network cannot be traced.
+    """
+    analysis = _analysed(model, example_inputs)
+    names = [group.name for group in analysis.groups if group.prunable]
+    return Original(analysis, names, input_batches(analysis, data))
 
 
 @torch.inference_mode(False)
@@ -135,19 +160,28 @@ def _analysed(model: nn.Module, example_inputs: ExampleInputs) -> Analysis:
 
 
 def _initialised(
-    analysis: Analysis, widths: dict[str, int], method: _Method, model: nn.Module, data: Tensor | Iterable[Any]
+    analysis: Analysis,
+    widths: dict[str, int],
+    method: _Method,
+    model: nn.Module,
+    data: Tensor | Iterable[Any],
+    known: Original | None = None,
 ) -> BranchedNetwork:
     branched = BranchedNetwork.at(analysis, widths)
     initialisation = INITIALISATIONS[method.init]
     if initialisation.channels is None:
-        initialisation.fit(branched, analysis, [], method.choice)
+        initialisation.fit(branched, analysis, Original(analysis, (), []), method.choice)
     elif widths:
-        batches = input_batches(analysis, data)
+        original = known
+        if original is None:
+            batches = input_batches(analysis, data)
+            original = Original(analysis, widths, batches, most_held=initialisation.most_held)
         try:
-            with preserving_state(branched.original):  # the data flows through it
-                initialisation.fit(branched, analysis, batches, method.choice)
+            # The data flows through both, which are one network's layers where nothing is known of it yet.
+            with preserving_state(branched.original), preserving_state(original.network), exactly(model):
+                initialisation.fit(branched, analysis, original, method.choice)
         except RuntimeError as error:
-            shapes = ", ".join(str(tuple(x.shape)) for x in batches[0] if isinstance(x, Tensor))
+            shapes = ", ".join(str(tuple(x.shape)) for x in original.batches[0] if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
     branched.follow_modes(modes_of(model), model.training)
     return branched

@@ -111,9 +111,9 @@ class Surrogate:
             *self._width_features(recipe.widths),
         ]
 
-    def predict(self, name: str, recipe: Recipe) -> float:
+    def predict(self, name: str, features: list[float]) -> float:
         """The log odds of one of `NAMES` by the regressor alone."""
-        return float(self.regressors[name].predict(np.array([self.features(recipe)]))[0])
+        return float(self.regressors[name].predict(np.array([features]))[0])
 
     def untrained_loss(self, widths: Mapping[str, int]) -> float:
         """Logarithm of the validation loss of the network with these widths, initialised and not trained."""

@@ -53,7 +53,7 @@ class World:
 
     def __init__(self, surrogate: Surrogate, seed: int) -> None:
         self.surrogate, self.random = surrogate, np.random.default_rng([seed, 1])
-        self._errors: dict[str, int] = {}
+        self._known: dict[str, tuple[list[float], int]] = {}
         whole = surrogate.residuals["rung0"]
         # A part of what is not explained is another seed's to change: it is no part of the recipe.
         self._own = float(np.sqrt(max(0.0, 1.0 - surrogate.noise**2 / whole.var())))
@@ -67,8 +67,11 @@ class World:
         return float(expit(self._expected(name, recipe) + luck * self.surrogate.noise))
 
     def _expected(self, name: str, recipe: Recipe) -> float:
-        number = self._errors.setdefault(repr(recipe), int(self.random.integers(len(self.surrogate.residuals[name]))))
-        return self.surrogate.predict(name, recipe) + self._own * float(self.surrogate.residuals[name][number])
+        residuals, key = self.surrogate.residuals[name], repr(recipe)
+        if key not in self._known:
+            self._known[key] = self.surrogate.features(recipe), int(self.random.integers(len(residuals)))
+        features, number = self._known[key]
+        return self.surrogate.predict(name, features) + self._own * float(residuals[number])
 
 
 @dataclass

@@ -16,7 +16,7 @@ from ..tracing.graph import IN_PLACE_FUNCTIONS
 from ..tracing.inputs import first_tensor
 from ..tracing.mode_graphs import ModeGraph
 from .blocks import new_matrix
-from .calls import Kind, mark
+from .calls import Kind, mark, stand_for
 from .containers import LayersByPath, ParametersByPath, key_of
 from .modules import Blend, Compress, CompressParts, joined, narrow_side
 from .plan import Part, kept_places
@@ -128,7 +128,7 @@ class _Builder:
             wide.target = _own(node)
         if self.channels.is_in_place(node) and not self.channels.is_aliased(node):
             _write_out_of_place(wide)
-        self.wide[node] = wide
+        self.wide[node] = stand_for(wide, node)
         kind = self.planning.kinds.get(node)
         if kind is Kind.COMPRESS:
             self.thin[node] = self._compress(node)

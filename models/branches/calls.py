@@ -58,3 +58,18 @@ def is_fitted(node: fx.Node) -> bool:
     """Whether a node calls what is fitted to data: P, E or a narrow layer."""
     call = branch_call(node)
     return call is not None and call.kind in _FITTED
+
+
+def stand_for(node: fx.Node, original: fx.Node) -> fx.Node:
+    """The node, which tells from now on whose work in the original's graph it does."""
+    node.meta["original"] = original.name
+    return node
+
+
+def name_in_original(node: fx.Node) -> str:
+    """Name, in the original's graph, of the node whose value a node of the wide side has where no branch is heard."""
+    while blends(node):
+        node = node.all_input_nodes[0]
+    name = node.meta["original"]
+    assert isinstance(name, str)
+    return name

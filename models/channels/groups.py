@@ -32,6 +32,7 @@ class ChannelGroup:
         computed: layers whose weight is computed from other tensors, and how; where the group is narrower they hold
             the weight itself, as in evaluation, and training goes on with that.
         blocks: equal blocks of consecutive channels, of which each keeps as many: widths are multiples of this.
+        heads: how often every layer holds the channels at least: those of one head, of which all heads keep the same.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ChannelGroup:
     attributes: tuple[str, ...] = ()
     computed: tuple[str, ...] = ()
     blocks: int = 1
+    heads: int = 1
 
     @property
     def prunable(self) -> bool:
@@ -150,7 +152,18 @@ def _group(root: Channels, dim: int, order: dict[fx.Node, int], graph: ChannelGr
     )
     layers = {path: graph.traced.modules[path] for path in (*writers, *readers)}
     computed = tuple(f"{path} ({told})" for path, layer in layers.items() if (told := lost(layer)))
-    return ChannelGroup(name, root.width, writers, readers, reason, resolution, attributes, computed, root.blocks)
+    heads = _heads(root, graph)
+    return ChannelGroup(
+        name, root.width, writers, readers, reason, resolution, attributes, computed, root.blocks, heads
+    )
+
+
+def _heads(root: Channels, graph: ChannelGraph) -> int:
+    """How often each layer that writes or reads a set of channels holds it, the least of all."""
+    tensors = [*root.writers, *(node.args[0] for node in root.readers if node.args)]
+    layouts = [layout for node in tensors if isinstance(node, fx.Node) for layout in graph.layouts_of(node)]
+    counts = [layout.roots().count(root) for layout in layouts]
+    return min((count for count in counts if count), default=1)
 
 
 def _paths(nodes: Sequence[fx.Node], order: dict[fx.Node, int]) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
 """Which channels of each group stay: by what they explain, by their weights, or by chance."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -9,22 +8,19 @@ from torch import Tensor
 from ..channels.groups import Analysis
 from ..layers.kinds import BATCH_NORM, by_output, kind_of
 from ..layers.narrowing import own_tensor
-from .activations import group_activity
-from .subset import greedy_subset
+from .original import Original
 
 Scores = dict[str, Tensor]
-Choice = Callable[[Analysis, dict[str, int], Iterable[tuple[Any, ...]]], dict[str, Tensor]]
+Choice = Callable[[Analysis, dict[str, int], Original], dict[str, Tensor]]
 
 
-def choose_channels(
-    analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]], choice: str
-) -> dict[str, Tensor]:
+def choose_channels(analysis: Analysis, widths: dict[str, int], original: Original, choice: str) -> dict[str, Tensor]:
     """For each group the indices (k,) of the channels that stay, as many of each block, block by block.
 
     Args:
         analysis: of the network.
         widths: group → channels to choose.
-        batches: data that "greedy" looks at.
+        original: the network on the data that "greedy" looks at; the others leave it alone.
         choice: "greedy" takes the channel that explains most of what the readers still miss, again and again; "l1"
             those of the writers' largest absolute weights (Li et al., "Pruning filters for efficient ConvNets", 2017);
             "bn-scale" those that BatchNorms scale most (Liu et al., "Network slimming", 2017), "l1" where there are
@@ -33,7 +29,7 @@ def choose_channels(
     Raises:
         NetworkError: if activations are not finite.
     """
-    chosen = CHOICES[choice](analysis, widths, batches)
+    chosen = CHOICES[choice](analysis, widths, original)
     sizes = {group.name: group.width // group.blocks for group in analysis.groups}
     return {name: _by_block(order, sizes[name]) for name, order in chosen.items()}
 
@@ -43,16 +39,14 @@ def _by_block(order: Tensor, size: int) -> Tensor:
     return order[torch.argsort(order // size, stable=True)]
 
 
-def _explaining(analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
-    activity = group_activity(analysis, widths, batches)
-    blocks = {group.name: group.blocks for group in analysis.groups}
-    return {name: greedy_subset(G, widths[name], M, blocks[name]).order for name, (G, M) in activity.items()}
+def _explaining(analysis: Analysis, widths: dict[str, int], original: Original) -> dict[str, Tensor]:
+    return original.best(widths, {group.name: group.blocks for group in analysis.groups})
 
 
 def _highest(scores_of: Callable[[Analysis, dict[str, int]], Scores]) -> Choice:
     """The channels of the highest scores; no data is looked at."""
 
-    def choose(analysis: Analysis, widths: dict[str, int], batches: Iterable[tuple[Any, ...]]) -> dict[str, Tensor]:
+    def choose(analysis: Analysis, widths: dict[str, int], original: Original) -> dict[str, Tensor]:
         scores = scores_of(analysis, widths)
         blocks = {group.name: group.blocks for group in analysis.groups}
         return {name: _best(scores[name], width, blocks[name]) for name, width in widths.items()}

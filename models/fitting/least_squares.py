@@ -1,27 +1,28 @@
 """Fitting the branches to data, group after group, each on what the groups before it deliver."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from ..branches.blocks import block_count, dense, like_blocks
-from ..branches.calls import BranchCall, Kind, blends, branch_call, is_fitted
+from ..branches.calls import BranchCall, Kind, blends, branch_call, is_fitted, name_in_original
+from ..branches.folding.folding import folded_layer
 from ..branches.modules import compress_of
 from ..branches.network import BranchedNetwork
-from ..branches.plan import kept_places
+from ..branches.plan import Part, kept_places
 from ..channels.groups import Analysis
 from ..channels.reuse import readers_by_tensor
 from ..layers.kinds import BATCH_NORM, channel_tensors, kind_of
 from ..layers.modes import evaluating
 from ..layers.narrowing import with_channels
 from ..tracing.inputs import copied
-from .activations import input_batches
 from .choice import choose_channels
-from .estimates import expansion, mean, moments, selector, variance_of_few
+from .estimates import Rows, expansion, joint_mean, mean, moments, selector, variance_of_few
 from .order import fitting_order
+from .original import Original
 from .readers import mean_is_free
 from .subset import by_channel
 from .unfitted import select_values
@@ -32,7 +33,7 @@ _RIDGE = 1e-4
 def initialise_from_data(
     branched: BranchedNetwork,
     analysis: Analysis,
-    data: Tensor | Iterable[Any],
+    original: Original,
     *,
     choice: str = "greedy",
     ridge: float = _RIDGE,
@@ -42,39 +43,43 @@ def initialise_from_data(
     In forward order: P selects the chosen channels (its bias restores their mean), narrow layers hold the chosen
     channels' parameters, narrow BatchNorms' statistics are those of the data that arrives, and E is ridge least squares
     from the narrow tensor that is delivered to the original's tensor, both about their means where the next branches
-    restore the mean, or a shift e does. All examples' activations at the current depth are held at once.
+    restore the mean, or a shift e does. All examples' delivered activations at the current depth are held at once; the
+    original's are those that `original` holds, or run beside them.
 
     Args:
         branched: the network, changed in place.
         analysis: that it was made from.
-        data: a tensor of inputs, or an iterable of batches: tensors, or tuples that start with the forward's arguments.
+        original: the same network on data, recorded for all groups with a branch.
         choice: of the channels; see `choose_channels`.
         ridge: λ of the least squares, in units of the mean energy of a narrow channel.
 
     Raises:
-        NetworkError: if there is no data, or activations are not finite.
+        NetworkError: if activations are not finite.
     """
-    batches = input_batches(analysis, data)
-    chosen = choose_channels(analysis, branched.plan.widths, batches, choice)
+    chosen = choose_channels(analysis, branched.plan.widths, original, choice)
     with evaluating(branched):
-        _Fit(branched, analysis, batches, chosen, ridge).run()
+        _Fit(branched, analysis, original, chosen, ridge).run()
 
 
 class _Fit:
-    """One walk through the branched graph, carrying the original's values and the delivered ones of all batches."""
+    """One walk through the branched graph, carrying the delivered values of all batches, and the original's if need be.
+
+    Between E and P the delivered side is as narrow as it will be: a layer runs with both multiplied into its weights.
+    """
 
     def __init__(
         self,
         branched: BranchedNetwork,
         analysis: Analysis,
-        batches: list[tuple[Any, ...]],
+        original: Original,
         chosen: Mapping[str, Tensor],
         ridge: float,
     ) -> None:
-        self.branched, self.batches, self.chosen, self.ridge = branched, batches, chosen, ridge
+        self.branched, self.known, self.chosen, self.ridge = branched, original, chosen, ridge
+        self.batches = original.batches
         self.nodes = list(branched.graph.nodes)
         self.order = fitting_order(self.nodes, analysis.graph)
-        self.arrived: dict[BranchCall, tuple[list[Tensor], list[Tensor]]] = {}
+        self.arrived: dict[BranchCall, tuple[list[tuple[Rows | None, ...]], list[Tensor]]] = {}
         self.wide = {node for node in self.nodes if branch_call(node) is None}
         self.needed = self._needed_at_zero()
         self.centred = {
@@ -87,10 +92,13 @@ class _Fit:
         self.interpreter = fx.Interpreter(branched, graph=branched.graph)
         self.original: dict[fx.Node, list[Any]] = {}
         self.delivered: dict[fx.Node, list[Any]] = {}
+        self.selected: dict[fx.Node, list[Any]] = {}  # of what is delivered to P, the channels that it selects
 
     def run(self) -> None:
         """Fits every branch, in the order of the graph; values are dropped after their last use."""
         select_values(self.branched, self.chosen)
+        for path, parts in self.branched.plan.writers.items():
+            self._select(path, parts)
         last_use = {source: node for bundle in self.order for node in bundle for source in node.all_input_nodes}
         for bundle in self.order:
             for node in bundle:
@@ -105,8 +113,11 @@ class _Fit:
                     if last_use[source] is node:
                         self.original.pop(source, None)
                         self.delivered.pop(source, None)
+                        self.selected.pop(source, None)
 
     def _compute_original(self, node: fx.Node) -> None:
+        if self.known.holds:
+            return
         if node.op == "placeholder":
             self.original[node] = self._inputs(node)
         elif blends(node):
@@ -115,16 +126,30 @@ class _Fit:
             self.original[node] = self._execute(node, self.original)
 
     def _deliver(self, node: fx.Node) -> None:
-        """What flows at α = 0, given that all before is fitted."""
+        """What flows at α = 0, given that all before is fitted; between P and the next layer, its narrow channels."""
+        call = branch_call(node)
         if node.op == "placeholder":
             self.delivered[node] = self._inputs(node)
-        elif (call := branch_call(node)) is not None and call.kind is Kind.BLEND:
-            blend = self.branched.blend.at(call.path)
-            self.delivered[node] = [blend.delivered(z) for z in self.delivered[node.all_input_nodes[1]]]
-        elif call is not None and call.kind is Kind.JOIN:
+        elif blends(node):
             self.delivered[node] = self.delivered[node.all_input_nodes[1]]
+        elif call is not None and call.kind is Kind.COMPRESS:
+            self.delivered[node] = self._shifted(call.path, self.selected[node.all_input_nodes[0]])
+        elif call is None and node.op == "call_module" and self._is_beside_a_branch(path := _path_of(node)):
+            self._deliver_layer(node, path)
         else:
             self.delivered[node] = self._execute(node, self.delivered)
+
+    def _is_beside_a_branch(self, path: str) -> bool:
+        return path in self.branched.plan.writers or path in self.branched.plan.readers
+
+    def _deliver_layer(self, node: fx.Node, path: str) -> None:
+        """What a layer writes that reads narrow channels, for P those that stay, for whatever else reads it all."""
+        users = [user for user in node.users if user in self.needed]
+        compressed = [is_fitted(user) for user in users]
+        if any(compressed):
+            self.selected[node] = self._called(node, folded_layer(self.branched, path, narrow=True))
+        if not all(compressed):
+            self.delivered[node] = self._called(node, folded_layer(self.branched, path, narrow=False))
 
     def _inputs(self, node: fx.Node) -> list[Any]:
         position = [n for n in self.nodes if n.op == "placeholder"].index(node)
@@ -144,11 +169,17 @@ class _Fit:
         return batch[position] if position < len(batch) else node.args[0]
 
     def _execute(self, node: fx.Node, values: Mapping[fx.Node, list[Any]]) -> list[Any]:
-        run = getattr(self.interpreter, node.op)
+        return self._run(node, values, getattr(self.interpreter, node.op))
+
+    def _called(self, node: fx.Node, layer: nn.Module) -> list[Any]:
+        return self._run(node, self.delivered, lambda target, args, kwargs: layer(*args, **kwargs))
+
+    def _run(self, node: fx.Node, values: Mapping[fx.Node, list[Any]], work: Callable[..., Any]) -> list[Any]:
         results = []
-        for i in range(len(self.batches)):
-            args, kwargs = fx.map_arg((node.args, node.kwargs), functools.partial(_pick, values, i))
-            results.append(run(node.target, args, kwargs))
+        with self.known.running():
+            for i in range(len(self.batches)):
+                args, kwargs = fx.map_arg((node.args, node.kwargs), functools.partial(_pick, values, i))
+                results.append(work(node.target, args, kwargs))
         return results
 
     def _fit(self, calls: list[fx.Node]) -> None:
@@ -159,11 +190,12 @@ class _Fit:
         # What training alone computes, dropped paths for example, counts only where evaluation calls it nowhere.
         heard = [node for node in calls if node.name in self.evaluated]
         for node in heard or (calls if not thin else []):
-            sources = node.all_input_nodes
-            wide += self.original.get(sources[0], [])
-            thin += self.delivered[sources[1] if call.kind is Kind.BLEND else sources[0]]
+            inputs = node.all_input_nodes
+            wide += self._asked_of_the_original(call, inputs[0])
+            values = self.selected if call.kind is Kind.COMPRESS else self.delivered
+            thin += values[inputs[1] if call.kind is Kind.BLEND else inputs[0]]
         if call.kind is Kind.COMPRESS:
-            self._select(call.path, wide, thin)
+            self._shift(call.path, [rows for segments in wide for rows in segments if rows is not None], thin)
         elif call.kind is Kind.NARROW:
             self._narrow(call.path, thin)
         else:
@@ -171,20 +203,55 @@ class _Fit:
         if calls[-1] is self.last_call[call]:
             del self.arrived[call]
 
-    def _select(self, path: str, wide: list[Tensor], thin: list[Tensor]) -> None:
-        """P of the writer at `path`, which yields `wide` and delivers `thin`: (N, …, C, …) of every batch both."""
-        module, parts = self.branched.compress.at(path), self.branched.plan.writers[path]
-        start = 0
+    def _asked_of_the_original(self, call: BranchCall, source: fx.Node) -> list[tuple[Rows | None, ...]]:
+        """What fitting a call looks at of `source`: all places along the channels, or each segment's channels."""
+        if call.kind is Kind.COMPRESS and any(bias is not None for bias in self._biases(call.path)):
+            return [(self.known.written(name_in_original(source)),)]
+        if call.kind is not Kind.BLEND:
+            return []
+        if self.known.holds:
+            return [self.known.read(name_in_original(source))]
+        blend, parts = self.branched.blend.at(call.path), self.branched.plan.blends[call.path]
+        rows = [Rows(products=False, held=True) if part.branched else None for part in parts]
+        for value in self.original[source]:
+            for seen, part, x in zip(
+                rows, parts, value.split([full for full, _ in blend.sizes], blend.dim), strict=True
+            ):
+                if seen is not None:
+                    seen.add(by_channel(x, blend.dim, part.width))
+        return [tuple(rows)]
+
+    def _select(self, path: str, parts: tuple[Part, ...]) -> None:
+        """P of the writer at `path`, which takes the chosen channels out."""
         for i, part in enumerate(parts):
-            size = part.width * part.span
             if part.branched:
-                compress = compress_of(module, i)
-                chosen = self.chosen[str(part.group)].to(compress.weight.device)
-                compress.weight.copy_(like_blocks(selector(chosen, part.width, compress.weight), compress.weight))
-                if compress.bias is not None:
-                    shift = (mean(wide, module.dim) - mean(thin, module.dim))[start : start + size]
-                    compress.bias.copy_(shift.view(-1, part.span)[chosen].flatten())
-            start += size
+                P = compress_of(self.branched.compress.at(path), i).weight
+                P.copy_(like_blocks(selector(self.chosen[str(part.group)], part.width, P), P))
+
+    def _biases(self, path: str) -> list[Tensor | None]:
+        """P (k · span,) of each part of what the writer at `path` writes; None where there is none."""
+        module, parts = self.branched.compress.at(path), self.branched.plan.writers[path]
+        return [compress_of(module, i).bias if part.branched else None for i, part in enumerate(parts)]
+
+    def _shift(self, path: str, wide: list[Rows], thin: list[Tensor]) -> None:
+        """P of the writer at `path`: the original's mean, less that of what is delivered, `thin` (N, …, kept, …)."""
+        start = kept = 0
+        for part, bias in zip(self.branched.plan.writers[path], self._biases(path), strict=True):
+            size, narrow = part.width * part.span, part.kept * part.span
+            if bias is not None:
+                chosen = self.chosen[str(part.group)].to(bias.device)
+                wanted = joint_mean(wide)[start : start + size].view(-1, part.span)[chosen].flatten()
+                bias.copy_(wanted - mean(thin, self.branched.compress.at(path).dim)[kept : kept + narrow])
+            start, kept = start + size, kept + narrow
+
+    def _shifted(self, path: str, thin: list[Tensor]) -> list[Tensor]:
+        """What the writer at `path` delivers, `thin` (N, …, kept, …) of every batch, with p."""
+        biases, dim = self._biases(path), self.branched.compress.at(path).dim
+        if all(bias is None for bias in biases):
+            return thin
+        sizes = [part.kept * part.span for part in self.branched.plan.writers[path]]
+        shift = torch.cat([thin[0].new_zeros(n) if p is None else p for p, n in zip(biases, sizes, strict=True)])
+        return [z + shift.view(-1, *(1,) * (z.dim() - 1 - dim)) for z in thin]
 
     def _narrow(self, path: str, thin: list[Tensor]) -> None:
         """The narrow copy of the layer at `path`, at which `thin` (N, k, *) arrives, batch by batch."""
@@ -204,18 +271,24 @@ class _Fit:
                 statistics[name].copy_(torch.where(fitted, value, statistics[name].double()))
         self.branched.narrow.put(path, narrow)
 
-    def _expand(self, name: str, wide: list[Tensor], thin: list[Tensor]) -> None:
-        """E of a blend, from `thin` (N, …, narrow places, …) to `wide` (N, …, full places, …), batch by batch."""
+    def _expand(self, name: str, wide: list[tuple[Rows | None, ...]], thin: list[Tensor]) -> None:
+        """E of a blend, from `thin` (N, …, narrow places, …) of every batch to the original's channels `wide`."""
         blend = self.branched.blend.at(name)
-        full, kept = zip(*blend.sizes, strict=True)
+        kept = [narrow for _, narrow in blend.sizes]
         for i, part in enumerate(self.branched.plan.blends[name]):
             if part.branched:
-                As = [by_channel(a.split(full, blend.dim)[i], blend.dim, part.width) for a in wide]
+                rows = [segment for segments in wide if (segment := segments[i]) is not None]
+                As, shifts = zip(*((A, each.shift) for each in rows for A in each.batches), strict=True)
                 Zs = [by_channel(z.split(kept, blend.dim)[i], blend.dim, part.kept) for z in thin]
-                E = blend.expand[str(i)]
-                E.copy_(expansion(As, Zs, self.ridge, centred=name in self.centred, blocks=block_count(E)))
+                E, centred = blend.expand[str(i)], name in self.centred
+                E.copy_(expansion(As, Zs, self.ridge, centred=centred, blocks=block_count(E), shifts=shifts))
                 if str(i) in blend.shift:
-                    blend.shift[str(i)].copy_(mean(As, 0) - dense(E).double() @ mean(Zs, 0))
+                    blend.shift[str(i)].copy_(joint_mean(rows) - dense(E).double() @ mean(Zs, 0))
+
+
+def _path_of(node: fx.Node) -> str:
+    """The original's path of a layer that a node of the wide side calls."""
+    return str(node.target).removeprefix(f"{Kind.SHARED.value}.")
 
 
 def _pick(values: Mapping[fx.Node, list[Any]], i: int, node: fx.Node) -> Any:

@@ -19,7 +19,8 @@ def preserving_state(network: nn.Module) -> Iterator[None]:
     before = {module: dict(module.__dict__) for module in network.modules()}
     containers = [value for attributes in before.values() for value in attributes.values() if _is_container(value)]
     held, empty = [_Held(value) for value in containers if value], [value for value in containers if not value]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in network.buffers() if _has_values(buffer)]
+    held_buffers = {id(buffer): buffer for module in before for buffer in module._buffers.values()}
+    buffers = [(b, b.detach().clone()) for b in held_buffers.values() if b is not None and _has_values(b)]
     try:
         with _preserving_randomness(network):
             yield

@@ -45,18 +45,21 @@ def show(
         raise StudyError("give --csv or --json, and not both")
     view, console = _view(study, storage), make_console()
     from ...studies.database.companions import is_screening
+    from ...studies.database.trials import trial_of
+    from ...studies.report.description import trial_values
     from ...studies.tables.selecting import selected
     from ...studies.tables.trials import trial_lines
     from .shown.outcome import failure_lines
-    from .shown.trial import show_trial, trial_values
+    from .shown.trial import show_trial
     from .shown.trials import trials_csv, trials_table, trials_values
 
     selects = sort is not None or where or top is not None
     if trial is not None:
         if selects or as_csv:
             raise StudyError("--trial shows one trial whole: --sort, --where, --top and --csv are for the table")
+        trial_of(view.study, trial)
         if as_json:
-            click.echo(json.dumps(trial_values(view, trial), indent=2))
+            click.echo(json.dumps(trial_values(view, trial_lines(view)[trial]), indent=2))
         else:
             show_trial(view, trial, console)
         return
@@ -133,7 +136,7 @@ def report(
         sources: tuple[str, ...] = (study,) if study.endswith(".toml") else ()
         if view.definition is not None:
             sources = sources_of(view.definition, study)
-        check_output(page, url=storage, sources=sources, force=force)
+        check_output(page, url=storage, sources=sources, force=force, kind="report")
         wanted = Wanted(page, form, figures, pictures[0] if pictures else "svg")
     else:
         wanted = Wanted(None, "html", figures, pictures[0] if pictures else "svg")

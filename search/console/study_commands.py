@@ -134,14 +134,14 @@ def copy_storage(source: str, target: str) -> None:
 
 
 def _delete_trial(opened: StudyStorage, study: optuna.Study, number: int, *, yes: bool) -> None:
+    from ...studies.database.tables.names import NETWORK
     from ...studies.database.trials import trial_of
     from ...studies.database.upkeep.deletion import delete_trial
-    from ...studies.database.upkeep.files import files_of
     from ...studies.database.upkeep.overview import check_deletable
 
     trial = trial_of(study, number)
     check_deletable(study, trial)
-    what = f"trial {number} of {study.study_name} with {_count(len(files_of(trial)), 'network')}"
+    what = f"trial {number} of {study.study_name} with {_count(int(NETWORK in trial.user_attrs), 'network')}"
     if not yes and not _confirmed(f"delete {what}?"):
         print_line(make_console(), "nothing was deleted")
         return

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from .options import Detail
-    from .shown.progress import Progress
 
 
 def make_console() -> Console:
@@ -65,29 +64,6 @@ def ending_on_signals(console: Console, hint: Callable[[], str], *, at_once: str
         except OSError:  # the terminal is gone; Python would stumble on it again when it flushes at its end
             _mute()
         sys.exit(stopped.status)
-
-
-@contextmanager
-def watching(console: Console, detail: Detail, *, hint: str, device: str) -> Iterator[Progress]:
-    """Progress of trials that belong to no run, on a device; a signal ends them with one line, the hint.
-
-    Raises:
-        StudyError: if the device is not there.
-    """
-    from ..process.quiet import quiet_optuna
-    from ..process.signals import stopping_on_signals
-    from ..training.device import check_device, device_line
-    from .shown.progress import Progress
-
-    check_device(device)
-    with (
-        ending_on_signals(console, lambda: hint, at_once=hint),
-        quiet_optuna(),
-        stopping_on_signals(),
-        Progress(console, None, detail=detail) as progress,
-    ):
-        progress.line(device_line(name=device))
-        yield progress
 
 
 def _mute() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,7 +21,12 @@ from .options import (
     force_option,
     storage_option,
 )
-from .terminal import announce, make_console, print_line, watching
+from .terminal import announce, ending_on_signals, make_console, print_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from .shown.progress import Progress
 
 
 @click.command()
@@ -43,7 +51,7 @@ def rerun(study: str, trial: int, storage: str, data_root: str | None, device: s
     from ..run.repetition import repeat_trial
     from .shown.outcome import rerun_lines
 
-    with watching(
+    with _watching(
         console,
         detail,
         hint="stopped; the same command begins the trial again",
@@ -107,7 +115,7 @@ def refine(
 
     number = select(loaded, database, definition).source.number if trial is None else trial
     length = {"epochs": epochs} if compute is None else {"compute": compute}
-    with watching(
+    with _watching(
         console,
         detail,
         hint="stopped; the same command goes on from what is finished",
@@ -119,3 +127,26 @@ def refine(
     definition = stored_definition(refined)
     definition = definition if data_root is None else definition.with_data_root(data_root)
     print_line(console, write_refined(refined, refinement, definition, storage, path))
+
+
+@contextmanager
+def _watching(console: Console, detail: Detail, *, hint: str, device: str) -> Iterator[Progress]:
+    """Progress of trials that belong to no run, on a device; a signal ends them with one line, the hint.
+
+    Raises:
+        StudyError: if the device is not there.
+    """
+    from ..process.quiet import quiet_optuna
+    from ..process.signals import stopping_on_signals
+    from ..training.device import check_device, device_line
+    from .shown.progress import Progress
+
+    check_device(device)
+    with (
+        ending_on_signals(console, lambda: hint, at_once=hint),
+        quiet_optuna(),
+        stopping_on_signals(),
+        Progress(console, None, detail=detail) as progress,
+    ):
+        progress.line(device_line(name=device))
+        yield progress

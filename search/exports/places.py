@@ -74,10 +74,12 @@ def check_outputs(paths: Iterable[Path], *, url: str, sources: tuple[str, ...] =
     paths = list(paths)
     for path in paths:
         check_output(path, url=url, sources=sources, force=force)
-    check_output(card_of(paths[0]), url=url, sources=sources, force=force)
+    check_output(card_of(paths[0]), url=url, sources=sources, force=force, kind="model card")
 
 
-def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: bool = False) -> None:
+def check_output(
+    path: Path, *, url: str, sources: tuple[str, ...] = (), force: bool = False, kind: str = "network"
+) -> None:
     """Refuses, before the work and not after it, a place where a file would do harm or cannot be written.
 
     Nothing is made yet: a folder that is missing comes with the file.
@@ -87,6 +89,7 @@ def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: 
         url: of the study's database; it and its networks are never overwritten, by no name that leads to them.
         sources: paths of the files that the study is made from, likewise.
         force: whether another file that is there is replaced too.
+        kind: what is to be written.
 
     Raises:
         StudyError: if the file must not be replaced, its folder cannot be created or written, or it is a folder.
@@ -96,7 +99,7 @@ def check_output(path: Path, *, url: str, sources: tuple[str, ...] = (), force: 
             raise StudyError(f"cannot write {path}: it is {what}; choose another --output")
     if is_local(folder := artifact_folder(url)) and _lies_in(path, folder):
         raise StudyError(f"cannot write {path}: the networks of studies lie there; choose another --output")
-    _check_replaced(path, force)
+    _check_replaced(path, force, kind)
     folder = next(parent for parent in path.parents if os.path.lexists(parent))
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -144,7 +147,7 @@ def _lies_in(path: Path, folder: Path) -> bool:
         return False
 
 
-def _check_replaced(path: Path, force: bool) -> None:
+def _check_replaced(path: Path, force: bool, kind: str) -> None:
     if path.is_dir():
         raise StudyError(f"cannot write {path}: it is a folder; choose another --output")
     if not os.path.lexists(path):
@@ -156,7 +159,6 @@ def _check_replaced(path: Path, force: bool) -> None:
     if path.suffix == ".toml":
         raise StudyError(f"cannot write {path}: it may be a study's definition; choose another --output")
     if not force:
-        kind = {".md": "model card or report", ".html": "report"}.get(path.suffix, "network")
         raise StudyError(
             f"cannot write {path}: it is there, and no {kind} that branchfold wrote; "
             f"choose another --output, or replace it with --force"

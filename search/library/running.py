@@ -8,6 +8,7 @@ from torch import nn
 
 from ...errors import StudyError
 from ...models.networks.given import give
+from ...studies.dashboard.keeping import Keeper
 from ...studies.database.attributes import FINGERPRINT
 from ...studies.database.storage import has_study, load_study, open_storage
 from ...studies.definition.live import given_names, live_definition
@@ -16,6 +17,7 @@ from ..data.own.given import give_data
 from ..events import Event, Listener
 from ..process.signals import Interrupted
 from ..run import processes
+from ..space.courses import course_of
 from ..tasks.given import give_task
 from .logging import Logged
 from .result import Result
@@ -86,6 +88,7 @@ def run_study(
             )
         except Interrupted as stop:
             raise KeyboardInterrupt(f"stopped by signal {stop.number}") from None
+    Keeper(study, course_of).finish()
     return Result(study, definition, storage)
 
 

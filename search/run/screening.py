@@ -6,6 +6,7 @@ The best of them are then trained for a few steps (`sprint`).
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import optuna
@@ -20,12 +21,11 @@ from ...studies.database.optuna_internals import claim
 from ...studies.database.trials import end_abandoned
 from ...studies.definition.dimensions import Dimension, Range
 from ..events import Listener, Notice, Screened, ScreeningStarted
-from ..space import Recipe, SearchSpace
+from ..space import SearchSpace
 from ..space.known import uniform_shares
-from ..space.recipe import Training
 from ..trial.measurement import loss_of
 from ..trial.problem import Problem
-from ..trial.trial import delivered, initialised
+from ..trial.untrained import Untrained
 from .recording import releasing
 from .sprint import ranked_by_sprints
 
@@ -84,10 +84,13 @@ def screen(
     # Whoever comes later, after a stop or beside another process, must not draw the first one's candidates again.
     seed = problem.definition.study.seed if first else None
     study.sampler = TPESampler(seed=seed, multivariate=True, n_startup_trials=20)
-    _Candidates(study, table.candidates, notify).judge(lambda trial: _loss_of_proposal(trial, space, baseline, problem))
+    shared = cache(lambda: Untrained(baseline, problem))
+    _Candidates(study, table.candidates, notify).judge(
+        lambda trial: _loss_of_proposal(trial, space, lambda widths: judge(widths, baseline, problem, shared()))
+    )
     judged = ranked(study)
     widths = [trial.user_attrs[WIDTHS] for trial in judged]
-    trained = ranked_by_sprints(study, widths, space, baseline, problem, notify)
+    trained = ranked_by_sprints(study, widths, space, lambda widths: shared().folded(widths), problem, notify)
     return summary(space, judged, start=table.start, margin=table.margin, first=trained)
 
 
@@ -145,21 +148,26 @@ class _Candidates:
             self.notify(Screened(judged, self.count, self.study.best_value))
 
 
-def _loss_of_proposal(trial: optuna.Trial, space: SearchSpace, baseline: nn.Module, problem: Problem) -> float:
+def _loss_of_proposal(trial: optuna.Trial, space: SearchSpace, loss: Callable[[dict[str, int]], float]) -> float:
     """The loss of the widths that a candidate proposes; known where other parameters gave the same widths."""
     widths = space.propose_widths(trial)
     trial.set_user_attr(WIDTHS, widths)
     known = (other.value for other in ranked(trial.study) if _key(other.user_attrs[WIDTHS]) == _key(widths))
     found = next(known, None)
-    return judge(widths, baseline, problem) if found is None else found
+    return loss(widths) if found is None else found
 
 
-def judge(widths: dict[str, int], baseline: nn.Module, problem: Problem) -> float:
-    """Validation loss of the network with these widths, initialised and folded, not trained."""
-    recipe = Recipe(shape="instant", parameters={}, fade=0.0, widths=widths, training=Training(lr=1.0))
-    return loss_of(
-        delivered(initialised(recipe, baseline, problem), problem), problem.validation_batches(), problem.task
-    )
+def judge(widths: dict[str, int], baseline: nn.Module, problem: Problem, untrained: Untrained | None = None) -> float:
+    """Validation loss of the network with these widths, initialised and folded, not trained.
+
+    Args:
+        widths: group → channels.
+        baseline: the trained network.
+        problem: the study's.
+        untrained: what candidates share, if there are others.
+    """
+    shared = untrained or Untrained(baseline, problem)
+    return loss_of(shared.folded(widths), problem.validation_batches(), problem.task, shared.arithmetic)
 
 
 def summary(

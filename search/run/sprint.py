@@ -5,7 +5,7 @@ The untrained loss alone may prefer widths that train worse than equal shares do
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..training.fitting import fit
 from ..training.states import seed_random
 from ..trial.measurement import loss_of
 from ..trial.problem import Problem
-from ..trial.trial import delivered, initialised
+from ..trial.trial import delivered
 
 # Of a trial's steps a sprint takes no more than this share.
 _LONGEST = 0.25
@@ -33,13 +33,14 @@ _LONGEST = 0.25
 _SPRINT = "sprint-"
 
 Widths = Mapping[str, int]
+Folded = Callable[[dict[str, int]], nn.Module]
 
 
 def ranked_by_sprints(
     study: optuna.Study,
     ranked: Sequence[Widths],
     space: SearchSpace,
-    baseline: nn.Module,
+    folded: Folded,
     problem: Problem,
     notify: Listener,
 ) -> list[dict[str, int]]:
@@ -52,7 +53,7 @@ def ranked_by_sprints(
         study: of the screening.
         ranked: widths that it judged, the least loss first.
         space: as the definition has it.
-        baseline: the trained network.
+        folded: gives the untrained network of widths.
         problem: the study's.
         notify: receives a line about the outcome.
     """
@@ -65,7 +66,7 @@ def ranked_by_sprints(
     news = False
     for widths in own_order:
         if _key(widths) not in study.user_attrs:
-            study.set_user_attr(_key(widths), _loss_after(widths, space, baseline, problem))
+            study.set_user_attr(_key(widths), _loss_after(folded(dict(widths)), widths, training_of(space), problem))
             news = True
     losses = study.user_attrs
     best_first = sorted(wanted, key=lambda widths: _order(losses[_key(widths)]))
@@ -168,11 +169,8 @@ def steps_of(widths: Widths, problem: Problem) -> int:
     return min(problem.definition.screening.steps, max(1, round(_LONGEST * whole)))
 
 
-def _loss_after(widths: Widths, space: SearchSpace, baseline: nn.Module, problem: Problem) -> float | None:
-    """Validation loss after the sprint; None where it diverged."""
-    training = training_of(space)
-    recipe = Recipe(shape="instant", parameters={}, fade=0.0, widths=dict(widths), training=training)
-    network = delivered(initialised(recipe, baseline, problem), problem)
+def _loss_after(network: nn.Module, widths: Widths, training: Training, problem: Problem) -> float | None:
+    """Validation loss of the network with these widths after the sprint; None where it diverged."""
     steps, seed = steps_of(widths, problem), problem.definition.study.seed
     after = sprinted(network, problem, training, steps=steps, seed=seed)
     loss = loss_of(after, problem.validation_batches(), problem.task)

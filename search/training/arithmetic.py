@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -43,6 +43,10 @@ class Arithmetic:
     def arranged(self, network: nn.Module) -> nn.Module:
         """The same network, its weights in this memory format."""
         return network.to(memory_format=_FORMATS[self.memory_format])
+
+    def running(self, device: torch.device) -> AbstractContextManager[Any]:
+        """What forwards on a device run in."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def at(self, precision: str) -> "Arithmetic":
         """With the precision of a recipe, or this one where that says "auto"."""

@@ -5,12 +5,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor, nn
 
 from ...models.cost import batch_size
 from ...models.examples import moved, placed
 from ...models.layers.modes import evaluating
+from ...models.tracing.inputs import with_tensors
 from ..tasks.task import Task
+from ..training.arithmetic import PLAIN, Arithmetic
 
 
 class Judgement(NamedTuple):
@@ -51,8 +54,13 @@ def metric_of(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task
     return judged(network, batches, task).value
 
 
-def loss_of(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) -> float:
-    """The mean of the task's loss over the examples; arguments as for `judged`."""
+def loss_of(
+    network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task, arithmetic: Arithmetic = PLAIN
+) -> float:
+    """The mean of the task's loss over the examples; arguments as for `judged`.
+
+    The network runs in `arithmetic`; the loss is taken of its outputs in float32 at least.
+    """
     device = next(network.parameters()).device
     total, count = 0.0, 0
     with evaluating(network):
@@ -60,6 +68,12 @@ def loss_of(network: nn.Module, batches: Iterable[tuple[Any, Any]], task: Task) 
             given = placed(inputs, network)
             wanted = moved(task.targets(inputs, targets), device)
             number = batch_size(given)
-            total += float(task.loss(network(*given), wanted)) * number
+            with arithmetic.running(device):
+                outputs = network(*given)
+            total += float(task.loss(with_tensors(outputs, _in_full), wanted)) * number
             count += number
     return total / count
+
+
+def _in_full(outputs: Tensor) -> Tensor:
+    return outputs.float() if outputs.dtype is torch.bfloat16 else outputs

@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from ...errors import BranchfoldError
 from ...models.branches.folding.folding import fold
 from ...models.branches.network import BranchedNetwork
-from ...models.branching import branched_at
+from ...models.branching import branched_at, observed
 from ...models.checkpoints import save_network
 from ...models.examples import arguments, placed
+from ...models.fitting.original import Original
 from ...models.layers.copying import deep_copy
 from ...models.layers.statistics import recompute_batch_norm
 from ...studies.database.trials import Measurement
 from ..space import Recipe
-from ..training.arithmetic import PLAIN
+from ..training.arithmetic import PLAIN, Arithmetic
 from ..training.checkpoint import Checkpoint, place_of
 from ..training.compute import Length, Meter
 from ..training.fading import BranchTraining
@@ -148,24 +149,50 @@ def structure(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Modul
     return branched if branched.plan.widths else fold(branched)
 
 
-def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem) -> nn.Module:
-    """The network at the trial's start; without a branch if the recipe narrows nothing."""
+def initialised(recipe: Recipe, baseline: nn.Module, problem: Problem, known: Original | None = None) -> nn.Module:
+    """The network at the trial's start; without a branch if the recipe narrows nothing.
+
+    Args:
+        recipe: of the trial.
+        baseline: the trained network; it is not changed.
+        problem: the study's data.
+        known: what `looked_at` gave for the baseline; it serves all recipes.
+    """
     branched = branched_at(
         baseline,
         problem.inputs,
         widths=recipe.widths,
         init=recipe.method,
         channels=recipe.channels,
-        data=[arguments(inputs) for inputs, _ in problem.calibration_batches],
+        data=_calibration(problem),
+        known=known,
     )
     return branched if branched.plan.widths else fold(branched)
 
 
-def delivered(network: nn.Module, problem: Problem) -> nn.Module:
-    """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module."""
+def looked_at(baseline: nn.Module, problem: Problem) -> Original:
+    """What branches of any widths begin with on the study's calibration examples; the baseline runs once for all."""
+    return observed(baseline, problem.inputs, _calibration(problem))
+
+
+def _calibration(problem: Problem) -> list[tuple[Any, ...]]:
+    return [arguments(inputs) for inputs, _ in problem.calibration_batches]
+
+
+def delivered(network: nn.Module, problem: Problem, arithmetic: Arithmetic = PLAIN) -> nn.Module:
+    """What a network would be if the trial ended now: folded, its BatchNorm statistics recomputed; a new module.
+
+    Args:
+        network: branched or folded; it is not changed.
+        problem: the study's data.
+        arithmetic: that the statistics' batches run in, and how its weights lie in memory.
+    """
     folded = fold(network) if isinstance(network, BranchedNetwork) else deep_copy(network)
-    PLAIN.arranged(folded)
-    recompute_batch_norm(_Spread(folded), ((placed(inputs, folded),) for inputs, _ in problem.recalibration_batches))
+    arithmetic.arranged(folded)
+    with arithmetic.running(next(folded.parameters()).device):
+        recompute_batch_norm(
+            _Spread(folded), ((placed(inputs, folded),) for inputs, _ in problem.recalibration_batches)
+        )
     return folded.eval()
 
 

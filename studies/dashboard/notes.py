@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from optuna.trial import FrozenTrial
 
 from ..characters import bar, sparkline
+from ..database.optuna_internals import study_id_of, trial_id_of
 from ..tables.delivered import how_sure, won
 from ..tables.milestones import Milestone, milestones_of
 from ..tables.recipes import recipe_sentences
@@ -14,6 +17,8 @@ from ..tables.trials import TrialLine
 from ..tables.widths import WidthRow, width_rows
 from ..tables.words import count, listed, percent, with_interval
 
+# The files of a trial's figures.
+COURSE, WIDTHS = "course.svg", "widths.svg"
 # The last line of a note of ours: one that ends otherwise is somebody's own, and stays.
 MARK = "*Kept up to date by branchfold.*"
 _MOST_ON_FRONT = 12
@@ -38,8 +43,14 @@ def study_note(view: StudyView, lines: Sequence[TrialLine]) -> str:
     return "\n\n".join([*filter(None, parts), MARK])
 
 
-def trial_note(view: StudyView, line: TrialLine) -> str:
-    """A trial's recipe in words, its milestones and widths as small charts, how it compares, and how to take it."""
+def trial_note(view: StudyView, line: TrialLine, files: Mapping[str, str] | None = None) -> str:
+    """A trial's recipe in words, its milestones and widths as figures, how it compares, and how to take it.
+
+    Args:
+        view: of the study.
+        line: the trial's.
+        files: its artifacts by their file names; without its figures they are charts of characters.
+    """
     trial = view.trials[line.number]
     milestones, recipe = milestones_of(trial), view.recipe(trial)
     parts = [f"**{line.came_to}**, {line.meaning}{': ' + plain(line.reason) if line.reason else ''}"]
@@ -53,11 +64,23 @@ def trial_note(view: StudyView, line: TrialLine) -> str:
         )
     if recipe is not None:
         parts.append("\n".join(f"- {plain(each)}" for each in recipe_sentences(recipe, line.row.compute)))
-    parts += _course(view, milestones)
-    parts += _widths([row for row in width_rows(view, trial) if row.share is not None])
+    figures = {name: _address(view, trial, files[name]) for name in (COURSE, WIDTHS) if files and name in files}
+    if COURSE in figures:
+        parts.append(f"![{view.metric.name} at α = 0 and α, over compute]({figures[COURSE]})")
+    else:
+        parts += _course(view, milestones)
+    if WIDTHS in figures:
+        parts.append(f"![channels that stay of each group]({figures[WIDTHS]})")
+    else:
+        parts += _widths([row for row in width_rows(view, trial) if row.share is not None])
     if line.measured:
         parts.append(f"`branchfold export {view.name} --trial {line.number}`")
     return "\n\n".join([*parts, MARK])
+
+
+def _address(view: StudyView, trial: FrozenTrial, artifact: str) -> str:
+    """Where the dashboard serves a trial's artifact."""
+    return f"/artifacts/{study_id_of(view.study)}/{trial_id_of(trial)}/{artifact}"
 
 
 def _course(view: StudyView, milestones: Sequence[Milestone]) -> list[str]:

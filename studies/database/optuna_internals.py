@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -24,8 +25,16 @@ from sqlalchemy.exc import IntegrityError
 from .tables.guarding import persistently
 from .tables.names import BASELINE
 from .tables.storage import StudyStorage
+from .tables.trials import note_files
 
 _ARTIFACT = "artifacts:"
+# How the files end that the dashboard has beside networks.
+ATTACHED = (".svg", ".json", ".toml", ".html")
+_OF_STUDY = text("SELECT NULL, value_json FROM study_system_attributes WHERE study_id = :study AND key LIKE :like")
+_OF_TRIALS = text(
+    "SELECT trial_id, value_json FROM trial_system_attributes WHERE key LIKE :like "
+    "AND trial_id IN (SELECT trial_id FROM trials WHERE study_id = :study)"
+)
 _CLAIM = text("INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (:study, :key, :value)")
 
 
@@ -71,6 +80,11 @@ def storage_of(study: optuna.Study) -> BaseStorage:
 def trial_id_of(trial: FrozenTrial) -> int:
     """A trial's id in its database, by which the dashboard calls it."""
     return trial._trial_id
+
+
+def study_id_of(study: optuna.Study) -> int:
+    """A study's id in its database, likewise."""
+    return study._study_id
 
 
 def as_format_string(url: str) -> str:
@@ -136,6 +150,57 @@ def list_artifact(study: optuna.Study, artifact: str, filename: str) -> None:
     if json.loads(storage.get_study_system_attrs(study._study_id).get(key, "null")) is None:
         meta = ArtifactMeta(artifact, filename, "application/octet-stream", None)
         storage.set_study_system_attr(study._study_id, key, json.dumps(asdict(meta)))
+
+
+def attached_files(study: optuna.Study) -> dict[int | None, dict[str, str]]:
+    """Artifacts by their file names, of each trial by its id in the database; of None the study's.
+
+    They are read from the database: Optuna keeps a trial that has ended in memory, as it was.
+    """
+    engine, found = engine_of(study._storage), defaultdict[int | None, dict[str, str]](dict)
+    if engine is None:
+        return found
+    row = {"study": study._study_id, "like": f"{_ARTIFACT}%"}
+    with engine.connect() as connection:
+        for statement in (_OF_STUDY, _OF_TRIALS):
+            for owner, value in connection.execute(statement, row):
+                if (meta := json.loads(json.loads(value))) is not None:
+                    found[owner][meta["filename"]] = meta["artifact_id"]
+    return found
+
+
+def list_files(
+    study: optuna.Study, files: Mapping[int | None, Sequence[ArtifactMeta]], gone: Iterable[str] = ()
+) -> None:
+    """Lists files of the store as artifacts in one transaction, of trials that have ended too, which Optuna refuses.
+
+    Args:
+        study: In a database with our tables.
+        files: By a trial's id in the database; of None the study's.
+        gone: Artifacts of the study that are listed no more.
+    """
+    engine = engine_of(study._storage)
+    assert engine is not None, "a storage in memory keeps no files"
+    removed = [{"owner": study._study_id, "key": f"{_ARTIFACT}{artifact}"} for artifact in gone]
+    with engine.begin() as connection:
+        if removed:
+            connection.execute(
+                text("DELETE FROM study_system_attributes WHERE study_id = :owner AND key = :key"), removed
+            )
+        for trial_id, metas in files.items():
+            of, owner = ("study", study._study_id) if trial_id is None else ("trial", trial_id)
+            rows = [
+                {"owner": owner, "key": f"{_ARTIFACT}{meta.artifact_id}", "value": json.dumps(json.dumps(asdict(meta)))}
+                for meta in metas
+            ]
+            if rows:
+                connection.execute(
+                    text(
+                        f"INSERT INTO {of}_system_attributes ({of}_id, key, value_json) VALUES (:owner, :key, :value)"
+                    ),
+                    rows,
+                )
+            note_files(connection, [meta.artifact_id for meta in metas])
 
 
 def insert_trial_attr(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> bool:

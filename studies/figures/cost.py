@@ -36,6 +36,7 @@ class Drawn(NamedTuple):
         trials: within the budget, not on the front.
         over: those over the budget.
         front: from the cheapest to the best.
+        steps: whether the front is one of metric and this cost alone, and is drawn as steps.
         baseline: on the validation split.
         delivered: on the test split.
         metric: that is drawn.
@@ -45,18 +46,23 @@ class Drawn(NamedTuple):
     trials: tuple[Point, ...]
     over: tuple[Point, ...]
     front: tuple[Point, ...]
+    steps: bool
     baseline: Point | None
     delivered: Point | None
     metric: Metric
 
 
-def drawn(view: StudyView, lines: Sequence[TrialLine]) -> Drawn:
+def drawn(view: StudyView, lines: Sequence[TrialLine], cost: str | None = None) -> Drawn:
     """What is drawn of a study.
 
-    The cost is the study's second objective, else the MACs; where a budget makes all of them equal, the parameters.
+    Args:
+        view: of the study.
+        lines: its trials.
+        cost: "macs", "parameters" or "latency"; by default the first one among the study's objectives, else the MACs
+            or, where a budget makes all of them equal, the parameters.
     """
     measured = [line for line in lines if line.measured and line.metric is not None]
-    cost = _cost(view, measured)
+    cost = cost or _cost(view, measured)
     named = [(line, _point(line, cost, view)) for line in measured]
     front = [point for line, point in named if line.front]
     return Drawn(
@@ -64,10 +70,16 @@ def drawn(view: StudyView, lines: Sequence[TrialLine]) -> Drawn:
         trials=tuple(point for line, point in named if line.within is not False and not line.front),
         over=tuple(point for line, point in named if line.within is False),
         front=tuple(sorted(front)),
+        steps=len(costs_of(view)) <= 1,
         baseline=None if view.baseline is None else _baseline(view.baseline),
         delivered=None if view.outcome is None else _delivered(view.outcome, cost),
         metric=view.metric,
     )
+
+
+def costs_of(view: StudyView) -> list[str]:
+    """The costs among a study's objectives."""
+    return [name for name in view.objectives if name in COSTS]
 
 
 def figure(found: Drawn) -> go.Figure:
@@ -91,7 +103,7 @@ def figure(found: Drawn) -> go.Figure:
             **_places(found.front, metric),
             **bars,
             name="front (validation)",
-            mode="lines+markers",
+            mode="lines+markers" if found.steps else "markers",
             line={"color": BLUE, "width": 1, "shape": "hv", "dash": "dot"},
             marker={"color": BLUE, "symbol": "square", "size": 9},
         )
@@ -125,8 +137,7 @@ def _add_baseline(chart: go.Figure, baseline: Point, metric: Metric) -> None:
 
 
 def _cost(view: StudyView, measured: Sequence[TrialLine]) -> str:
-    costs = [name for name in view.objectives if name in COSTS]
-    if costs:
+    if costs := costs_of(view):
         return costs[0]
     shares = [line.row.macs_share or 0.0 for line in measured]
     others = [line.row.parameters_share or 0.0 for line in measured]

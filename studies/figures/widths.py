@@ -44,11 +44,18 @@ class Drawn(NamedTuple):
 
 
 def drawn(view: StudyView, lines: Sequence[TrialLine], most: int = MOST_TRIALS) -> Drawn | None:
-    """What is drawn of the best trials within the budget, each of other widths; None where there are none."""
+    """What is drawn of the best trials within the budget, each of other widths; None where there are none.
+
+    Of several objectives they are trials of the front, from that of the best metric evenly to that of the worst.
+    """
     trials, quality = {trial.number: trial for trial in view.trials}, view.metric.quality
+    several = len(view.objectives) > 1
     ranked = sorted(
-        (line for line in lines if line.within), key=lambda line: (-quality(line.metric or 0.0), line.number)
+        (line for line in lines if line.within and (line.front or not several)),
+        key=lambda line: (-quality(line.metric or 0.0), line.number),
     )
+    if several and len(ranked) > most:
+        ranked = [ranked[round(i * (len(ranked) - 1) / (most - 1))] for i in range(most)]
     found: dict[tuple[int, ...], Shares] = {}
     rows = None
     for line in ranked:

@@ -20,24 +20,37 @@ def answer(view: StudyView, lines: Sequence[TrialLine]) -> str:
     network = "the network" if view.definition is None else view.definition.model.factory
     if found is not None:
         return (
-            f"{network} keeps {percent(found.macs / found.full_macs)} of its multiply-accumulates and "
-            f"{percent(found.parameters / found.full_parameters)} of its parameters, and has "
+            f"{_one_of(view, lines)}{network} keeps {percent(found.macs / found.full_macs)} of its "
+            f"multiply-accumulates and {percent(found.parameters / found.full_parameters)} of its parameters, and has "
             f"{metric.text(found.network.value)} {metric.name} on {found.examples} {found.split} examples, where the "
             f"full network has {metric.text(found.baseline.value)}."
         )
     best = next((line for line in lines if line.best), None)
     if best is not None and view.baseline is not None:
         return (
-            f"So far the best of {count(_finished(lines), 'finished trial')} keeps {percent(best.row.macs_share or 0)} "
-            f"of {network}'s multiply-accumulates and has {metric.text(best.metric or 0)} {metric.name} on "
-            f"{view.baseline.examples} validation examples, where the full network has "
-            f"{metric.text(view.baseline.metric)}."
+            f"So far {_best_of(view)} of {count(_finished(lines), 'finished trial')} keeps "
+            f"{percent(best.row.macs_share or 0)} of {network}'s multiply-accumulates and has "
+            f"{metric.text(best.metric or 0)} {metric.name} on {view.baseline.examples} validation examples, where the "
+            f"full network has {metric.text(view.baseline.metric)}."
         )
     if lines:
         states = Counter(line.state for line in lines)
         told = listed([f"{number} {state}" for state, number in states.items()])
         return f"No trial within the budget has finished yet: of {count(len(lines), 'trial')}, {told}."
     return "No trial has begun yet."
+
+
+def _one_of(view: StudyView, lines: Sequence[TrialLine]) -> str:
+    """That what was found is one of several; "" of one objective."""
+    front = sum(line.front for line in lines)
+    if len(view.objectives) == 1 or front < 2:
+        return ""
+    return f"The front of {listed(view.objectives)} has {front} networks. In {_best_of(view)}, "
+
+
+def _best_of(view: StudyView) -> str:
+    """What the one network is that is shown."""
+    return "the best" if len(view.objectives) == 1 else f"that of the best {view.metric.name}"
 
 
 def answer_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
@@ -81,9 +94,9 @@ def _said(view: StudyView, lines: Sequence[TrialLine], trial: int | None) -> lis
     if len(view.objectives) > 1:
         front = [line for line in lines if line.front]
         said.append(
-            f"The study has several objectives, {listed(view.objectives)}: "
-            f"{count(len(front), 'network')} on its front, each the best at its cost; `branchfold export {view.name} "
-            f"--pareto` exports them all."
+            f"The study has several objectives, {listed(view.objectives)}: of {count(len(front), 'network')} on its "
+            f"front none is at least as good as another in all of them, and what is shown here is {_best_of(view)}; "
+            f"`branchfold export {view.name} --pareto` exports them all."
         )
     return said
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
 from ..database.trials import trial_of
-from ..figures import cost, course, history, importances, parameters, schedules, screening, stages, widths
+from ..figures import course, history, importances, parameters, schedules, screening, stages, widths
 from ..tables import screening as screening_table
 from ..tables.importances import LEAST_TRIALS, Evaluator, Importance
 from ..tables.study import StudyView
@@ -19,59 +19,6 @@ from .document import Section
 # Fewer groups' correlation says nothing.
 _LEAST_GROUPS = 5
 _MOST_PANELS = 6
-
-
-def cost_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
-    """Metric against cost."""
-    measured = [line for line in lines if line.measured]
-    if not measured:
-        return Section("cost", "", ())
-    drawn = cost.drawn(view, lines)
-    said = [like_the_best(view, lines)]
-    front = [line for line in lines if line.front]
-    if len(front) > 1:
-        said.append(_front_said(view, front, drawn.cost))
-    if drawn.cost == "parameters" and "parameters" not in view.objectives:
-        said.append("The budget makes all trials cost as many MACs, so they are drawn by their parameters.")
-    if over := sum(line.within is False for line in measured):
-        said.append(f"{count(over, 'trial')} {'is' if over == 1 else 'are'} over the budget.")
-    alt = f"{view.metric.name} of every measured trial against its share of the baseline's {cost.COSTS[drawn.cost]}."
-    return Section("cost", f"{view.metric.name.capitalize()} against cost", tuple(said), cost.figure(drawn), alt)
-
-
-def _front_said(view: StudyView, front: Sequence[TrialLine], name: str) -> str:
-    """From where to where a front of several trials goes, or that they all lie at one point."""
-    share = _share(name)
-    first, last = (
-        (view.metric.text(line.metric or 0), percent(share(line)))
-        for line in (min(front, key=share), max(front, key=share))
-    )
-    costs = f"of the baseline's {cost.COSTS[name]}"
-    if first == last:
-        return f"The {len(front)} trials on the front are one point: {first[0]} at {first[1]} {costs}."
-    return f"The front goes from {first[0]} at {first[1]} {costs} to {last[0]} at {last[1]}."
-
-
-def like_the_best(view: StudyView, lines: Sequence[TrialLine]) -> str:
-    """How many trials cannot be told from the best one."""
-    comparison = view.comparison
-    if comparison is None or view.baseline is None:
-        why = "several objectives leave no single best" if len(view.objectives) > 1 else "their answers were not kept"
-        return f"Trials were not compared example by example: {why}."
-    like = [line.number for line in lines if line.like_best and not line.best]
-    examples = view.baseline.examples
-    if not comparison.p_values:
-        return f"There is no other trial yet that the best one, trial {comparison.best}, could be compared with."
-    if not like:
-        return (
-            f"Trial {comparison.best} is better than each of the {len(comparison.p_values)} others within the budget, "
-            f"as far as {examples} validation examples tell ({comparison.test})."
-        )
-    which = f"The {len(like) + 1} best cannot" if _are_the_best(lines, like) else f"{len(like) + 1} trials cannot"
-    return (
-        f"{which} be told apart on {examples} validation examples ({comparison.test}, corrected for "
-        f"{count(len(comparison.p_values), 'comparison')}): which of them is first is luck."
-    )
 
 
 def schedules_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
@@ -99,13 +46,15 @@ def shapes_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     return Section(
         "shapes",
         "Which shapes win",
-        (f"{said}.",),
+        (f"{said}.", *_alone(view)),
         parameters.figure(drawn),
         "Metric of every trial by its schedule's shape.",
     )
 
 
-def importances_section(lines: Sequence[TrialLine], found: Sequence[Importance], evaluator: Evaluator) -> Section:
+def importances_section(
+    view: StudyView, lines: Sequence[TrialLine], found: Sequence[Importance], evaluator: Evaluator
+) -> Section:
     """Which parameters matter."""
     if not found:
         measured = sum(line.measured for line in lines)
@@ -123,7 +72,7 @@ def importances_section(lines: Sequence[TrialLine], found: Sequence[Importance],
     )
     alt = "A bar for each parameter: its share of all importance."
     drawn = importances.drawn(found)
-    return Section("importances", "Which parameters matter", (said,), importances.figure(drawn), alt)
+    return Section("importances", "Which parameters matter", (said, *_alone(view)), importances.figure(drawn), alt)
 
 
 def parameters_section(view: StudyView, lines: Sequence[TrialLine], found: Sequence[Importance]) -> Section:
@@ -150,10 +99,11 @@ def widths_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     best = drawn.trials[0]
     least = min(range(len(drawn.groups)), key=lambda i: best.shares[i])
     most = max(range(len(drawn.groups)), key=lambda i: best.shares[i])
+    which = "The best on the front" if len(view.objectives) > 1 else "The best"
     said = [
-        f"The best, {best.name}, keeps least of {drawn.groups[least]} ({percent(best.shares[least])}, "
-        f"{best.widths[least]} of "
-        f"{drawn.full[least]} channels) and most of {drawn.groups[most]} ({percent(best.shares[most])})."
+        f"{which}, {best.name}, keeps least of {drawn.groups[least]} ({percent(best.shares[least])}, "
+        f"{best.widths[least]} of {drawn.full[least]} channels) and most of {drawn.groups[most]} "
+        f"({percent(best.shares[most])})."
     ]
     if drawn.sensitivity and len(drawn.groups) >= _LEAST_GROUPS:
         found = spearmanr(drawn.sensitivity, best.shares)
@@ -237,12 +187,23 @@ def history_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     if drawn.best:
         number, value = drawn.best[-1]
         since = sum(line.number > number and line.state in ("complete", "pruned") for line in lines)
+        best = f"The best {view.metric.name}" if len(view.objectives) > 1 else "The best"
         said.append(
-            f"The best, {view.metric.text(value)}, came with trial {number}; {count(since, 'later trial')} "
+            f"{best}, {view.metric.text(value)}, came with trial {number}; {count(since, 'later trial')} "
             f"brought none better."
         )
+    front = [str(line.number) for line in lines if line.front]
+    if len(view.objectives) > 1 and front:
+        said.append(f"On the front {'is trial' if len(front) == 1 else 'are trials'} {listed(front)}.")
     alt = "The metric of each trial in the order of their numbers, and the best so far."
     return Section("history", "How the study went", tuple(said), history.figure(drawn), alt)
+
+
+def _alone(view: StudyView) -> tuple[str, ...]:
+    """What a section is to say that knows one of several objectives."""
+    if len(view.objectives) == 1:
+        return ()
+    return (f"Trials are judged by their {view.metric.name} alone here, whatever their networks cost.",)
 
 
 def _shapes_said(view: StudyView, lines: Sequence[TrialLine]) -> str:
@@ -264,13 +225,3 @@ def _shapes_said(view: StudyView, lines: Sequence[TrialLine]) -> str:
     if view.comparison is not None and len(level) > 1:
         said += f" No shape won: of {listed(level)} there is a trial that cannot be told from the best."
     return said
-
-
-def _are_the_best(lines: Sequence[TrialLine], like: Sequence[int]) -> bool:
-    """Whether no trial that is behind the best lies before one that is not."""
-    behind = [line.metric or 0.0 for line in lines if line.like_best is False]
-    return not behind or all((line.metric or 0.0) > max(behind) for line in lines if line.number in like)
-
-
-def _share(cost_name: str) -> Callable[[TrialLine], float]:
-    return lambda line: getattr(line.row, f"{cost_name}_share") or 0.0

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 
 from ..tables.importances import Evaluator, importances
 from ..tables.study import StudyView
 from ..tables.trials import TrialLine, trial_lines
-from . import findings, record
+from . import costs, findings, record
 from .answer import answer, answer_section
 from .document import Document, Section, without_empty
 
 _Make = Callable[[StudyView, Sequence[TrialLine]], Section]
 _BEFORE: tuple[_Make, ...] = (
     answer_section,
-    findings.cost_section,
+    costs.cost_section,
+    partial(costs.further_cost_section, index=1),
+    partial(costs.further_cost_section, index=2),
     findings.schedules_section,
     findings.shapes_section,
 )
@@ -43,7 +46,7 @@ def make_document(view: StudyView, evaluator: Evaluator = "ped-anova") -> Docume
     lines = trial_lines(view)
     found = importances(view, lines, evaluator)
     parts = [
-        findings.importances_section(lines, found, evaluator),
+        findings.importances_section(view, lines, found, evaluator),
         findings.parameters_section(view, lines, found),
     ]
     now = datetime.now().astimezone()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ..definition.reading import Definition
 from ..definition.writing import toml_text
 from ..tables.study import StudyView
 from ..tables.trials import STATES, TrialLine
@@ -20,7 +21,11 @@ def trials_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     rows, keys = [], []
     for line in lines:
         row = line.row
-        marks = ["best"] * line.best + ["front"] * line.front + [f"known recipe {line.known}"] * bool(line.known)
+        marks = (
+            ["best"] * line.best
+            + ["front"] * (line.front and len(view.objectives) == 1)
+            + [f"known recipe {line.known}"] * bool(line.known)
+        )
         told = f"{', '.join(marks)}{': ' if marks and line.said else ''}{line.said}"
         rows.append(
             (
@@ -64,6 +69,14 @@ def failures_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     )
 
 
+def shared_toml(definition: Definition) -> str:
+    """A definition for others: without what is of this machine, and not of the study."""
+    tables = definition.to_dict()
+    for table, key in (("data", "root"), ("data", "workers"), ("trial", "device")):
+        tables[table].pop(key, None)
+    return toml_text(tables)
+
+
 def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section:
     """Commands, seeds, versions and the definition."""
     name, definition = view.name, view.definition
@@ -79,6 +92,12 @@ def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section
             f"What they learn from, the baseline's outputs for the training images, took {view.baseline.taught:.2f} "
             "epochs more."
         )
+    if again := [row for row in view.refined if row.seconds is not None and row.compute is not None]:
+        seconds, compute = (sum(getattr(row, key) or 0.0 for row in again) for key in ("seconds", "compute"))
+        said.append(
+            f"{count(len(again), 'run')} of finalists and refined trials took another {seconds_text(seconds)} and "
+            f"{compute:.1f} epochs."
+        )
     if definition is not None:
         said.append(
             f"Seed {definition.study.seed}; each trial's is this and its number. Another machine, number of threads or "
@@ -91,10 +110,7 @@ def reproduction_section(view: StudyView, lines: Sequence[TrialLine]) -> Section
         said.append(f"Versions: {', '.join(f'{package} {version}' for package, version in versions.items())}.")
     code = [("Commands", "\n".join(commands))]
     if definition is not None:
-        tables = definition.to_dict()
-        for table, key in (("data", "root"), ("data", "workers"), ("trial", "device")):  # of the machine, not the study
-            tables[table].pop(key, None)
-        code.append((f"{name}.toml", toml_text(tables)))
+        code.append((f"{name}.toml", shared_toml(definition)))
     return Section("again", "How to do it again", tuple(said), code=tuple(code))
 
 

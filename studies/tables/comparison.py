@@ -60,7 +60,7 @@ def compare_trials(view: StudyView, first: int, second: int) -> Compared:
         told = [Row(*each) for each in differences(recipes[0], recipes[1])]
     return Compared(
         names=(f"trial {first}", f"trial {second}"),
-        said=tuple(_told_apart(view, trials, one, other)),
+        said=(*_told_apart(view, trials, one, other), *_spread(one, other)),
         rows=(*_measured(view, one, view, other), *told),
         widths=tuple(_widths(view, trials)),
     )
@@ -83,15 +83,21 @@ def compare_studies(first: StudyView, second: StudyView) -> Compared:
     if first.definition is not None and second.definition is not None:
         found = describe_differences(first.definition.fingerprint(), second.definition.fingerprint())
         rows += [Row(*each) for each in found if each[0] != "study.name"]
-    return Compared(names=(first.name, second.name), said=tuple(_of_studies(first, second)), rows=tuple(rows))
+    return Compared(
+        names=(first.name, second.name), said=(*_of_studies(first, second), *_spread(*bests)), rows=tuple(rows)
+    )
 
 
 def _told_apart(
     view: StudyView, trials: tuple[FrozenTrial, FrozenTrial], one: TrialLine, other: TrialLine
 ) -> list[str]:
-    if one.metric is None or other.metric is None:
-        missing = [line.number for line in (one, other) if line.metric is None]
-        return [f"trial {missing[0]} ({(one if one.metric is None else other).state}) has no {view.metric.name} yet"]
+    for line in (one, other):
+        if line.state == "fail":
+            return [f"trial {line.number} failed, so it has no {view.metric.name}"]
+        if line.metric is None:
+            return [f"trial {line.number} ({line.state}) has no {view.metric.name} yet"]
+    assert one.metric is not None
+    assert other.metric is not None
     difference = difference_text(view.metric, other.metric - one.metric)
     said = [f"trial {other.number} has {difference} beside trial {one.number} ({view.metric.name} on validation)"]
     answers = [trial.user_attrs.get(ANSWERS) for trial in trials]
@@ -114,13 +120,31 @@ def _told_apart(
 def _of_studies(first: StudyView, second: StudyView) -> list[str]:
     if first.metric.name != second.metric.name:
         return [f"they measure different things, {first.metric.name} and {second.metric.name}: only costs compare"]
+    if (told := _other_data(first, second)) is not None:
+        return [told]
     said = ["the best of more trials is luckier, and validation splits may differ: the test split decides"]
+    sizes = {None if each is None else (each.macs, each.parameters) for each in (first.baseline, second.baseline)}
+    if None not in sizes and len(sizes) > 1:
+        said.append("their baselines are different networks: shares are of unlike wholes")
     if first.outcome is None or second.outcome is None:
         missing = [view.name for view in (first, second) if view.outcome is None]
         return [*said, f"{missing[0]} has exported nothing yet, so there is no test {first.metric.name} of it"]
     if first.outcome.examples != second.outcome.examples:
         return [*said, "their test splits differ, so the intervals below are all that can be said"]
     return said
+
+
+def _other_data(first: StudyView, second: StudyView) -> str | None:
+    """That two studies have different data, so that their metrics have nothing to say of each other."""
+    if first.definition is None or second.definition is None:
+        return None
+    names = [view.definition.data.name for view in (first, second) if view.definition is not None]
+    if names[0] == names[1]:
+        return None
+    return (
+        f"they are on different data, {names[0]} and {names[1]}: their {first.metric.name} does not compare, only what "
+        f"each keeps beside its own baseline"
+    )
 
 
 def _measured(first: StudyView, one: TrialLine, second: StudyView, other: TrialLine) -> list[Row]:
@@ -130,17 +154,32 @@ def _measured(first: StudyView, one: TrialLine, second: StudyView, other: TrialL
         values = [getattr(line.row, name) for _, line in pairs]
         return Row(what, *("-" if value is None else percent(value) for value in values))
 
-    metrics = ["-" if line.metric is None else view.metric.text(line.metric) for view, line in pairs]
+    metrics = [
+        "-" if line.metric is None or line.state == "fail" else view.metric.text(line.metric) for view, line in pairs
+    ]
+    latency = row("latency", "latency_share")
+    latency = latency._replace(first=latency.first + _unsure(one), second=latency.second + _unsure(other))
     return [
         Row("state", one.state, other.state),
         Row(f"{first.metric.name} (validation)", *metrics),
         row("MACs", "macs_share"),
         row("parameters", "parameters_share"),
-        row("latency", "latency_share"),
+        latency,
         Row("compute", *("-" if line.row.compute is None else f"{line.row.compute:.2f}" for _, line in pairs)),
         Row("seconds", *("-" if line.row.seconds is None else f"{line.row.seconds:.1f}" for _, line in pairs)),
         Row("recipe", *(line.recipe or "-" for _, line in pairs)),
     ]
+
+
+def _unsure(line: TrialLine) -> str:
+    return " ?" * bool(line.row.latency_unsure)
+
+
+def _spread(*lines: TrialLine | None) -> list[str]:
+    """What "?" means, where it stands."""
+    if not any(line is not None and line.row.latency_unsure for line in lines):
+        return []
+    return ["?: a latency that is unsure, it spreads more than it differs from what it is compared with"]
 
 
 def _outcomes(first: StudyView, second: StudyView) -> list[Row]:

@@ -70,7 +70,12 @@ def _judged(
     """Parameters' importances in a study in memory that has them alone; 0 where nothing can be told."""
     if not names:
         return {}
-    study = optuna.create_study(direction="maximize")
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it tells of each study in memory
+    try:
+        study = optuna.create_study(direction="maximize")
+    finally:
+        optuna.logging.set_verbosity(before)
     study.add_trials(
         [
             create_trial(

@@ -17,6 +17,7 @@ from ..database.companions import REFINED, SCREENING, find_companion
 from ..database.findings.groups import GroupRecord, groups_of
 from ..database.findings.outcome import Outcome, outcome_of
 from ..database.optuna_internals import storage_of
+from ..database.rows import TrialRow, trial_rows
 from ..database.storage import stored_definition
 from ..database.tables.names import TAUGHT_COMPUTE
 from ..database.trials import RECIPE, metric_of, with_metric
@@ -121,10 +122,10 @@ class StudyView:
         return outcome_of(self.study)
 
     @cached_property
-    def refined(self) -> list[FrozenTrial]:
-        """The trials that were trained again."""
+    def refined(self) -> list[TrialRow]:
+        """The trials that were trained again, as finalists or longer."""
         found = find_companion(storage_of(self.study), self.study, REFINED)
-        return [] if found is None else found.get_trials(deepcopy=False)
+        return [] if found is None else trial_rows(found)
 
     @cached_property
     def screened(self) -> list[FrozenTrial]:

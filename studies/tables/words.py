@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from ..metric import Metric
 
+_NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
 
 def percent(share: float) -> str:
     """A share of 1 as a percentage with one digit, "97.3 %"."""
@@ -15,6 +17,11 @@ def percent(share: float) -> str:
 def count(number: int, noun: str) -> str:
     """A number of things, "1 trial", "3 trials"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def in_words(number: int) -> str:
+    """A small number as sentences have it, "four"; others in digits."""
+    return _NUMBERS[number] if 0 <= number < len(_NUMBERS) else f"{number:,}"
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:

@@ -17,7 +17,7 @@ from ....errors import NetworkError
 from ...channels.groups import Analysis
 from ...channels.parameters import held_tensor, put_tensor
 from ...layers.copying import deep_copy
-from ...layers.kinds import by_output
+from ...layers.kinds import by_output, weight_names
 from ...layers.modes import modes_of, set_modes
 from ...layers.narrowing import joined, own_tensor, set_weight
 from ...tracing.plain.classes import restore_classes
@@ -169,13 +169,33 @@ def fold(branched: nn.Module, groups: Collection[str] | None = None) -> nn.Modul
     return network
 
 
+def folded_layer(branched: BranchedNetwork, path: str, *, narrow: bool) -> nn.Module:
+    """A copy of one of the original's layers with E and e of what it reads, and where `narrow` P of what it writes.
+
+    Without p, so that what P selects of it can be looked at before p is known.
+
+    Args:
+        branched: the network; it is not changed.
+        path: of a layer that reads or writes a group with a branch.
+        narrow: whether it writes the channels that P selects, or all of them.
+    """
+    layer = branched.network.get_submodule(path)
+    weights = [layer.get_parameter(name) for name in weight_names(layer)]
+    alone = deep_copy(layer, {weight: weight for weight in weights})  # they are replaced
+    written = branched.plan.writers.get(path, ()) if narrow else ()
+    with torch.no_grad():
+        _fold_layer(branched, path, alone, set(branched.plan.widths), written, shifted=False)
+    return alone
+
+
 def _folded(branched: BranchedNetwork, chosen: set[str]) -> nn.Module:
     """The network without these branches; of others nothing is left but the original's wide layers."""
     carriers = {path: _folded_carrier(branched, path, parts, chosen) for path, parts in branched.plan.carriers.items()}
     network = copied_to_fold(branched.network, carriers, _layers_of(branched, chosen))
     with torch.no_grad():
         for path in _layers_of(branched, chosen):
-            _fold_layer(branched, path, network.get_submodule(path), chosen)
+            written = branched.plan.writers.get(path, ())
+            _fold_layer(branched, path, network.get_submodule(path), chosen, written, shifted=True)
     for path, parts in branched.plan.values.items():
         if any(part.branched and part.group in chosen for part in parts):
             put_tensor(network, path, _folded_values(branched, path, parts, chosen))
@@ -223,26 +243,33 @@ def _layers_of(branched: BranchedNetwork, chosen: set[str]) -> list[str]:
     return list(dict.fromkeys((*reading, *writing)))
 
 
-def _fold_layer(branched: BranchedNetwork, path: str, layer: nn.Module, chosen: set[str]) -> None:
+def _fold_layer(
+    branched: BranchedNetwork,
+    path: str,
+    layer: nn.Module,
+    chosen: set[str],
+    written: tuple[Part, ...],
+    *,
+    shifted: bool,
+) -> None:
     weight, bias = own_tensor(layer, "weight"), own_tensor(layer, "bias")
     assert weight is not None
     weight, groups = by_output(layer, weight), getattr(layer, "groups", 1)
     read = branched.plan.blends[branched.plan.readers[path]] if path in branched.plan.readers else ()
-    written = branched.plan.writers.get(path, ())
     compress_first = _is_cheaper_first(written, read)
     if written and compress_first:
-        weight, bias = _fold_parts(weight, bias, branched, path, chosen)
+        weight, bias = _fold_parts(weight, bias, branched, path, chosen, shifted=shifted)
     if read:
         weight, bias = _fold_blend(weight, bias, branched, branched.plan.readers[path], groups, chosen)
     if written and not compress_first:
-        weight, bias = _fold_parts(weight, bias, branched, path, chosen)
+        weight, bias = _fold_parts(weight, bias, branched, path, chosen, shifted=shifted)
     set_weight(layer, by_output(layer, weight), bias)
 
 
 def _fold_parts(
-    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, path: str, chosen: set[str]
+    weight: Tensor, bias: Tensor | None, branched: BranchedNetwork, path: str, chosen: set[str], *, shifted: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """A writer's weight and bias with the P of each part whose group is folded."""
+    """A writer's weight and bias with the P, and where `shifted` the p, of each part whose group is folded."""
     parts, module = branched.plan.writers[path], branched.compress.at(path)
     sizes = [part.width * part.span for part in parts]
     biases = [None] * len(parts) if bias is None else bias.split(sizes)
@@ -250,7 +277,7 @@ def _fold_parts(
     for i, (part, w, b) in enumerate(zip(parts, weight.split(sizes), biases, strict=True)):
         if part.branched and part.group in chosen:
             compress = compress_of(module, i)
-            w, b = fold_compress(w, b, compress.weight, compress.bias, part.span)
+            w, b = fold_compress(w, b, compress.weight, compress.bias if shifted else None, part.span)
         folded.append((w, b))
     if len(folded) == 1:
         return folded[0]

@@ -19,6 +19,7 @@ from ..attention.multihead import is_multihead, multihead_attention
 from ..plain.finding import PlainLayer, depends_on_the_mode, find_plain_layers
 from .attributes import Use
 from .numbers import Origin, is_traced
+from .patching import replaced
 from .recorder import Listening, Recorder
 from .sizes import recorded_sizes
 
@@ -170,16 +171,15 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
         math.sqrt = root
         for scope in counting:
             scope["len"] = length
-        nn.Module.__call__ = called  # type: ignore[method-assign]
         torch.autograd.Function.apply = classmethod(applied)
         for (scope, name), function in zip(treated, before, strict=True):
             scope[name] = _kept_whole(recorder, function)
-        yield
+        with replaced(recorder.root, "__call__", called):
+            yield
     finally:
         math.sqrt = square_root
         for scope in counting:
             del scope["len"]
-        nn.Module.__call__ = call  # type: ignore[method-assign]
         torch.autograd.Function.apply = apply
         for (scope, name), function in zip(treated, before, strict=True):
             scope[name] = function

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...layers.kinds import behaves_as
 from .attributes import HOLD_NUMBERS, noted_uses, plain_attributes, traced_value
+from .patching import replaced
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -47,14 +48,10 @@ def recorded_sizes(network: nn.Module, recorder: "Recorder") -> Iterator[None]:
             value if of_torch and name not in _SIZES else traced_value(paths[id(self)], name, value, of_layer=of_torch)
         )
 
-    with TRACING:
-        before = nn.Module.__dict__.get("__getattribute__")
-        nn.Module.__getattribute__ = recorded  # type: ignore[method-assign,assignment]
-        try:
-            with plain_attributes(network), noted_uses(recorder.note_use):
-                yield
-        finally:
-            if before is None:
-                del nn.Module.__getattribute__
-            else:
-                nn.Module.__getattribute__ = before  # type: ignore[method-assign]
+    with (
+        TRACING,
+        replaced(network, "__getattribute__", recorded),
+        plain_attributes(network),
+        noted_uses(recorder.note_use),
+    ):
+        yield

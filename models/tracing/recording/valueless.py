@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .numbers import is_traced
+from .shapes import KNOWN
 
 _META = torch.device("meta")
 # What refuses a single value a channel while it trains, as there is in an example of batch 1.
@@ -17,7 +18,7 @@ _LAST_IN_PLACE = {F.relu, F.relu6, F.silu, F.hardswish, F.hardsigmoid}
 _SHAPE_KEEPING |= _LAST_IN_PLACE | {F.gelu}
 _NORMS: set[Any] = {F.layer_norm, torch.layer_norm}
 _ARITHMETIC = {"add", "sub", "mul", "div", "true_divide"}
-_ARITHMETIC |= {"__add__", "__radd__", "__sub__", "__mul__", "__rmul__", "__truediv__"}
+_ARITHMETIC |= {"__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__"}
 _MOVES = {"cpu", "cuda"}
 
 
@@ -62,8 +63,12 @@ def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwar
         return torch.empty_like(args[0] if args else kwargs["input"], memory_format=torch.contiguous_format)
     if function is F.linear and not kwargs and (shape := _linear_shape(*args)) is not None:
         return torch.empty(shape, dtype=args[0].dtype, device=_META)
-    if name in _ARITHMETIC and not kwargs and _is_like_the_first(*args):
-        return _like(args[0])
+    if name in _ARITHMETIC and not kwargs and len(args) == 2:
+        for x, other in (args, args[::-1]):
+            if _is_like_the_first(x, other):
+                return _like(x)
+    if (known := KNOWN.get(function)) is not None and (quick := known(*args, **kwargs)) is not None:
+        return quick
     if name in _MOVES:
         return args[0].detach()
     if name == "pin_memory":

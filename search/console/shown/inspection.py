@@ -65,6 +65,7 @@ def inspection(
                 "attributes": list(group.attributes),
                 "computed": list(group.computed),
                 "blocks": group.blocks,
+                "heads": group.heads,
                 "macs_saved_by_half": saved_by_half(costs, group.name, group.width) if group.prunable else 0.0,
                 "errors": errors[group.name].tolist() if group.name in errors else None,
             }
@@ -77,6 +78,7 @@ _SAVES = "half saves: share of all MACs that go when the group keeps half of its
 _ERRORS = (
     "error at N %: share of what its readers make of the group that the best N % of the channels leave unexplained"
 )
+_HEADS = "width × heads: channels of one head, of which all heads keep the same"
 # Narrower terminals see fewer columns.
 _WIDE = 110
 _BAR = 8
@@ -93,9 +95,10 @@ def groups_table(found: dict[str, Any], *, width: int = 160, blocks: bool = True
     shape, groups = "×".join(map(str, found["input"])), found["groups"]
     measured = any(group["errors"] for group in groups)
     left_out = ["--json has the writers and readers of each group, too"] if width < _WIDE else []
+    heads = [_HEADS] * any(group["heads"] > 1 for group in groups)
     table = Table(
         title=f"{found['model']}: input {shape}, {found['macs']:,} MACs, {found['parameters']:,} parameters",
-        caption="; ".join([_SAVES, *([_ERRORS] if measured else []), *left_out]),
+        caption="; ".join([_SAVES, *([_ERRORS] if measured else []), *heads, *left_out]),
         title_justify="left",
         caption_justify="left",
     )
@@ -117,7 +120,7 @@ def _columns(
     halves = [_error(group, 0.5) for group in groups]
     columns: list[tuple[str, bool, list[str]]] = [
         ("group", False, [group["name"] for group in groups]),
-        ("width", True, [str(width) for width in widths]),
+        ("width", True, [_width(group) for group in groups]),
         ("", False, _bars([float(width) for width in widths], blocks)),
     ]
     if any(group["blocks"] > 1 for group in groups):
@@ -140,6 +143,11 @@ def _columns(
     if any(group["reason"] for group in groups):
         columns.append(("fixed because", False, [group["reason"] for group in groups]))
     return columns
+
+
+def _width(group: dict[str, Any]) -> str:
+    """The channels that a share is taken of; where they are one head's, how many heads hold them."""
+    return f"{group['width']} × {group['heads']}" if group["heads"] > 1 else str(group["width"])
 
 
 def _bars(values: list[float], blocks: bool) -> list[str]:

@@ -40,21 +40,6 @@ def show_trial(view: StudyView, number: int, console: Console) -> None:
         console.print(Text(f"\nbranchfold export {view.name} --trial {number}"))
 
 
-def trial_values(view: StudyView, number: int) -> dict[str, object]:
-    """The same in JSON types.
-
-    Raises:
-        StudyError: if there is no trial of this number.
-    """
-    trial = trial_of(view.study, number)
-    return {
-        **trial_lines(view)[number].values(view.metric.name),
-        "params": trial.params,
-        "milestones": [milestone._asdict() for milestone in milestones_of(trial)],
-        "widths": [row._asdict() for row in width_rows(view, trial)],
-    }
-
-
 def _about(view: StudyView, line: TrialLine, milestones: Sequence[Milestone]) -> Iterator[str]:
     yield f"trial {line.number} of {view.name}: {line.came_to}, {line.meaning}"
     if line.reason:

@@ -96,12 +96,13 @@ def trials_table(view: StudyView, lines: Sequence[TrialLine] | None = None, *, w
 
 def _all_columns(view: StudyView, lines: Sequence[TrialLine]) -> list[_Column]:
     metric, rows = view.metric, [line.row for line in lines]
-    several = len(view.objectives) > 1
+    several, compared = len(view.objectives) > 1, view.comparison is not None
+    front = _has_front(view, lines)
     return [
         _Column("trial", True, [str(row.number) for row in rows]),
         _Column("state", False, [line.came_to for line in lines]),
         _Column(metric.name, True, [_value(row, metric) for row in rows]),
-        _Column("", False, [_mark(line, several=several, compared=view.comparison is not None) for line in lines]),
+        _Column("", False, [_mark(line, front=front, several=several, compared=compared) for line in lines]),
         _Column("MACs", True, [_or_dash(row.macs_share) for row in rows]),
         _Column("parameters", True, [_or_dash(row.parameters_share) for row in rows]),
         _Column("latency", True, [_latency(row) for row in rows]),
@@ -140,14 +141,19 @@ def _or_dash(share: float | None) -> str:
     return "-" if share is None else percent(share)
 
 
-def _mark(line: TrialLine, *, several: bool, compared: bool) -> str:
-    """The best, those like it, and those on the front; one mark where there is room for one."""
-    front = FRONT * line.front
+def _has_front(view: StudyView, lines: Sequence[TrialLine]) -> bool:
+    """Whether the front is more than the best trial."""
+    return any(line.front and (len(view.objectives) > 1 or not line.best) for line in lines)
+
+
+def _mark(line: TrialLine, *, front: bool, several: bool, compared: bool) -> str:
+    """The best, those like it, and those on the front, where that is more than the best."""
+    mark = FRONT * (front and line.front)
     if several or not compared:
-        return front
+        return mark
     if line.best:
-        return "best"
-    return f"{LIKE_BEST * bool(line.like_best)}{front}"
+        return f"best {mark}".rstrip()
+    return f"{LIKE_BEST * bool(line.like_best)}{mark}"
 
 
 def _latency(row: TrialRow) -> str:
@@ -174,7 +180,7 @@ def _caption(view: StudyView, lines: Sequence[TrialLine]) -> list[str]:
             f"{LIKE_BEST}: these examples cannot tell it from the best, trial {comparison.best} ({comparison.test}, "
             f"p ≥ {SIGNIFICANCE:.2f} by Holm's correction for {len(comparison.p_values)} trials)"
         )
-    if any(line.front and (len(view.objectives) > 1 or not line.best) for line in lines):
+    if _has_front(view, lines):
         costs = [name for name in view.objectives if name in ("macs", "parameters", "latency")] or ["MACs"]
         counts = " and ".join([metric.name, *costs])
         told.append(f"{FRONT}: on the front, no other is at least as good in {counts} and better in one of them")

@@ -14,7 +14,7 @@ from ..artifacts import artifact_folder
 from ..attributes import EXHAUSTED
 from ..beginnings import beginnings
 from ..companions import companions_of, is_companion
-from ..optuna_internals import artifact_ids
+from ..optuna_internals import ATTACHED, attached_files
 from ..retries import NOTE
 from ..rungs import finished_count
 from ..storage import stored_definition
@@ -114,7 +114,13 @@ def belongings(storage: RDBStorage, study: optuna.Study) -> tuple[int, list[str]
     """What goes when a study is deleted: its trials, its companions' names, and the networks of all."""
     companions = companions_of(storage, study.study_name)
     each = [study, *(optuna.load_study(storage=storage, study_name=name) for name in companions)]
-    return len(study.get_trials(deepcopy=False)), companions, len(set().union(*map(artifact_ids, each)))
+    return len(study.get_trials(deepcopy=False)), companions, len(set().union(*map(_networks, each)))
+
+
+def _networks(study: optuna.Study) -> set[str]:
+    """The artifacts of a study and its trials that are no figures or descriptions of theirs."""
+    listed = (item for files in attached_files(study).values() for item in files.items())
+    return {artifact for name, artifact in listed if not name.endswith(ATTACHED)}
 
 
 def _row(storage: RDBStorage, name: str) -> StudyRow:

@@ -44,6 +44,7 @@ def test_a_stream_that_code_makes_as_wide_as_its_heads_is_one_group_with_them():
     stream = channel_groups(Attention(MERGED["as wide as the stream"][0]), torch.randn(2, 7, 5))[0]
     assert (stream.width, stream.writers) == (4, ("embed", "qkv", "proj"))
     assert stream.attributes == ("head_dim",)
+    assert stream.heads > 1
 
 
 class Multiplied(nn.Module):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from branchfold.errors import NetworkError
 from branchfold.models import channel_groups
 from branchfold.models.channels.groups import Analysis
-from branchfold.models.fitting.activations import group_activity, input_batches, sensitivity
+from branchfold.models.fitting.activations import input_batches, sensitivity
+from branchfold.models.fitting.original import Original
 
 
 class Read(NamedTuple):
@@ -165,7 +166,7 @@ def test_the_activity_is_of_the_groups_asked_for_and_about_the_mean_where_their_
     _, net, inputs = make_example("residual")
     analysis = Analysis.of(net, inputs)
     names = [group.name for group in analysis.groups if group.prunable] if everywhere else ["stem", "b1"]
-    activity = group_activity(analysis, names, input_batches(analysis, inputs))
+    activity = Original(analysis, names, input_batches(analysis, inputs)).activity(names)
     assert set(activity) == set(names)
     with torch.no_grad():
         block = net.relu(net.stem_bn(net.stem(inputs)))

@@ -9,7 +9,9 @@ from torch import nn
 from branchfold.errors import NetworkError
 from branchfold.models import add_branches, fold
 from branchfold.models.channels.groups import Analysis
+from branchfold.models.fitting.activations import input_batches
 from branchfold.models.fitting.least_squares import initialise_from_data
+from branchfold.models.fitting.original import Original
 from branchfold.models.layers.narrowing import with_channels
 from branchfold.models.layers.statistics import recompute_batch_norm
 
@@ -64,7 +66,8 @@ def test_copies_of_channels_are_reproduced(doubled):
     assert error_at_zero(branched, network, x) < 0.02
     # What is left is the ridge's.
     analysis = Analysis.of(branched.network, x[:2])
-    initialise_from_data(branched, analysis, x, ridge=1e-12)
+    original = Original(analysis, branched.plan.widths, input_batches(analysis, x))
+    initialise_from_data(branched, analysis, original, ridge=1e-12)
     assert error_at_zero(branched, network, x) < 1e-8
     unseen = normal(5, 3, 9, 13, seed=9)
     torch.testing.assert_close(fold(branched)(unseen), network(unseen), rtol=1e-6, atol=1e-7)

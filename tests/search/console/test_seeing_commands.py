@@ -37,7 +37,7 @@ def test_a_report_is_written_and_replaces_none_but_its_own(branchfold, refused, 
     assert is_report(copy / "tiny-report.html")
     assert "on 359 test examples" in (copy / "tiny-report.html").read_text("utf-8")
     (copy / "mine.md").write_text("# mine")
-    assert "no model card or report that branchfold wrote" in refused("report", "tiny", "--output", "mine.md")
+    assert "no report that branchfold wrote" in refused("report", "tiny", "--output", "mine.md")
     assert (copy / "mine.md").read_text() == "# mine"
     assert "--figures FOLDER" in refused("report", "tiny", "--format", "svg")
     assert "it is no folder" in refused("report", "tiny", "--format", "svg", "--figures", "mine.md")
@@ -65,3 +65,15 @@ def test_two_trials(branchfold, refused):
 )
 def test_mistakes(refused, options, line):
     assert line in refused("show", "tiny", *options)
+
+
+@FINISHED
+def test_columns_tell_the_width_where_there_is_no_terminal(branchfold, monkeypatch):
+    wide = branchfold("show", "tiny").out
+    assert max(map(len, wide.splitlines())) > 80
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = branchfold("show", "tiny").out
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "a wider terminal, --json or --csv shows more columns" in " ".join(narrow.split())
+    monkeypatch.setenv("COLUMNS", "wide")
+    assert branchfold("show", "tiny").out == wide

@@ -300,7 +300,7 @@ class TestPlaces:
     def test_a_card_of_ones_own_is_not_overwritten(self, copy, refused, branchfold):
         Path("new.md").write_text("notes")
         message = refused("export", "tiny", "--output", "new.safetensors")
-        assert message.startswith("cannot write new.md: it is there, and no model card or report that branchfold wrote")
+        assert message.startswith("cannot write new.md: it is there, and no model card that branchfold wrote")
         assert Path("new.md").read_text() == "notes"
         assert not Path("new.safetensors").exists()
         assert branchfold("export", "tiny", "--output", "new.safetensors", "--force").status == 0

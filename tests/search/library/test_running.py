@@ -3,6 +3,7 @@ import sys
 
 import pytest
 import torch
+from optuna_dashboard import get_note
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -11,7 +12,10 @@ from branchfold.errors import BranchfoldError, NetworkError, StudyError
 from branchfold.models import load_network
 from branchfold.search import parse_definition, run_study
 from branchfold.search.events import BaselineReady, TrialEnded
+from branchfold.studies.dashboard.notes import MARK
+from branchfold.studies.database.optuna_internals import attached_files
 from branchfold.studies.database.storage import has_study, open_storage
+from branchfold.studies.database.trials import finished_trials
 
 
 class Near:
@@ -60,6 +64,14 @@ def test_weights_that_are_given_are_the_baseline(ran, make):
 def test_the_network_that_is_given_stays_as_it_is(ran, make):
     expected = make.network().state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in ran.network.state_dict().items())
+
+
+def test_the_dashboard_has_its_last_notes(ran):
+    study = ran.result.study
+    assert get_note(study).endswith(MARK)
+    attached = attached_files(study)
+    assert sum("course.svg" in files for files in attached.values()) == len(finished_trials(study))
+    assert f"{study.study_name}.toml" in attached[None]
 
 
 def test_epochs_train_the_given_network_further(make, tmp_path, quick_latency):

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from branchfold.models.checkpoints import read_description
-from branchfold.search.events import FinalistEnded, Notice, TrialReport
+from branchfold.search.events import FinalistEnded, FinalistsStarted, Notice, TrialReport
 from branchfold.search.process.signals import Interrupted
 from branchfold.search.run import finalists, runs
 from branchfold.search.run.finalists import finalists_of, select, train_finalists
@@ -220,6 +220,7 @@ class TestTrained:
         assert "(the known recipe)" in notice
         assert "trained again on 2 new seeds each, in this process; only these runs count" in notice
         ended = [event for event in events if isinstance(event, FinalistEnded)]
+        assert [event.runs for event in events if isinstance(event, FinalistsStarted)] == [len(ended)]
         assert [(event.run, event.runs) for event in ended] == [(i + 1, len(ended)) for i in range(len(ended))]
         assert [event.seed for event in ended] == [*NEW_SEEDS] * (len(ended) // 2)
         assert all(event.examples == 288 for event in ended)

@@ -18,6 +18,7 @@ from branchfold.search.trial.latency import Latency
 from branchfold.search.trial.problem import Problem
 from branchfold.studies.database.answers import unpacked
 from branchfold.studies.database.artifacts import artifact_folder
+from branchfold.studies.database.rungs import WHOLE
 from branchfold.studies.database.storage import stored_definition
 from branchfold.studies.database.trials import schedule_name
 
@@ -87,12 +88,12 @@ class TestSame:
             {"shape": "linear", "parameters": {}, "fade": 0.5, "widths": {"a": 1}, "training": {"lr": 0.1}}
         )
         for state in (TrialState.FAIL, None, TrialState.PRUNED):
-            assert same_trial(study, recipe) is None
+            assert same_trial(study, recipe, WHOLE) is None
             asked = study.ask()
             asked.set_user_attr("recipe", json.loads(json.dumps(recipe.to_dict())))
             if state is not None:
                 study.tell(asked, state=state)
-        assert same_trial(study, recipe).number == 2
+        assert same_trial(study, recipe, WHOLE).number == 2
 
     def test_keeps_the_constraint_of_the_first(self, study_run, monkeypatch):
         monkeypatch.setattr(trial, "compare_latency", lambda *args, **kwargs: timed(1.0))

@@ -156,7 +156,7 @@ def test_several_processes_share_the_candidates(define, problem, baseline, tmp_p
     """Each with its own connection; all begin at once, and the last candidate is wanted by all of them."""
     judged, ready = [], threading.Barrier(processes)
 
-    def judge(widths, baseline, problem):
+    def judge(widths, baseline, problem, untrained):
         judged.append(tuple(widths.items()))
         time.sleep(0.05)
         return float(sum(widths.values()))

@@ -20,6 +20,7 @@ from branchfold.search.space import SearchSpace
 from branchfold.search.space.known import uniform_shares
 from branchfold.search.space.recipe import Training
 from branchfold.search.training.rates import course
+from branchfold.search.trial.untrained import Untrained
 from branchfold.studies.database.storage import load_study, open_storage
 
 NAMES = ("features.0", "features.3", "features.7", "features.10", "features.14", "features.17")
@@ -81,13 +82,13 @@ class TestRanking:
             def name_of(widths):
                 return names.get(tuple(widths.values()), "half-way")
 
-            def loss(widths, *rest):
+            def loss(network, widths, *rest):
                 trained.append(name_of(widths))
                 return losses[name_of(widths)]
 
             monkeypatch.setattr(sprint, "_loss_after", loss)
             events, before = [], len(trained)
-            found = ranked_by_sprints(study, [first], space, None, subject, events.append)
+            found = ranked_by_sprints(study, [first], space, lambda widths: None, subject, events.append)
             return [name_of(widths) for widths in found], sorted(trained[before:]), events
 
         return run
@@ -167,7 +168,8 @@ def test_a_study_begins_with_what_trained_best(define, problem, baseline, tmp_pa
     assert told.text.startswith(f"{len(losses)} widths trained 5 steps each")
     # The reference at equal shares, then the known recipe at the widths of the least loss.
     prepared, trials = worker.study.user_attrs["prepared"], worker.study.trials
-    again = sprint._loss_after(space.widths(_shares(prepared["starts"][0])), space, baseline, subject)
+    best = space.widths(_shares(prepared["starts"][0]))
+    again = sprint._loss_after(Untrained(baseline, subject).folded(best), best, training_of(space), subject)
     assert again == pytest.approx(min(losses), rel=1e-3)
     queued = [trial.system_attrs["fixed_params"] for trial in trials]
     assert trials[0].user_attrs == {"known": "fold-at-once"}

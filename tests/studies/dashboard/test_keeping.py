@@ -1,4 +1,6 @@
+import json
 import time
+import tomllib
 from wsgiref.util import setup_testing_defaults
 
 import optuna
@@ -11,10 +13,14 @@ from branchfold.search.space.courses import course_of
 from branchfold.studies.dashboard import keeping
 from branchfold.studies.dashboard.keeping import Keeper, keep
 from branchfold.studies.dashboard.notes import MARK, study_note, trial_note
-from branchfold.studies.dashboard.serving import shielded
+from branchfold.studies.dashboard.serving import _Handler, _Server, shielded
+from branchfold.studies.database.artifacts import artifact_store
 from branchfold.studies.database.findings.outcome import record_outcome
-from branchfold.studies.database.optuna_internals import study_system_attrs
-from branchfold.studies.database.storage import open_storage
+from branchfold.studies.database.optuna_internals import attached_files, study_system_attrs
+from branchfold.studies.database.storage import load_study, open_storage
+from branchfold.studies.database.upkeep.deletion import delete_trial
+from branchfold.studies.database.upkeep.files import left_files
+from branchfold.studies.database.upkeep.overview import delete_study
 from branchfold.studies.tables.trials import trial_lines
 
 
@@ -87,7 +93,7 @@ class TestKeeping:
     def test_writes_only_what_the_trials_have_paid_for(self, study, monkeypatch):
         written = []
 
-        def write(view, numbers):
+        def write(view, numbers, seconds):
             written.append(numbers if numbers is None else set(numbers))
             time.sleep(0.05)
 
@@ -108,6 +114,66 @@ class TestKeeping:
     def test_many_trials_have_small_figures_all_the_same(self):
         view = view_of(made_study(600))
         assert max(map(len, keeping._figures(view, trial_lines(view)).values())) < 100_000
+
+
+def artifacts(study):
+    """The files that a study and its trials list, by trial."""
+    numbers = {trial._trial_id: trial.number for trial in study.get_trials(deepcopy=False)}
+    return {numbers.get(owner): files for owner, files in attached_files(study).items()}
+
+
+class TestDownloads:
+    def test_a_trial_that_ended_has_figures_and_a_description(self, study, tmp_path):
+        keep(view_of(study), seconds=60)
+        found = artifacts(study)
+        assert set(found) == {None, *(n for n in range(12) if n != 10)}  # the tenth failed
+        assert set(found[7]) == {"course.svg", "widths.svg", "made-trial-7.json"}
+        folder = tmp_path / "artifacts"
+        assert all((folder / found[7][name]).stat().st_size < 100_000 for name in found[7])
+        described = json.loads((folder / found[7]["made-trial-7.json"]).read_text())
+        assert (described["number"], described["metric"], len(described["milestones"])) == (7, 0.785, 5)
+        trial = study.get_trials(deepcopy=False)[7]
+        note = trial_note(view_of(study), trial_lines(view_of(study))[7], found[7])
+        assert f"](/artifacts/{study._study_id}/{trial._trial_id}/{found[7]['course.svg']})" in note
+        assert "█" not in note
+
+    def test_they_are_made_once_and_only_as_many_as_there_is_time_for(self, study):
+        keep(view_of(study), {3, 7}, 60.0)
+        first = artifacts(study)
+        assert set(first) == {3, 7}
+        keep(view_of(study), {1, 3, 7}, -1.0)
+        assert artifacts(study) == first
+        keep(view_of(study), {1, 3, 7}, 60.0)
+        assert {n: files for n, files in artifacts(study).items() if n != 1} == first
+
+    def test_a_study_has_its_definition_and_where_its_time_pays_for_it_its_report(self, study, monkeypatch, tmp_path):
+        keep(view_of(study))
+        before = artifacts(study)[None]
+        assert set(before) == {"made.toml"}
+        assert tomllib.loads((tmp_path / "artifacts" / before["made.toml"]).read_text())["model"]["factory"]
+        monkeypatch.setattr(keeping, "_REPORT_COST", 0.5)  # the trials took 96 s
+        keep(view_of(study))
+        after = artifacts(study)[None]
+        assert set(after) == {"made.toml", "made-report.html"}
+        assert "<!doctype html>" in (tmp_path / "artifacts" / after["made-report.html"]).read_text()
+        assert not (tmp_path / "artifacts" / before["made.toml"]).exists()
+
+    def test_they_go_with_their_trial_and_their_study(self, study, tmp_path):
+        keep(view_of(study), seconds=60)
+        storage = open_storage(f"sqlite:///{tmp_path}/s.db", create=False)
+        assert left_files(storage) == []
+        loaded = load_study(storage, "made")
+        delete_trial(storage, loaded, loaded.trials[7])
+        assert 7 not in artifacts(study)
+        delete_study(storage, load_study(storage, "made"))
+        assert list((tmp_path / "artifacts").iterdir()) == []
+
+    def test_a_study_in_memory_and_a_folder_that_cannot_be_made_keep_none(self, source, study, tmp_path):
+        keep(view_of(source), seconds=60)
+        assert attached_files(source) == {}
+        (tmp_path / "artifacts").write_text("")
+        Keeper(study, course_of).finish()
+        assert artifacts(study) == {}
 
 
 def answer(app, path):
@@ -136,27 +202,39 @@ def test_a_page_among_the_artifacts_cannot_run():
     assert "Content-Security-Policy" not in answer(shielded(app), "/dashboard/")[1]
 
 
-def test_the_dashboard_shows_the_note_of_a_trial_and_the_figures(study):
+def test_the_dashboard_shows_notes_with_figures_and_serves_downloads_that_do_not_run(study, tmp_path, monkeypatch):
     import threading
-    from wsgiref.simple_server import WSGIRequestHandler, make_server
+    from wsgiref.simple_server import make_server
 
-    class Quiet(WSGIRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    keep(view_of(study))
+    monkeypatch.setattr(keeping, "_REPORT_COST", 0.5)
+    keep(view_of(study), seconds=60)
+    url = f"sqlite:///{tmp_path}/s.db"
+    served = open_storage(url, create=False)
+    served.tables = False
+    app = shielded(wsgi(served, artifact_store=artifact_store(url)))
+    loaded = "picture => picture.complete && picture.naturalWidth"
     with (
         chromium() as browser,
-        make_server("127.0.0.1", 0, shielded(wsgi(study._storage)), handler_class=Quiet) as server,
+        make_server("127.0.0.1", 0, app, _Server, _Handler) as server,
     ):
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        base = f"http://127.0.0.1:{server.server_port}/dashboard/studies/{study._study_id}"
+        site = f"http://127.0.0.1:{server.server_port}"
+        base = f"{site}/dashboard/studies/{study._study_id}"
         try:
             with opened(browser, f"{base}/trials?numbers=7") as (page, errors, _):
                 page.get_by_text("cannot be told from the best").wait_for()
+                for name in ("channels that stay of each group", "accuracy at α = 0 and α, over compute"):
+                    picture = page.get_by_alt_text(name)
+                    picture.scroll_into_view_if_needed()
+                    page.wait_for_function(loaded, arg=picture.element_handle())
+                page.get_by_text("made-trial-7.json").first.wait_for()
                 assert errors == []
             with opened(browser, base) as (page, errors, _):
                 page.get_by_text("accuracy against cost").wait_for()
                 assert errors == []
+                report = f"{site}/artifacts/{study._study_id}/{artifacts(study)[None]['made-report.html']}"
+                with page.expect_download() as download:
+                    page.evaluate("address => { window.location = address }", report)
+                assert "<!doctype html>" in download.value.path().read_text("utf-8")
         finally:
             server.shutdown()

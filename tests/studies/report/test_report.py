@@ -6,11 +6,12 @@ import pytest
 from made_studies import made_study, view_of
 
 from branchfold.errors import StudyError
+from branchfold.studies.database.rows import trial_rows
 from branchfold.studies.definition.reading import load_definition, parse_definition
 from branchfold.studies.definition.writing import toml_text
 from branchfold.studies.report import pictures, writing
+from branchfold.studies.report.costs import cost_section
 from branchfold.studies.report.document import MARK, figures_of, is_report
-from branchfold.studies.report.findings import cost_section
 from branchfold.studies.report.html import html_page
 from branchfold.studies.report.making import make_document
 from branchfold.studies.report.markdown import markdown_page, plain
@@ -41,7 +42,7 @@ class TestSentences:
         assert rows["accuracy, 200 test examples"][0] == "90.0 % (95 % interval 85.0 to 93.0 %)"
 
     def test_what_the_figures_show(self, document):
-        assert re.search(r"The \d+ best cannot be told apart on 200 validation examples", said(document, "cost"))
+        assert re.search(r"The \w+ best cannot be told apart on 200 validation examples", said(document, "cost"))
         assert "No shape won: of " in said(document, "schedules")
         assert said(document, "importances").startswith("By what separates the better trials from all others (PED")
         assert "came with trial 23; 0 later trials brought none better" in said(document, "history")
@@ -68,6 +69,15 @@ class TestSentences:
             assert reading in page
             assert reading not in text
         assert "Each block is a channel group" in markdown_page(document, {"answer": Path("answer.svg")})
+
+    def test_the_runs_of_finalists_are_told_beside_what_the_trials_took(self, document, tmp_path):
+        assert "finalists" not in said(document, "again")
+        view = view_of(made_study(4))
+        rows = trial_rows(view.study)
+        object.__setattr__(view, "refined", rows)
+        seconds, compute = sum(row.seconds for row in rows), sum(row.compute for row in rows)
+        told = said(make_document(view), "again")
+        assert f"4 runs of finalists and refined trials took another {seconds:.0f} s and {compute:.1f} epochs" in told
 
     def test_how_to_do_it_again(self, document):
         (_, commands), (title, text) = next(each for each in document.sections if each.id == "again").code
@@ -101,10 +111,26 @@ class TestWhereThereIsLittle:
         assert document.answer.startswith("So far the best of 4 finished trials keeps 57.5 % of vgg_digits's")
         assert "never saw the test split" in said(document, "answer")
 
+    def test_two_objectives(self):
+        document = make_document(view_of(made_study(12, objectives=("accuracy", "macs"))))
+        front = next(each for each in document.sections if each.id == "cost").table.rows
+        assert document.answer.startswith(f"The front of accuracy and macs has {len(front)} networks. In that of the ")
+        assert [row[:3] for row in front][:2] == [("11", "80.5 %", "65.8 %"), ("8", "79.0 %", "53.3 %")]
+        assert "The front goes from 75.0 % at 20.0 % of the baseline's MACs to 80.5 %" in said(document, "cost")
+        assert "by their accuracy alone here" in said(document, "shapes")
+        assert "On the front are trials 0, 1, 2, " in said(document, "history")
+        assert "cost-macs" not in figures_of(document)
+
     def test_three_objectives(self):
         document = make_document(view_of(made_study(12, objectives=("accuracy", "macs", "latency"))))
         assert "several objectives, accuracy, macs and latency" in said(document, "answer")
         assert "several objectives leave no single best" in said(document, "cost")
+        assert "The trials on the front have 60.0 % to 82.9 % of the baseline's latency." in said(
+            document, "cost-latency"
+        )
+        drawn = figures_of(document)
+        assert drawn["cost-latency"].layout.xaxis.title.text == "latency, share of the baseline's (%)"
+        assert {trace.mode for trace in drawn["cost"].data if trace.name == "front (validation)"} == {"markers"}
 
     def test_a_study_of_another_version(self):
         study = made_study(3)

@@ -110,6 +110,36 @@ class TestComparison:
         assert Row("delivered, accuracy (test)", "90.0 % (85.0 to 93.0 %), 200 examples", "-") in found.rows
         assert found.said[1] == "other has exported nothing yet, so there is no test accuracy of it"
 
+    def test_studies_of_different_data_or_networks(self):
+        first, other = view_of(made_study()), made_study(6, name="other")
+        other.set_user_attr("baseline", {**other.user_attrs["baseline"], "macs": 20_000})
+        assert "shares are of unlike wholes" in compare_studies(first, view_of(other)).said[1]
+        tables = other.user_attrs["definition"]
+        other.set_user_attr("definition", {**tables, "data": {**tables["data"], "name": "mnist"}})
+        found = compare_studies(first, view_of(other))
+        assert found.said == (
+            "they are on different data, digits and mnist: their accuracy does not compare, only what each keeps "
+            "beside its own baseline",
+        )
+        assert (
+            Row("data.name", '"digits"', '"mnist"') in found.rows or Row("data.name", "digits", "mnist") in found.rows
+        )
+
+    def test_what_is_unsure_or_failed(self):
+        study = made_study(12)
+        trials = study.trials
+        for trial in trials[:1]:
+            trial.user_attrs["latency_unsure"] = True
+        view = view_of(study)
+        object.__setattr__(view, "trials", trials)
+        study.get_trials = lambda **_: trials
+        found = compare_trials(view, 0, 1)
+        assert Row("latency", "60.0 % ?", "62.1 %") in found.rows
+        assert found.said[-1].startswith("?: a latency that is unsure")
+        found = compare_trials(view, 1, 10)
+        assert found.said == ("trial 10 failed, so it has no accuracy",)
+        assert next(row for row in found.rows if row.what.startswith("accuracy")).second == "-"
+
     def test_nothing_is_compared_with_itself(self):
         view = view_of(made_study(3))
         with pytest.raises(StudyError, match="trial 1 cannot be compared with itself"):

@@ -49,6 +49,23 @@ class TestSensitivity:
 
 
 class TestInspection:
+    def test_the_width_of_heads_is_that_of_one(self):
+        group = {
+            "name": "qkv",
+            "width": 12,
+            "resolution": [],
+            "writers": ["qkv"],
+            "readers": ["proj"],
+            "prunable": True,
+        }
+        rest = {"reason": "", "attributes": [], "computed": [], "blocks": 1, "macs_saved_by_half": 0.1, "errors": None}
+        groups = [{**group, **rest, "heads": heads} for heads in (4, 1)]
+        text = printed(groups_table({"model": "vit", "input": [3, 8, 8], "macs": 1, "parameters": 1, "groups": groups}))
+        assert "│ 12 × 4 │" in text
+        assert "│ 12 │" in text
+        assert "width × heads: channels of one head" in text
+        assert "× heads" not in printed(groups_table(inspection("vgg_digits", {}, None)))
+
     def test_costs_of_halved_groups_are_those_counted_by_hand(self):
         found = inspection("vgg_digits", {}, None)
         assert found["input"] == [1, 8, 8]

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import optuna
 import pytest
+from made_studies import made_study, view_of
 from rich.console import Console
 
 from branchfold.search.console.shown.trials import trials_table, trials_values
@@ -115,6 +116,12 @@ class TestLikeTheBest:
         # 3 against 0 and 19 against 0, of which the less likely counts twice
         assert [row["p_value"] for row in rows] == [pytest.approx(2 / 2**3), None, pytest.approx(2 * 2 / 2**19)]
         json.dumps(rows)
+
+    def test_the_best_stands_on_the_front_where_others_do(self):
+        text = printed(trials_table(view_of(made_study(12))))
+        assert "│ 11 │ complete │ 80.5 % │ best ◆ │" in text
+        assert "◆: on the front" in text
+        assert "best ◆" not in printed(trials_table(view_of(made_study(1))))
 
     def test_marks_with_a_legend(self, study):
         text = printed(trials_table(StudyView(study, course_of)))
