@@ -4,7 +4,7 @@
         --set model.width=0.25 --output benchmarks/screening.json
 
 Seconds are the processor's, of one thread, so that other jobs on the machine hardly count. A candidate is initialised,
-folded and judged as `search/run/screening/screening.py` does it. Optimisers have the same seconds each, their own thinking
+folded and judged as `search/run/screening/` does it. Optimisers have the same seconds each, their own thinking
 included, on the same candidates' loss, over shares or over their logarithms.
 """
 

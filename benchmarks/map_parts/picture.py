@@ -73,7 +73,7 @@ def picture(published: Sequence[Mapping[str, Any]]) -> go.Figure:
     )
     for i, panel in enumerate(drawn):
         place = {"row": i // width + 1, "col": i % width + 1}
-        figure.add_trace(_heat(panel, rows, most, first=i == 0), **place)
+        figure.add_trace(_heat(panel, rows), **place)
         unit = "epochs of compute" if panel.currency == "compute" else "passes"
         figure.update_xaxes(title={"text": unit, "standoff": 4}, **_scale([f"{x:g}" for x in panel.lengths]), **place)
         figure.update_yaxes(showticklabels=i % width == 0, **_scale(_BUDGETS), **place)
@@ -84,6 +84,13 @@ def picture(published: Sequence[Mapping[str, Any]]) -> go.Figure:
     return figure.update_layout(
         width=1180,
         height=620,
+        # One scale for all panels, shown also where the first of them is empty.
+        coloraxis={
+            "cmin": -most,
+            "cmax": most,
+            "colorscale": _COLOURS,
+            "colorbar": {"title": {"text": "points"}, "thickness": 12},
+        },
         margin={"l": 70, "r": 20, "t": 40, "b": 60},
         paper_bgcolor="#ffffff",
         plot_bgcolor="#ffffff",
@@ -96,7 +103,7 @@ def _scale(names: Sequence[str]) -> dict[str, Any]:
     return {"type": "category", "categoryarray": list(names), "range": [-0.5, len(names) - 0.5]}
 
 
-def _heat(panel: Panel, rows: Mapping[Cell, Mapping[str, Any]], most: float, *, first: bool) -> go.Heatmap:
+def _heat(panel: Panel, rows: Mapping[Cell, Mapping[str, Any]]) -> go.Heatmap:
     values = [
         [None if (row := rows.get(panel.cell(b, n))) is None else 100 * row["difference"] for n in panel.lengths]
         for b in BUDGETS
@@ -108,12 +115,8 @@ def _heat(panel: Panel, rows: Mapping[Cell, Mapping[str, Any]], most: float, *, 
         text=texts(panel, rows),
         texttemplate="%{text}",
         textfont={"size": 11},
-        zmin=-most,
-        zmax=most,
-        colorscale=_COLOURS,
+        coloraxis="coloraxis",
         xgap=2,
         ygap=2,
         hoverongaps=False,
-        showscale=first,
-        colorbar={"title": {"text": "points"}, "thickness": 12} if first else None,
     )

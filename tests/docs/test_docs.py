@@ -9,6 +9,7 @@ import click
 import pytest
 
 from branchfold.docs.generate import tables
+from branchfold.docs.generate.measurements import read
 from branchfold.docs.generate.picture import FOLDER, THEMES, points
 from branchfold.search.console.commands import cli
 
@@ -82,6 +83,14 @@ def test_the_picture_shows_the_results(theme):
     scale = (heights[-1] - heights[0]) / (drawn[0].accuracy - drawn[-1].accuracy)
     for point, height in zip(drawn, heights, strict=True):
         assert height == pytest.approx(heights[0] + scale * (drawn[0].accuracy - point.accuracy), abs=0.1)
+
+
+def test_the_map_shows_every_published_cell():
+    drawing = (FOLDER / "schedules.svg").read_text("utf-8")
+    for row in read("map")["cells"]:
+        apart, half_width = (f"{100 * row[key]:.1f}" for key in ("difference", "half_width"))
+        assert apart.replace("-", "−") in drawing
+        assert f"± {half_width}" in drawing
 
 
 def test_the_readme_is_short():
