@@ -89,10 +89,15 @@ class TracedNodes:
         if any(tensor.op == "get_attr" for tensor in found):
             return True
         users = {user for tensor in found - {node} for user in tensor.users}
-        if any(self._order[user] > self._order[node] for user in users):
+        if any(self._order[user] > self._order[node] and self._may_meet(user, node) for user in users):
             return True
         self._alone.add(node)
         return False
+
+    def _may_meet(self, user: fx.Node, node: fx.Node) -> bool:
+        """Whether a mode runs both: dropped paths change a tensor in evaluation that only training reads later."""
+        modes = (self.traced.evaluation, self.traced.training)
+        return user.op == "output" or any(mode is None or {user, node} <= mode.nodes for mode in modes)
 
     def is_in_place(self, node: fx.Node) -> bool:
         """Whether `node` changes its first argument."""

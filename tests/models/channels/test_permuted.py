@@ -252,6 +252,37 @@ def test_stochastic_depth_drops_in_training_only(functional, randomise):
     assert 16 < int(dropped.sum()) < 48
 
 
+def test_a_dropped_path_that_the_shortcut_is_added_to_in_place_folds(functional, randomise):
+    """In evaluation `+=` changes what the path gave; in training that is read again, but by the draw before `+=`."""
+
+    def forward(net, x):
+        shortcut = net.stem(x)
+        for conv, drop in ((net.first, net.drop), (net.second, net.drop)):
+            path = drop(conv(shortcut) * 0.5)
+            path += shortcut
+            shortcut = path
+        return net.last(shortcut)
+
+    network = functional(
+        forward,
+        stem=nn.Conv2d(3, 6, 3),
+        first=nn.Conv2d(6, 6, 3, padding=1),
+        second=nn.Conv2d(6, 6, 3, padding=1),
+        drop=StochasticDepth(0.4, "row"),
+        last=nn.Conv2d(6, 2, 1),
+    )
+    randomise(network)
+    assert [group.prunable for group in channel_groups(network, normal(4, 3, 7, 9))] == [True, False]
+    branched = add_branches(network, normal(4, 3, 7, 9), keep=0.5, init="kaiming")
+    branched.set_alpha(0.0)
+    folded, x = fold(branched), normal(64, 3, 7, 9)
+    for mode in (False, True):
+        torch.manual_seed(0)
+        expected = branched.train(mode)(x)
+        torch.manual_seed(0)
+        torch.testing.assert_close(folded.train(mode)(x), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_examples_and_positions_repeated_keep_their_channels(functional, assert_folds):
     network = functional(
         lambda net, x: net.last(torch.repeat_interleave(net.first(x), 2, dim=0).repeat_interleave(3, dim=2)),
