@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils import parametrize
 
+from .patching import own_names
+
 
 @dataclass(frozen=True)
 class LayerKind:
@@ -146,8 +148,8 @@ def _parent(own: type[nn.Module]) -> type[nn.Module]:
             break
         if cls.__module__.startswith("torch.nn.") or qualified_name(cls) in _BY_NAME:
             # What the parent defines takes part in its forward, as `_conv_forward` does, unless it is known not to.
-            said = {name for parent in cls.__mro__[:-1] for name in vars(parent)}
-            anew = {name for child in own.__mro__[:i] for name in vars(child)}
+            said = {name for parent in cls.__mro__[:-1] for name in own_names(parent)}
+            anew = {name for child in own.__mro__[:i] for name in own_names(child)}
             return own if (anew & said) - _HARMLESS else cls
     return own
 

@@ -6,6 +6,14 @@ from typing import Any
 
 from torch import nn
 
+# What each class has only meanwhile, by name.
+_borrowed: dict[type[nn.Module], set[str]] = {}
+
+
+def own_names(kind: type[nn.Module]) -> set[str]:
+    """The names that a class defines itself, but for methods that it has only meanwhile."""
+    return set(vars(kind)) - _borrowed.get(kind, set())
+
 
 @contextmanager
 def replaced(network: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
@@ -19,12 +27,17 @@ def replaced(network: nn.Module, name: str, method: Callable[..., Any]) -> Itera
         kinds = [nn.Module]
     before = [(kind, kind.__dict__.get(name)) for kind in kinds]
     try:
-        for kind in kinds:
+        for kind, own in before:
             setattr(kind, name, method)
+            if own is None:
+                _borrowed.setdefault(kind, set()).add(name)
         yield
     finally:
         for kind, own in before:
             if own is None:
                 delattr(kind, name)
+                _borrowed[kind].remove(name)
+                if not _borrowed[kind]:
+                    del _borrowed[kind]
             else:
                 setattr(kind, name, own)

@@ -1,5 +1,6 @@
 """What branches begin with, against closed forms on batches of unequal size."""
 
+import pytest
 import torch
 
 from branchfold.models.fitting.estimates import expansion, mean, moments, selector
@@ -45,3 +46,12 @@ def test_an_expansion_is_the_ridge_solution():
         rows = torch.cat([X.T, penalty.sqrt() * torch.eye(3).double()])
         wanted = torch.linalg.lstsq(rows, torch.cat([Y.T, torch.zeros(3, 6).double()])).solution.T
         torch.testing.assert_close(expansion(A, Z, 0.1, centred=centred), wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_constant_channel_explains_nothing_by_its_rounding(dtype):
+    """A norm over a single channel yields its bias, whose sums are not exactly a multiple of it."""
+    constant = [torch.full((1, n), 0.42382563495, dtype=dtype) for n in (5, 3, 7)]
+    constant[1] += torch.finfo(dtype).eps / 2
+    wide = [torch.randn(4, n, dtype=dtype) for n in (5, 3, 7)]
+    assert not expansion(wide, constant, 1e-4, centred=True).any()

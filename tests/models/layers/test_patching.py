@@ -1,7 +1,8 @@
 import pytest
 from torch import nn
 
-from branchfold.models.layers.patching import replaced
+from branchfold.models.layers.kinds import behaves_as
+from branchfold.models.layers.patching import own_names, replaced
 
 
 def other(module, *args, **kwargs):
@@ -24,6 +25,13 @@ def test_only_the_classes_of_the_network_are_touched():
         assert "__call__" not in nn.Linear.__dict__
         assert nn.Module.__call__ is not other
     assert not any("__call__" in kind.__dict__ for kind in (nn.Sequential, Child, nn.ReLU))
+
+
+def test_a_class_does_not_define_itself_what_it_has_only_meanwhile():
+    with replaced(Child(2, 2), "__dir__", other), replaced(Child(2, 2), "__call__", other):
+        assert "__call__" not in own_names(Child)
+        assert behaves_as(Child(2, 2)) is nn.Linear
+    assert "__call__" in own_names(OwnCall)
 
 
 def test_a_class_that_calls_in_its_own_way_reaches_what_is_replaced():

@@ -69,7 +69,7 @@ def test_gc_removes_what_a_deleted_study_left_and_asks_first(copy, branchfold, u
     (ARTIFACTS / "mine.txt").touch()
     size = sum(file.stat().st_size for file in before)
     # Three networks, the baseline, its copy, and what it says of the training images.
-    what = f"6 files that nothing names, {size:,} bytes"
+    what = f"16 files that nothing names, {size:,} bytes"
     assert branchfold("gc", "--dry-run").out.splitlines()[-1] == f"would remove {what}"
     assert "there was no answer" in unanswered("gc")
     assert sorted(ARTIFACTS.iterdir()) == sorted([*before, ARTIFACTS / "mine.txt"])
@@ -79,7 +79,7 @@ def test_gc_removes_what_a_deleted_study_left_and_asks_first(copy, branchfold, u
 
 def test_copy_takes_studies_and_networks_and_replaces_nothing(copy, branchfold, refused):
     target = "sqlite:///elsewhere/s.db"
-    assert branchfold("copy", URL, target).out == f"copied 1 study, 3 trials, 6 files to {target}\n"
+    assert branchfold("copy", URL, target).out == f"copied 1 study, 3 trials, 16 files to {target}\n"
     assert listed(branchfold, "tiny", "--storage", target) == listed(branchfold, "tiny")
     shutil.rmtree("studies")
     assert branchfold("evaluate", "tiny.safetensors", "--storage", target).status == 0

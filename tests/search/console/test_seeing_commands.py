@@ -69,6 +69,7 @@ def test_mistakes(refused, options, line):
 
 @FINISHED
 def test_columns_tell_the_width_where_there_is_no_terminal(branchfold, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     wide = branchfold("show", "tiny").out
     assert max(map(len, wide.splitlines())) > 80
     monkeypatch.setenv("COLUMNS", "80")
