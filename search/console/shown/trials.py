@@ -181,7 +181,7 @@ def _caption(view: StudyView, lines: Sequence[TrialLine]) -> list[str]:
             f"p ≥ {SIGNIFICANCE:.2f} by Holm's correction for {len(comparison.p_values)} trials)"
         )
     if _has_front(view, lines):
-        costs = [name for name in view.objectives if name in ("macs", "parameters", "latency")] or ["MACs"]
+        costs = [name for name in view.objectives if name in ("macs", "parameters", "latency")] or ["MACs (to a point)"]
         counts = " and ".join([metric.name, *costs])
         told.append(f"{FRONT}: on the front, no other is at least as good in {counts} and better in one of them")
     if any(line.row.latency_spread is not None for line in lines):
