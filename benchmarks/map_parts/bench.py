@@ -1,6 +1,5 @@
 """One baseline with its data, and what becomes of it by a recipe at a cell's length."""
 
-import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,18 +9,15 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from branchfold.benchmarks.baselines import kept_baseline
 from branchfold.benchmarks.judging import test_batches
 from branchfold.models.branches.folding.folding import fold
-from branchfold.models.checkpoints import load_network
 from branchfold.models.layers.copying import deep_copy
 from branchfold.search.space import Recipe, SearchSpace
-from branchfold.search.training.arithmetic import ARITHMETIC, Arithmetic
-from branchfold.search.training.checkpoint import Checkpoint
 from branchfold.search.training.compute import Length
 from branchfold.search.training.fading import BranchTraining, Fold
 from branchfold.search.training.fitting import fit
 from branchfold.search.training.states import seed_random
-from branchfold.search.trial.baseline import make_baseline
 from branchfold.search.trial.measurement import judged, metric_of
 from branchfold.search.trial.problem import Problem
 from branchfold.search.trial.trial import delivered, initialised
@@ -76,14 +72,7 @@ class Bench:
 
     def __init__(self, setting: Setting, baseline: int) -> None:
         plain = Problem.of(setting.definition(baseline))
-        path = setting.folder / f"baseline-{baseline}.safetensors"
-        record = path.with_suffix(".json")
-        if not record.exists():
-            kept = Checkpoint(path.with_suffix(".ckpt"), {"baseline": baseline})
-            made = make_baseline(plain, path, lambda event: print(event, flush=True), kept)
-            record.write_text(json.dumps(made))
-        self.problem = replace(plain, arithmetic=Arithmetic(**json.loads(record.read_text())[ARITHMETIC]))
-        self.network = load_network(path).eval()
+        self.network, self.problem = kept_baseline(plain, setting.folder / f"baseline-{baseline}.safetensors")
         self._parts: dict[int, Problem] = {}
         self._fitted: tuple[tuple[Any, ...], nn.Module] | None = None
 
