@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -81,15 +83,23 @@ class TestDelete:
 
 
 class TestOutput:
+    @staticmethod
+    def rows():
+        """What the study database says; its bytes change when SQLite moves a log into them."""
+        with closing(sqlite3.connect("studies/branchfold.db")) as connection:
+            return list(connection.iterdump())
+
     @pytest.mark.parametrize("command", [["run", "tiny.toml"], ["export", "tiny"], ["refine", "tiny", "--epochs", "1"]])
     def test_never_costs_the_study_or_what_it_is_made_from(self, copy, branchfold, command):
         artifact = next((copy / "studies" / "artifacts").iterdir())
+        kept = [Path("tiny.toml").read_bytes(), artifact.read_bytes()]
+        rows = self.rows()
         for place in ("studies/branchfold.db", "studies/branchfold.db-wal", "tiny.toml", artifact):
-            before = Path(place).read_bytes() if Path(place).exists() else None
             answer = branchfold(*command, "--output", place, "--force")
             assert answer.status == 2
             assert answer.err.startswith(f"error: cannot write {place}: ")
-            assert before is None or Path(place).read_bytes() == before
+            assert self.rows() == rows
+            assert [Path("tiny.toml").read_bytes(), artifact.read_bytes()] == kept
         assert len(json.loads(branchfold("show", "tiny", "--json").out)) == 3
 
     @pytest.mark.usefixtures("quick_latency")
