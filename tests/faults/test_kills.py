@@ -34,9 +34,9 @@ study.optimize(objective, n_trials=10)
 """
 
 
-def endless(toml):
+def endless(toml, epochs=20):
     """A study that always has a trial to kill, however quick the machine is."""
-    return toml.replace("TRIALS", str(ENDLESS)).replace("EPOCHS", "20")
+    return toml.replace("TRIALS", str(ENDLESS)).replace("EPOCHS", str(epochs))
 
 
 def kill_at_random(study, kills, *, seed, pause, parents):
@@ -66,9 +66,9 @@ def kill_at_random(study, kills, *, seed, pause, parents):
     return before
 
 
-def test_eight_kills_of_three_workers_and_their_parent(make_study, assert_sound, toml):
-    study = make_study(endless(toml), workers=3)
-    before = kill_at_random(study, 8, seed=0, pause=1.5, parents={4})
+def test_five_kills_of_two_workers_and_their_parent(make_study, assert_sound, toml):
+    study = make_study(endless(toml, epochs=8), workers=2)
+    before = kill_at_random(study, 5, seed=0, pause=1.5, parents={2})
     target = study.end_after(2, ENDLESS)
     study.run_out(within=300)
     assert_sound(study, target, before)
