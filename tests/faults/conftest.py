@@ -18,7 +18,8 @@ from sqlalchemy.engine import make_url
 from branchfold.models.checkpoints import load_network
 from branchfold.search.trial.measurement import metric_of
 from branchfold.search.trial.problem import Problem
-from branchfold.studies.database.places.artifacts import NETWORK, artifact_folder
+from branchfold.studies.database.places.artifacts import NETWORK
+from branchfold.studies.database.places.store import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import finished_trials
 from branchfold.studies.definition.reading import load_definition

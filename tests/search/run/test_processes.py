@@ -42,7 +42,7 @@ from branchfold.search.run.processes import run_study
 from branchfold.search.run.stopping import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
-from branchfold.studies.database.places.artifacts import artifact_folder
+from branchfold.studies.database.places.store import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import finished_trials, measurement_of
 from branchfold.studies.definition.reading import parse_definition

@@ -11,16 +11,9 @@ from branchfold.errors import StudyError
 from branchfold.search.events import Notice
 from branchfold.search.run.checkpoints import Checkpoints, checkpoint_folder
 from branchfold.studies.database.places.addresses import location_in, parse_url
-from branchfold.studies.database.places.artifacts import (
-    artifact_folder,
-    artifact_store,
-    check_artifact_folder,
-    fetch_network,
-    load_baseline,
-    save_baseline,
-    upload_network,
-)
+from branchfold.studies.database.places.artifacts import fetch_network, load_baseline, save_baseline, upload_network
 from branchfold.studies.database.places.locations import folder_at
+from branchfold.studies.database.places.store import artifact_folder, artifact_store, check_artifact_folder
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.upkeep.copying import copy_database
 from branchfold.studies.database.upkeep.files import left_files, remove_files
