@@ -16,8 +16,8 @@ from branchfold.search.run.recording import Recorder, record_recipe
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.problem import Problem
 from branchfold.search.trial.report import Report
-from branchfold.studies.database.connecting import LOCK_TIMEOUT, StudyConnection
 from branchfold.studies.database.optuna_internals import set_user_attrs
+from branchfold.studies.database.places.connecting import LOCK_TIMEOUT, StudyConnection
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import HISTORY, Measurement
 

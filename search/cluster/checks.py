@@ -5,7 +5,7 @@ from collections.abc import Collection
 from ...errors import StudyError
 from ...studies.database.places.addresses import is_sqlite, location_in, parse_url, shown_url
 from ...studies.database.places.locations import is_remote
-from ...studies.database.whereabouts import located
+from ...studies.database.places.whereabouts import located
 
 # Hosts that are each machine itself; a PostgreSQL URL without one means a socket of this machine.
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "")

@@ -16,10 +16,10 @@ from ...studies.database.findings.outcome import Judged, Outcome, record_outcome
 from ...studies.database.places.addresses import shown_url
 from ...studies.database.places.artifacts import BASELINE, NETWORK, is_recorded_export, load_baseline
 from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.retries import SEED
 from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
-from ...studies.database.whereabouts import reachable
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_file, export_trial, trial_on_test
 from ..exports.evaluation import Evaluation, judged_on_test

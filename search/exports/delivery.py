@@ -25,9 +25,9 @@ from ...models.examples import first_of
 from ...models.networks.factories import Factory, resolve_factory
 from ...studies.database.places.artifacts import BASELINE, fetch_network, record_export
 from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.retries import SEED
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
-from ...studies.database.whereabouts import reachable
 from ...studies.definition.reading import Definition
 from ...studies.tables.recipes import recipe_sentences
 from ..data.reopening import whereabouts

@@ -9,7 +9,7 @@ from ...errors import StudyError
 from ...studies.database.places.addresses import database_file, is_sqlite, parse_url
 from ...studies.database.places.locations import is_local
 from ...studies.database.places.store import artifact_folder
-from ...studies.database.whereabouts import located
+from ...studies.database.places.whereabouts import located
 from ...studies.definition.reading import Definition, builtin_studies
 from ...studies.report.document import is_report
 from .formats import FORMATS, format_of, is_export

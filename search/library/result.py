@@ -15,10 +15,10 @@ from ...models.checkpoints import load_network
 from ...models.networks.factories import resolve_factory
 from ...studies.database.places.artifacts import fetch_network
 from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.rows import trial_rows
 from ...studies.database.storage import open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_value, trial_of
-from ...studies.database.whereabouts import reachable
 from ...studies.definition.reading import Definition
 from ..exports.delivery import Delivery, export_trial
 from ..exports.formats import check_options

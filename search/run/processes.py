@@ -14,6 +14,7 @@ from ...studies.database.attributes import ENDED
 from ...studies.database.companions import is_companion
 from ...studies.database.places.artifacts import BASELINE
 from ...studies.database.places.store import check_artifact_folder
+from ...studies.database.places.whereabouts import located
 from ...studies.database.rungs import finished_count
 from ...studies.database.storage import (
     GRACE_PERIOD,
@@ -24,7 +25,6 @@ from ...studies.database.storage import (
     stored_definition,
 )
 from ...studies.database.trials import end_abandoned, metric_of
-from ...studies.database.whereabouts import located
 from ...studies.definition.deciding import as_begun
 from ...studies.definition.reading import Definition
 from ..cluster.cluster import Cluster

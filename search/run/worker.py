@@ -28,10 +28,10 @@ from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.places.addresses import failure_beneath
 from ...studies.database.places.artifacts import load_baseline, save_baseline
 from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, values_of
-from ...studies.database.whereabouts import reachable
 from ...studies.definition.dimensions import parse_dimension
 from ..events import Listener, Notice, TrialEnded, TrialStarted, TrialTaken
 from ..process.signals import stop_if_asked

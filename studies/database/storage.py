@@ -26,7 +26,6 @@ from ..definition.reading import Definition, describe_difference, parse_stored, 
 from ..metric import ACCURACY, Metric
 from .attributes import DEFINITION, FINGERPRINT, IDENTITY, METRIC
 from .companions import delete_left_behind
-from .connecting import OPENING_TIMEOUT, options_of
 from .migrations.state import State, state_of
 from .migrations.upgrade import LOCK, upgrade
 from .optuna_internals import as_format_string, set_study_attrs
@@ -42,9 +41,10 @@ from .places.addresses import (
     shown_url,
     with_location,
 )
+from .places.connecting import OPENING_TIMEOUT, options_of
+from .places.whereabouts import settle
 from .retries import release_killed
 from .tables.storage import StudyStorage
-from .whereabouts import settle
 
 HEARTBEAT_INTERVAL = 15
 GRACE_PERIOD = 45

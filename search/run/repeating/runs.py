@@ -21,10 +21,10 @@ from ....studies.database.companions import REFINED, open_companion
 from ....studies.database.optuna_internals import set_user_attrs
 from ....studies.database.places.artifacts import load_baseline
 from ....studies.database.places.store import artifact_store
+from ....studies.database.places.whereabouts import reachable
 from ....studies.database.retries import SEED
 from ....studies.database.storage import stored_definition
 from ....studies.database.trials import HISTORY, RECIPE, finished_trials, metric_of, trial_of, values_of
-from ....studies.database.whereabouts import reachable
 from ....studies.definition.reading import Definition
 from ...events import Listener, Notice
 from ...space import Recipe

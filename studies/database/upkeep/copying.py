@@ -18,10 +18,10 @@ from ....errors import StudyError
 from ....files import whole_file
 from ..places.addresses import FAILURES, database_file, failure, is_sqlite, location_in, parse_url, shown_url
 from ..places.store import artifact_folder, checksum_of
+from ..places.whereabouts import located, remember
 from ..storage import open_storage
 from ..tables.models import OURS, Place, table_of
 from ..tables.storage import StudyStorage
-from ..whereabouts import located, remember
 from .files import named_files
 
 # What a new database has already: the versions of Optuna's tables and of ours.

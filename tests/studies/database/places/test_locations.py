@@ -116,6 +116,17 @@ def test_what_cannot_be_written_there_is_told_and_the_training_goes_on(url, monk
         check_artifact_folder(url)
 
 
+def test_what_cannot_be_reached_to_be_read_is_told_in_one_line(url, monkeypatch, tmp_path):
+    store = artifact_store(url)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("Could not connect to the endpoint")
+
+    monkeypatch.setattr(type(store.folder), "open", fail)
+    with pytest.raises(StudyError, match=r"cannot reach memory://.*: Could not connect to the endpoint"):
+        store.open_reader("a")
+
+
 @pytest.mark.parametrize("location", ["s3://id:hush@bucket/x", "s3://bucket/x?secret=hush"])
 def test_secrets_have_no_place_in_it(location):
     query = urlencode({"artifacts": location})

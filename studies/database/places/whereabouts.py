@@ -8,14 +8,14 @@ from typing import TypeVar
 from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from ...errors import StudyError, one_line
+from ....errors import StudyError, one_line
+from ..tables.models import Baseline, Network, Place, table_of
+from ..tables.statements import put
+from ..tables.storage import StudyStorage
+from .addresses import ARTIFACTS, is_there, location_in, parse_url, shown_url, with_location
 from .connecting import options_of
-from .places.addresses import ARTIFACTS, is_there, location_in, parse_url, shown_url, with_location
-from .places.locations import folder_at, is_local, is_remote
-from .places.store import artifact_folder
-from .tables.models import Baseline, Network, Place, table_of
-from .tables.statements import put
-from .tables.storage import StudyStorage
+from .locations import folder_at, is_local, is_remote
+from .store import artifact_folder
 
 Answer = TypeVar("Answer")
 

@@ -10,10 +10,10 @@ from branchfold.search.run.checkpoints import checkpoint_folder
 from branchfold.studies.database.places.addresses import location_in
 from branchfold.studies.database.places.artifacts import load_baseline, save_baseline
 from branchfold.studies.database.places.store import artifact_folder, artifact_store
+from branchfold.studies.database.places.whereabouts import located, reachable
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.upkeep.copying import copy_database
 from branchfold.studies.database.upkeep.files import left_files
-from branchfold.studies.database.whereabouts import located, reachable
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 

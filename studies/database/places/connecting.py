@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.engine import URL
 
-from .places.addresses import is_sqlite
+from .addresses import is_sqlite
 
 # Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
 LOCK_TIMEOUT = 60
