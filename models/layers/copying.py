@@ -13,8 +13,8 @@ from ...errors import NetworkError, one_line
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
-_ATOMS = frozenset((bool, int, float, str, type(None)))
-_CONTAINERS = frozenset((dict, OrderedDict, set, list, tuple))
+_ATOMS: frozenset[type] = frozenset((bool, int, float, str, type(None)))
+_CONTAINERS: frozenset[type] = frozenset((dict, OrderedDict, set, list, tuple))
 # What every module has of its own; other containers may be shared, or know each other.
 _OF_MODULES = frozenset(name for name, value in vars(nn.Module()).items() if type(value) in _CONTAINERS)
 _HOLDING = frozenset(("_parameters", "_buffers", "_modules"))
