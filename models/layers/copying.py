@@ -56,7 +56,7 @@ def _results(module: nn.Module) -> list[Tensor]:
 
 
 @functools.cache
-def _is_plain(kind: type[nn.Module]) -> bool:
+def _is_plain(kind: Any) -> bool:
     """Whether `copy.deepcopy` copies modules of this class attribute by attribute, as `nn.Module` says."""
     if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
         return False
