@@ -37,7 +37,8 @@ def deep_copy(network: _Module, instead: Mapping[Tensor | nn.Module, Tensor | nn
     memo |= {id(result): result.detach().clone() for module in modules for result in _results(module)}
     try:
         for module in reversed(modules):  # children before their parents
-            if id(module) not in memo and _is_plain(type(module)) and "__deepcopy__" not in module.__dict__:
+            kind: Any = type(module)
+            if id(module) not in memo and _is_plain(kind) and "__deepcopy__" not in module.__dict__:
                 _copy_plain(module, memo)
         return copy.deepcopy(network, memo)
     except (RuntimeError, TypeError) as error:
@@ -56,7 +57,7 @@ def _results(module: nn.Module) -> list[Tensor]:
 
 
 @functools.cache
-def _is_plain(kind: Any) -> bool:
+def _is_plain(kind: type[nn.Module]) -> bool:
     """Whether `copy.deepcopy` copies modules of this class attribute by attribute, as `nn.Module` says."""
     if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
         return False
@@ -65,7 +66,7 @@ def _is_plain(kind: Any) -> bool:
     said = ("__setstate__", "__getattr__", "__new__", "__reduce__", "__reduce_ex__")
     as_usual = all(getattr(kind, name) is getattr(nn.Module, name) for name in said)
     asked = hasattr(kind, "__getnewargs__") or hasattr(kind, "__getnewargs_ex__") or kind in copyreg.dispatch_table
-    return as_usual and not asked and not any(vars(cls).get("__slots__") for cls in kind.__mro__)
+    return as_usual and not asked
 
 
 def _copy_plain(module: nn.Module, memo: dict[int, Any]) -> None:
