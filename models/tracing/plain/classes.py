@@ -18,7 +18,7 @@ _OF_MODULES = frozenset(vars(nn.Module()))
 
 
 class _Before:
-    """What a module was before it became a layer of torch's; copies of it share this.
+    """What a module was before it became a layer of torch's, in plain numbers; copies of it share this.
 
     Attributes:
         told: its class, its attributes under names that the layer uses, the layer's, and its tensors' names in order.
@@ -46,7 +46,7 @@ def make_plain(network: nn.Module, layers: Iterable[PlainLayer]) -> None:
         elif layer.alone:
             plain = {key: value for key, value in made.__dict__.items() if key not in _OF_MODULES}
             before = {key: owner.__dict__[key] for key in plain if key in owner.__dict__}
-            owner.__dict__[_BEFORE] = _Before(type(owner), before, plain, _names_held(owner))
+            owner.__dict__[_BEFORE] = _Before(type(owner), before, copy.deepcopy(plain), _names_held(owner))
             owner.__dict__.update(plain)
             owner.__class__ = layer.kind
             for kind in _HELD:

@@ -76,9 +76,11 @@ def _pointwise(input: Any, *others: Any, **named: Any) -> Tensor | None:
     return _anew(input, input.shape) if not others and not named and _is_plain(input) else None
 
 
-def _softmax(input: Any, dim: Any = None, *others: Any, **named: Any) -> Tensor | None:
-    known = type(dim) is int and -input.dim() <= dim < input.dim() and not named
-    return _anew(input, input.shape) if known and others in ((), (3,)) and _is_plain(input) else None
+def _softmax(input: Any, dim: Any = None, _stacklevel: Any = 3, dtype: Any = None, **named: Any) -> Tensor | None:
+    """Of functions, which are given the stack's level, and of methods, which may have a dtype there."""
+    if type(dim) is not int or not -input.dim() <= dim < input.dim() or type(_stacklevel) is not int:
+        return None
+    return _anew(input, input.shape) if dtype is None and not named and _is_plain(input) else None
 
 
 def _dropped(input: Any, p: Any = 0.5, training: Any = True, inplace: Any = False) -> Tensor | None:

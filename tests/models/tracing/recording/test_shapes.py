@@ -30,6 +30,7 @@ CALLS = {
     "a method": (torch.Tensor.sigmoid, (X,), {}),
     "log_softmax": (F.log_softmax, (X, 1), {"_stacklevel": 5}),
     "softmax in another dtype": (torch.softmax, (X, -1), {"dtype": torch.float64}),
+    "softmax by method in another dtype": (torch.Tensor.softmax, (X, 1, torch.float64), {}),
     "softmax": (F.softmax, (X, 1, 3), {}),
     "cat": (torch.cat, ([X, X[:, :2].clone()], -3), {}),
     "cat of dtypes": (torch.cat, ([X, X.double()], 1), {}),
