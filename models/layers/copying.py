@@ -2,7 +2,6 @@
 
 import copy
 import copyreg
-import functools
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -34,11 +33,11 @@ def deep_copy(network: _Module, instead: Mapping[Tensor | nn.Module, Tensor | nn
     """
     memo: dict[int, Any] = {id(original): other for original, other in (instead or {}).items()}
     modules = list(network.modules())
+    plain = {kind for kind in {type(module) for module in modules} if _is_plain(kind)}
     memo |= {id(result): result.detach().clone() for module in modules for result in _results(module)}
     try:
         for module in reversed(modules):  # children before their parents
-            kind: Any = type(module)
-            if id(module) not in memo and _is_plain(kind) and "__deepcopy__" not in module.__dict__:
+            if id(module) not in memo and type(module) in plain and "__deepcopy__" not in module.__dict__:
                 _copy_plain(module, memo)
         return copy.deepcopy(network, memo)
     except (RuntimeError, TypeError) as error:
@@ -56,7 +55,6 @@ def _results(module: nn.Module) -> list[Tensor]:
     return found
 
 
-@functools.cache
 def _is_plain(kind: type[nn.Module]) -> bool:
     """Whether `copy.deepcopy` copies modules of this class attribute by attribute, as `nn.Module` says."""
     if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
