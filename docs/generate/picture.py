@@ -5,6 +5,7 @@ python docs/generate/picture.py           needs `pip install -e '.[docs]'` and a
 What is drawn comes from benchmarks/recipes-*.json.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,14 +80,19 @@ def picture(theme: str) -> go.Figure:
     return figure
 
 
-def main() -> None:
-    """Writes both themes as SVG."""
+def write(name: str, draw: Callable[[str], go.Figure]) -> None:
+    """Writes a figure in both themes as SVG.
+
+    Args:
+        name: that the files' begin with.
+        draw: makes the figure in one of `THEMES`.
+    """
     FOLDER.mkdir(exist_ok=True)
     for theme in THEMES:
-        path = FOLDER / f"accuracy-{theme}.svg"
-        picture(theme).write_image(path)
+        path = FOLDER / f"{name}-{theme}.svg"
+        draw(theme).write_image(path)
         print(path)
 
 
 if __name__ == "__main__":
-    main()
+    write("accuracy", picture)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from branchfold.docs.generate.measurements import read
-from branchfold.docs.generate.picture import FOLDER, THEMES
+from branchfold.docs.generate.picture import THEMES, write
 
 SUBJECTS = {
     "cifar10": "VGG-16, CIFAR-10",
@@ -118,13 +118,5 @@ def _spearman(subject: dict[str, Any]) -> float:
     return float(subject["predictors"]["untrained loss"]["spearman"])
 
 
-def main() -> None:
-    """Writes both themes as SVG."""
-    for theme in THEMES:
-        path = FOLDER / f"predictors-{theme}.svg"
-        picture(theme).write_image(path)
-        print(path)
-
-
 if __name__ == "__main__":
-    main()
+    write("predictors", picture)

@@ -14,6 +14,7 @@ from resource import RLIMIT_FSIZE, setrlimit
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
+from tiny import tiny_toml
 
 from branchfold.models.checkpoints import load_network
 from branchfold.search.trial.measurement import metric_of
@@ -188,32 +189,6 @@ def assert_sound():
 
 
 @pytest.fixture
-def toml():
-    return """
-[study]
-name = "tiny"
-budget = { macs = 0.25 }
-trials = TRIALS
-[model]
-factory = "vgg_digits"
-width = 0.25
-[data]
-name = "digits"
-limit = 320
-validation = 0.2
-[baseline]
-epochs = 2
-batch_size = 32
-[trial]
-epochs = EPOCHS
-batch_size = 32
-calibration_examples = 64
-recalibration_batches = 2
-[space.schedule]
-shape = ["instant", "linear"]
-[search]
-sampler = "random"
-pruner = "none"
-recipes = []
-finalists = 1
-"""
+def make_toml():
+    """The study's definition: `make_toml(trials=8, epochs=2)`."""
+    return lambda *, trials, epochs: tiny_toml(trials=trials, baseline_epochs=2, epochs=epochs)

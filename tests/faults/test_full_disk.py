@@ -5,8 +5,8 @@ from sqlalchemy.engine import make_url
 
 
 @pytest.mark.slow
-def test_a_database_without_room_is_told_in_one_line_and_goes_on_with_room(make_study, assert_sound, toml):
-    study = make_study(toml.replace("TRIALS", "8").replace("EPOCHS", "2"), workers=1)
+def test_a_database_without_room_is_told_in_one_line_and_goes_on_with_room(make_study, assert_sound, make_toml):
+    study = make_study(make_toml(trials=8, epochs=2), workers=1)
     study.start(largest=700 * 1024)  # the write-ahead log is full first, after two trials or so
     assert study.process.wait(300) == 2
     out = (study.folder / "out").read_text()

@@ -6,14 +6,15 @@ import time
 import pytest
 from databases import empty_postgresql, server  # noqa: F401  fixtures
 
-from .test_kills import ENDLESS, endless
+from .test_kills import ENDLESS
 
 
 @pytest.mark.slow
 # SQLAlchemy drops a broken connection without closing it, which psycopg remarks on.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_server_restarts_under_three_workers(server, empty_postgresql, make_study, assert_sound, toml, tmp_path):  # noqa: F811
-    study = make_study(endless(toml), workers=3, url=f"{empty_postgresql}&artifacts={tmp_path.resolve()}/kept")
+def test_a_server_restarts_under_three_workers(server, empty_postgresql, make_study, assert_sound, make_toml, tmp_path):  # noqa: F811
+    toml = make_toml(trials=ENDLESS, epochs=20)
+    study = make_study(toml, workers=3, url=f"{empty_postgresql}&artifacts={tmp_path.resolve()}/kept")
     draw, before = random.Random(3), {}
     for number, mode in enumerate(("fast", "immediate", "fast", "immediate")):
         while not study.running():

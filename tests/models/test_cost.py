@@ -51,9 +51,9 @@ def test_the_cost_is_that_of_the_folded_network(spec, arguments, size):
     model.cost(widths)
     seconds = []
     for _ in range(20):
-        start = time.perf_counter()
+        start = time.process_time()  # others may want the core meanwhile
         model.cost(widths)
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     assert min(seconds) < 1e-3
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from tiny import tiny_toml
 
 from branchfold.search.console import commands
 from branchfold.search.exports import evaluation, verification
@@ -25,35 +26,13 @@ from branchfold.studies.definition.reading import parse_definition
 
 torch.set_num_threads(1)
 
-TINY = """
-[study]
-name = "tiny"
-budget = { macs = 0.25 }
-trials = 3
-[model]
-factory = "vgg_digits"
-width = 0.25
-[data]
-name = "digits"
-limit = 320
-validation = 0.2
-[baseline]
-epochs = 4
-batch_size = 32
-[trial]
-epochs = 2
-batch_size = 32
-calibration_examples = 64
-precision = "float32"
-memory_format = "contiguous"
-recalibration_batches = 2
-[space.schedule]
-shape = ["instant", "linear"]
-[search]
-startup_trials = 2
-recipes = []
-finalists = 1
-"""
+TINY = tiny_toml(
+    trials=3,
+    baseline_epochs=4,
+    epochs=2,
+    trial='precision = "float32"\nmemory_format = "contiguous"\n',
+    search="startup_trials = 2\n",
+)
 
 
 # What exported networks are said to need where latency is not the subject: a second a measurement is long.

@@ -9,10 +9,31 @@ OTHER = {"10.0.0.7"}
 GOOD = "postgresql://me@db.example/studies?artifacts=s3://bucket/studies"
 
 
-def test_what_all_machines_reach_will_do():
-    check_reach(GOOD, OTHER)
-    check_reach("postgresql://me@db.example/studies?artifacts=/shared/studies", OTHER)
-    check_reach("sqlite:///s.db", set())  # a cluster of this machine alone
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        (GOOD, "postgresql://me@localhost/studies?artifacts=s3://bucket/studies"),
+        ("postgresql://me@db.example/studies?artifacts=/shared/studies", "postgresql://me@db.example/studies"),
+    ],
+)
+def test_what_all_machines_reach_will_do(url, refused):
+    """The next URL, which only this machine reaches, tells that the check looked."""
+    assert reached(url, OTHER)
+    assert not reached(refused, OTHER)
+
+
+def test_a_cluster_of_this_machine_alone_reaches_its_files():
+    assert reached("sqlite:///s.db", set())
+    assert not reached("sqlite:///s.db", OTHER)
+
+
+def reached(url, others):
+    """Whether the check lets it pass."""
+    try:
+        check_reach(url, others)
+    except StudyError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

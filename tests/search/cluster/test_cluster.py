@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 from servers import NoServer, PostgreSQL
+from tiny import tiny_toml
 
 from branchfold.studies.database.places.artifacts import NETWORK, artifact_store, fetch_network
 from branchfold.studies.database.storage import load_study, open_storage
@@ -18,34 +19,7 @@ from branchfold.studies.database.trials import finished_trials
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 MAIN = "from branchfold.search.console.commands import main; main()"
-TOML = """
-[study]
-name = "tiny"
-budget = { macs = 0.25 }
-trials = 6
-[model]
-factory = "vgg_digits"
-width = 0.25
-[data]
-name = "digits"
-limit = 320
-validation = 0.2
-[baseline]
-epochs = 1
-batch_size = 32
-[trial]
-epochs = 12
-batch_size = 32
-calibration_examples = 64
-recalibration_batches = 2
-[space.schedule]
-shape = ["linear"]
-[search]
-sampler = "random"
-pruner = "none"
-recipes = []
-finalists = 1
-"""
+TOML = tiny_toml(trials=6, baseline_epochs=1, epochs=12, shapes='["linear"]')
 SECRET = "hush-hush-7391"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from branchfold.search.crew import lifeline
 
-WITHIN = 2  # seconds
+WITHIN = 10  # seconds, for a loaded machine; of itself none of the children would end within a minute
 
 PARENT = """
 import os, signal, time
@@ -74,12 +74,17 @@ def test_an_orphan_from_the_start_ends_at_once():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).stdout == b""
 
 
-def test_without_prctl_nothing_fails(monkeypatch):
+def test_without_prctl_a_child_of_its_parent_lives_and_an_orphan_ends(monkeypatch):
     class Library:
         pass
 
+    ended = []
     monkeypatch.setattr(lifeline.ctypes, "CDLL", lambda name: Library())
+    monkeypatch.setattr(lifeline.os, "_exit", ended.append)
     lifeline.end_with(os.getppid())
+    assert ended == []
+    lifeline.end_with(os.getpid())  # nobody is the parent of itself
+    assert ended == [1]
 
 
 def test_nothing_heavy_is_imported_before_the_watch_stands():

@@ -81,7 +81,17 @@ def test_too_many_workers_are_told_how_many_fit(monkeypatch, problem):
 
 def test_where_it_is_not_known_nothing_is_refused(monkeypatch, problem):
     monkeypatch.setattr(memory, "available_memory", lambda: None)
+    monkeypatch.setattr(memory, "need_of_worker", lambda problem: MIB)
     check_memory(problem, 10**6)
+    assert memory.fitting_workers(problem, 10**6) == 10**6
+    # The same number where it is known, and where a worker's need is not.
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000 * MIB)
+    with pytest.raises(StudyError, match="give --workers 1000 or fewer"):
+        check_memory(problem, 10**6)
+    assert memory.fitting_workers(problem, 10**6) == 1000
+    monkeypatch.setattr(memory, "need_of_worker", lambda problem: None)
+    check_memory(problem, 10**6)
+    assert memory.fitting_workers(problem, 10**6) == 10**6
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="read from /proc")

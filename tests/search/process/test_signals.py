@@ -76,7 +76,7 @@ def test_a_second_one_ends_a_process_deep_in_c_after_its_last_words(second, stat
     time.sleep(0.4)
     assert process.poll() is None
     process.send_signal(second)
-    out, _ = process.communicate(timeout=5)
+    out, _ = process.communicate(timeout=60)
     assert out == "first\nlast\n"
     assert process.returncode == status
 

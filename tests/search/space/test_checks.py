@@ -99,7 +99,13 @@ class TestMultiple:
                 check_space(space_of(space__keep={"multiple": multiple}))
 
     def test_that_narrows_something_is_accepted(self, space_of):
-        check_space(space_of(space__keep={"multiple": 16}, study={"budget": {"macs": 0.9}}))
+        """The widest groups of the quarter-width network have 32 channels: one of them halved meets the budget."""
+        space = space_of(space__keep={"multiple": 16}, study={"budget": {"macs": 0.9}})
+        check_space(space)
+        widths = space.widths(dict.fromkeys(space.full, 0.01))
+        narrowed = {(space.full[name], width) for name, width in widths.items() if width < space.full[name]}
+        assert narrowed == {(32, 16)}
+        assert space.costs.cost(widths).macs <= 0.9 * space.costs.cost(space.full).macs
 
 
 class TestRange:
@@ -130,4 +136,10 @@ class TestRange:
         ids=str,
     )
     def test_is_not_checked_where_it_means_something_else(self, space_of, changes):
-        check_budgeted(space_of(**changes))
+        """Though the least shares cost more than the budget, or would if it were the tiny study's."""
+        space = space_of(**changes)
+        check_budgeted(space)
+        low = float(getattr(space.table.keep.range, "low", 0.9))
+        widths = {name: max(1, round(low * full)) for name, full in space.full.items()}
+        cost = space.costs.cost(widths).macs / space.costs.cost(space.full).macs
+        assert cost > (space.definition.study.budget.macs or 0.25)

@@ -126,7 +126,15 @@ class TestAlive:
         return make
 
     def test_a_trained_network_is(self, network, problem):
+        """It tells digits apart, and is told from its copy that gives the same one always."""
+        split = [batch for batch, _ in problem.validation_batches()]
+        with torch.no_grad():
+            answers = [torch.cat([made(x).argmax(1) for x in split]) for made in (network(), network(1e6))]
+        assert len(answers[0].unique()) > 5
+        assert answers[1].unique().tolist() == [0]
         check_alive(network(), problem)
+        with pytest.raises(StudyError):
+            check_alive(network(1e6), problem)
 
     @pytest.mark.parametrize("bias", [float("nan"), float("inf")])
     def test_one_whose_outputs_are_not_finite_is_not(self, network, problem, define, bias):

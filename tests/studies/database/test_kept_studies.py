@@ -41,10 +41,12 @@ def test_is_read(url):
     assert best_trial(study, stored).number == 1
 
 
-def test_goes_on_with_the_definition_of_then(url):
+def test_goes_on_with_the_definition_of_then_whose_rules_decide_as_they_did(url):
+    """The definition leaves to rules what the kept one says: the rules decide the same today."""
+    left_open = definition("space.training.distillation=", 'space.training.augment="auto"', "study.trials=3")
     events = []
     before = [trial.params for trial in load_study(open_storage(url, create=False), "digits").trials]
-    study = run_study(definition("study.trials=3"), url, workers=1, notify=events.append)
+    study = run_study(left_open, url, workers=1, notify=events.append)
     assert [trial.params for trial in study.trials[:2]] == before
     assert [row.state for row in trial_rows(study)] == ["complete"] * 3
     # Neither trained again nor screened again.
@@ -61,11 +63,6 @@ def test_goes_on_with_the_definition_of_then(url):
     }
     screening = load_study(open_storage(url, create=False), "digits-screening")
     assert len(finished_trials(screening)) == 2
-
-
-def test_what_a_rule_decides_today_is_as_it_was_then(url):
-    left_open = definition("space.training.distillation=", 'space.training.augment="auto"', "study.trials=3")
-    study = run_study(left_open, url, workers=1, notify=lambda event: None)
     training = study.trials[2].user_attrs["recipe"]["training"]
     assert (training["distillation"], training["augment"]) == (0.0, True)
     assert stored_definition(study) == definition("study.trials=3")

@@ -86,7 +86,6 @@ study = open_study(open_storage(sys.argv[1], create=True), load_definition("digi
 def objective(trial):
     x = trial.suggest_float("x", 0, 1)
     if trial.number == 2:
-        time.sleep(0.5)  # until the first heartbeat
         print("running", flush=True)
         time.sleep(60)
     return x
@@ -97,6 +96,15 @@ study.optimize(objective)
 def start(script, *arguments):
     command = [sys.executable, "-W", "error", "-c", HEADER + script, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def await_heartbeat(url, trial):
+    """Waits until the trial of this id has given a first sign of life."""
+    deadline = time.monotonic() + 60
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        while connection.execute("SELECT 1 FROM trial_heartbeats WHERE trial_id = ?", (trial,)).fetchone() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def at_once(script, *argument_lists):
@@ -307,6 +315,7 @@ class TestStudy:
 def test_kill_leaves_finished_trials_and_queues_the_killed_one_again(url, monkeypatch):
     with start(KILLED, url) as process:
         assert process.stdout.readline() == "running\n"
+        await_heartbeat(url, trial=3)
         os.kill(process.pid, signal.SIGKILL)
     monkeypatch.setattr(database, "GRACE_PERIOD", 1)
     study = open_study(open_storage(url, create=True), load_definition("digits"))

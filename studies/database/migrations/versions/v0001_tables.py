@@ -6,6 +6,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+_NAME, _CHECKSUM = sa.String(512), sa.String(64)
+
 
 def _study(*more: sa.Column) -> list[sa.Column]:
     owner = sa.ForeignKey("studies.study_id", ondelete="CASCADE")
@@ -23,7 +25,12 @@ def _columns(kind: type[sa.types.TypeEngine], *names: str) -> list[sa.Column]:
 
 def upgrade() -> None:
     """Creates them."""
-    name, checksum = sa.String(512), sa.String(64)
+    _of_studies()
+    _of_trials()
+    op.create_table("files", sa.Column("file", _NAME, primary_key=True))
+
+
+def _of_studies() -> None:
     op.create_table(
         "definitions",
         *_study(sa.Column("identity", sa.String(32))),
@@ -41,20 +48,23 @@ def upgrade() -> None:
         sa.Column("examples", sa.Integer),
         *_columns(sa.BigInteger, "macs", "parameters"),
         sa.Column("source", sa.Text),
-        sa.Column("file", name),
-        sa.Column("checksum", checksum),
-        sa.Column("copy", name),
+        sa.Column("file", _NAME),
+        sa.Column("checksum", _CHECKSUM),
+        sa.Column("copy", _NAME),
         sa.Column("more", sa.Text),
     )
     op.create_table(
         "groups",
         *_study(sa.Column("position", sa.Integer, primary_key=True)),
-        sa.Column("name", name, nullable=False),
+        sa.Column("name", _NAME, nullable=False),
         sa.Column("width", sa.Integer, nullable=False),
         sa.Column("resolution", sa.Text, nullable=False),
         sa.Column("saves", sa.Double),
         sa.Column("errors", sa.Text, nullable=False),
     )
+
+
+def _of_trials() -> None:
     op.create_table(
         "runs",
         *_trial(sa.Column("shape", sa.Text), sa.Column("seed", sa.BigInteger)),
@@ -73,7 +83,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "networks",
-        *_trial(sa.Column("file", name), sa.Column("checksum", checksum)),
+        *_trial(sa.Column("file", _NAME), sa.Column("checksum", _CHECKSUM)),
         sa.Column("split", sa.String(32)),
         sa.Column("examples", sa.Integer),
         sa.Column("metric", sa.Double),
@@ -87,8 +97,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "widths",
-        *_trial(sa.Column("name", name, primary_key=True)),
+        *_trial(sa.Column("name", _NAME, primary_key=True)),
         sa.Column("width", sa.Integer, nullable=False),
         sa.Column("full_width", sa.Integer),
     )
-    op.create_table("files", sa.Column("file", name, primary_key=True))
