@@ -190,7 +190,8 @@ PRUNERS = {
 
 # [search] recipes, tried before what the sampler proposes
 RECIPES = {
-    "fold-at-once": "least-squares branches folded before the first step, then fine-tuned",
+    "fold-at-once": "least-squares branches folded before the first step, then fine-tuned on images as they are",
+    "taught": "the same at a higher rate, on mirrored images, taught by the baseline",
     "probability": "least-squares branches blended by probability over half of the trial",
     "report": "random branches, α = 0.9, 0.8, … 0 over the whole trial",
 }

@@ -1,6 +1,7 @@
 """The way in: a network with branches beside the groups to narrow, initialised."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,7 @@ from .branches.keep import Keep, fitting_widths, kept_widths
 from .branches.network import BranchedNetwork
 from .channels.groups import Analysis
 from .fitting.activations import input_batches
-from .fitting.choice import CHOICES
+from .fitting.choice import BY_WEIGHTS, CHOICES
 from .fitting.initialisations import INITIALISATIONS
 from .fitting.original import Original, exactly
 from .layers.copying import deep_copy
@@ -177,11 +178,20 @@ def _initialised(
             batches = input_batches(analysis, data)
             original = Original(analysis, widths, batches, most_held=initialisation.most_held)
         try:
-            # The data flows through both, which are one network's layers where nothing is known of it yet.
-            with preserving_state(branched.original), preserving_state(original.network), exactly(model):
+            with _left_as_they_are(branched.original, original.network, method), exactly(model):
                 initialisation.fit(branched, analysis, original, method.choice)
         except RuntimeError as error:
             shapes = ", ".join(str(tuple(x.shape)) for x in original.batches[0] if isinstance(x, Tensor))
             raise NetworkError(f"the network does not accept data of shape {shapes}: {one_line(error):.200}") from error
     branched.follow_modes(modes_of(model), model.training)
     return branched
+
+
+@contextmanager
+def _left_as_they_are(branched: nn.Module, known: nn.Module, method: _Method) -> Iterator[None]:
+    """Preserves what data flows through: two networks, which are one where nothing is known of it yet."""
+    if method.init == "selection" and method.choice in BY_WEIGHTS:
+        yield
+        return
+    with preserving_state(branched), nullcontext() if known is branched else preserving_state(known):
+        yield

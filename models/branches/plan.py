@@ -79,10 +79,14 @@ def kept_places(parts: tuple[Part, ...], chosen: Mapping[str, Tensor] | None = N
     """Places (n,) of a channel dimension that stay: of each block the first channels, or those `chosen` (k,)."""
     places, start = [], 0
     for part in parts:
-        first = torch.arange(part.kept // part.blocks)
-        channels = (torch.arange(part.blocks)[:, None] * (part.width // part.blocks) + first).flatten()
         if chosen is not None and part.branched:
             channels = chosen[str(part.group)].cpu()
-        places.append(start + (channels[:, None] * part.span + torch.arange(part.span)).flatten())
+        else:
+            channels = torch.arange(part.kept // part.blocks)
+            if part.blocks > 1:
+                channels = (torch.arange(part.blocks)[:, None] * (part.width // part.blocks) + channels).flatten()
+        if part.span > 1:
+            channels = (channels[:, None] * part.span + torch.arange(part.span)).flatten()
+        places.append(channels + start if start else channels)
         start += part.width * part.span
-    return torch.cat(places)
+    return places[0] if len(places) == 1 else torch.cat(places)

@@ -113,3 +113,5 @@ CHOICES: dict[str, Choice] = {
     "bn-scale": _highest(_scaled),
     "random": _highest(_drawn),
 }
+# Those that neither run the network nor draw.
+BY_WEIGHTS = ("l1", "bn-scale")

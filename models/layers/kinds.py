@@ -125,7 +125,8 @@ def behaves_as(module: nn.Module) -> type[nn.Module]:
 
     `nn.Module`, of which nothing is known, where the forward was replaced on the layer alone.
     """
-    own: type[nn.Module] = parametrize.type_before_parametrizations(module)
+    computes = "parametrizations" in module._modules
+    own: type[nn.Module] = parametrize.type_before_parametrizations(module) if computes else type(module)
     if "forward" in module.__dict__:
         return nn.Module
     return _parent(own)

@@ -2,7 +2,8 @@
 
 import operator
 import traceback
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,20 +97,16 @@ def trace(network: nn.Module, example_inputs: ExampleInputs) -> TracedNetwork:
 
 def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     holding = with_plain_weights(network)
-    recordings = [_recorded(holding, inputs, training=False)]
-    if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
-        recordings.append(_recorded_in_training(holding, inputs))
-    known, treated = _with_plain_layers(holding, recordings)
-    for recording in recordings:
-        known.__dict__.update(recording.constants)
-    graph = recordings[0].graph
-    with torch.inference_mode(False), preserving_state(network), preserving_modes(known), torch.no_grad():
-        network.eval()
-        known.eval()
-        try:
-            traced, given = run_both(network, known, graph, inputs, treated)
-        except Exception as error:
-            raise _not_accepted(inputs, error) from error
+    with preserving_state(holding) as put_back:
+        recordings = [_recorded(holding, inputs, put_back, training=False)]
+        if recordings[0].asks_for_the_mode() or _changes_with_the_mode(network):
+            recordings.append(_recorded_in_training(holding, inputs, put_back))
+        known, treated = _with_plain_layers(holding, recordings)
+        for recording in recordings:
+            known.__dict__.update(recording.constants)
+        graph = recordings[0].graph
+        with nullcontext() if holding is network else preserving_state(network):
+            traced, given = _run(network, known, graph, inputs, treated)
     if not alike(traced, given):
         raise NetworkError(
             f"{type(network).__name__} cannot be traced: its graph gives other outputs than the network itself for the "
@@ -125,13 +122,28 @@ def _trace(network: nn.Module, inputs: tuple[Any, ...]) -> TracedNetwork:
     return TracedNetwork(known, graph, modules, inputs, evaluation, training, uses, sized, hooked)
 
 
-def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> Recording:
-    with preserving_state(network):
-        network.train(training)
+def _run(
+    network: nn.Module, known: nn.Module, graph: fx.Graph, inputs: tuple[Any, ...], treated: Mapping[str, nn.Module]
+) -> tuple[Any, Any]:
+    """What the graph and the network yield in evaluation."""
+    with torch.inference_mode(False), preserving_modes(known), torch.no_grad():
+        network.eval()
+        known.eval()
         try:
-            return record(network, inputs)
+            return run_both(network, known, graph, inputs, treated)
         except Exception as error:
-            reason, place = error, _user_line(error)
+            raise _not_accepted(inputs, error) from error
+
+
+def _recorded(network: nn.Module, inputs: Sequence[Any], put_back: Callable[[], None], *, training: bool) -> Recording:
+    """What one mode does; the network is put back when it is told."""
+    try:
+        network.train(training)
+        return record(network, inputs)
+    except Exception as error:
+        reason, place = error, _user_line(error)
+    finally:
+        put_back()
     _call(network, inputs, training=training)
     told = f"the code {reason}" if isinstance(reason, UntraceableError) else one_line(reason)
     if "TorchScript" in told:
@@ -140,14 +152,14 @@ def _recorded(network: nn.Module, inputs: Sequence[Any], *, training: bool) -> R
     raise NetworkError(f"{type(network).__name__} cannot be traced{mode}{place}: {told}") from reason
 
 
-def _recorded_in_training(network: nn.Module, inputs: Sequence[Any]) -> Recording:
+def _recorded_in_training(network: nn.Module, inputs: Sequence[Any], put_back: Callable[[], None]) -> Recording:
     """What training does; with larger images where those given are too small for it alone, as for auxiliary heads."""
     for factor in _LARGER:
         try:
-            return _recorded(network, enlarged(inputs, factor), training=True)
+            return _recorded(network, enlarged(inputs, factor), put_back, training=True)
         except InputsError:
             continue
-    return _recorded(network, inputs, training=True)
+    return _recorded(network, inputs, put_back, training=True)
 
 
 def _with_plain_layers(
@@ -161,7 +173,7 @@ def _with_plain_layers(
     last = recordings[-1].plain
     agreed = [p for p in last if all(p in r.plain and r.plain[p].is_like(last[p]) for r in recordings)]
     called = [str(node.target) for r in recordings for node in r.graph.nodes if node.op == "call_module"]
-    treats = any(equivalence_of(network.get_submodule(path)) for path in called)
+    treats = any(equivalence_of(network.get_submodule(path)) for path in dict.fromkeys(called))
     if not agreed and not treats:
         return _shallow_copy(network), {}  # constants that the forward makes are hung on it, not on the user's
     for recording in recordings:

@@ -90,8 +90,7 @@ def _arguments(node: fx.Node) -> dict[int | str, Any]:
 
 def _read_mode(graph: fx.Graph, node: fx.Node, arguments: list[int | str]) -> fx.Node:
     with graph.inserting_before(node):
-        # The stack's keys count repeated calls ("block@1"), its values start with the plain path.
-        owner = next(reversed((node.meta.get("nn_module_stack") or {"": ("",)}).values()))[0]
+        owner = node.meta.get("owner", "")
         mode = graph.get_attr(f"{owner}.training" if owner else "training")
     node.args = tuple(mode if i in arguments else a for i, a in enumerate(node.args))
     node.kwargs = {key: mode if key in arguments else value for key, value in node.kwargs.items()}

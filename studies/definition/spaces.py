@@ -149,8 +149,8 @@ class TrainingSpace(Table):
     `distillation` and `augment` "auto" are decided when a study is made, and kept with it: a trial of at least one
     epoch of compute (an epoch counts as the budget's share of MACs) or of fewer than 10,000 images is distilled with
     weight 0.5 where that costs next to nothing: in the classification of images that come as they are or mirrored,
-    what the baseline says of each is computed once per study. `augment` is "flip" then in place of "shift-flip"; else
-    it is true, and `distillation` 0.
+    what the baseline says of each is computed once per study. `augment` is "flip" then in place of "shift-flip". Else
+    `distillation` is 0, and `augment` false in place of "shift-flip" below half an epoch of compute, or true.
     """
 
     lr: Annotated[DimensionField, AfterValidator(within(above=0))] = Range(0.005, 0.1, log=True)

@@ -1,5 +1,7 @@
 """Folding of branches that only select channels: the others are taken out of the weights, and nothing is multiplied."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -7,28 +9,32 @@ from ...channels.parameters import held_tensor, put_tensor, values_at
 from ...layers.kinds import by_output
 from ...layers.narrowing import own_tensor, set_weight, with_channels
 from ..network import Unmade
-from ..plan import kept_places
+from ..plan import Part, kept_places
 from .copies import copied_to_fold
 
 
 def cut(unmade: Unmade) -> nn.Module:
     """A copy of the network with the chosen channels alone: what folding the P and E that select them gives."""
-    plan, chosen = unmade.planning.plan, unmade.chosen
+    plan = unmade.planning.plan
+
+    @functools.cache  # all that hold a group's channels keep the same
+    def kept(parts: tuple[Part, ...]) -> Tensor:
+        return kept_places(parts, unmade.chosen)
+
     carriers = {
-        path: with_channels(unmade.network.get_submodule(path), kept_places(parts, chosen))
-        for path, parts in plan.carriers.items()
+        path: with_channels(unmade.network.get_submodule(path), kept(parts)) for path, parts in plan.carriers.items()
     }
     layers = dict.fromkeys((*plan.readers, *plan.writers))
     network = copied_to_fold(unmade.network, carriers, layers)
     with torch.no_grad():
         for path in layers:
-            read = kept_places(plan.blends[plan.readers[path]], chosen) if path in plan.readers else None
-            written = kept_places(plan.writers[path], chosen) if path in plan.writers else None
+            read = kept(plan.blends[plan.readers[path]]) if path in plan.readers else None
+            written = kept(plan.writers[path]) if path in plan.writers else None
             _cut_layer(network.get_submodule(path), read, written)
     for path, parts in plan.values.items():
         held = held_tensor(unmade.network, path)
         assert held is not None
-        put_tensor(network, path, values_at(held, plan.value_dims[path], kept_places(parts, chosen)))
+        put_tensor(network, path, values_at(held, plan.value_dims[path], kept(parts)))
     return network
 
 

@@ -35,7 +35,8 @@ class Records(Protocol):
 
 def is_multihead(module: nn.Module) -> bool:
     """Whether a module's calls are recorded here: attention with one projection for all three, no rows of its own."""
-    if behaves_as(module) is not nn.MultiheadAttention or has_hooks(module):
+    known = isinstance(module, nn.MultiheadAttention) and behaves_as(module) is nn.MultiheadAttention
+    if not known or has_hooks(module):
         return False
     return bool(module._qkv_same_embed_dim and module.bias_k is None and not module.add_zero_attn)
 

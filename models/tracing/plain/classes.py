@@ -1,5 +1,6 @@
 """Layers that the code writes out, put in place in a copy of the network; and the user's classes given back."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,22 @@ _BEFORE = "_before_branchfold"
 _NAMES = "_names_before_branchfold"
 _ORDER = "_order_before_branchfold"
 _HELD = ("_parameters", "_buffers")
+
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
+class _Before:
+    """What a module was before it became a layer of torch's, in plain numbers; copies of it share this.
+
+    Attributes:
+        told: its class, its attributes under names that the layer uses, the layer's, and its tensors' names in order.
+    """
+
+    def __init__(self, *told: Any) -> None:
+        self.told = told
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Before":
+        return self
 
 
 def make_plain(network: nn.Module, layers: Iterable[PlainLayer]) -> None:
@@ -27,9 +44,9 @@ def make_plain(network: nn.Module, layers: Iterable[PlainLayer]) -> None:
             made.training = owner.training
             with_layers(network, {owner: instead_of(owner, made, f"the forward of {type(owner).__name__}")})
         elif layer.alone:
-            plain = {key: value for key, value in made.__dict__.items() if key not in nn.Module().__dict__}
+            plain = {key: value for key, value in made.__dict__.items() if key not in _OF_MODULES}
             before = {key: owner.__dict__[key] for key in plain if key in owner.__dict__}
-            owner.__dict__[_BEFORE] = (type(owner), before, plain, _names_held(owner))
+            owner.__dict__[_BEFORE] = _Before(type(owner), before, copy.deepcopy(plain), _names_held(owner))
             owner.__dict__.update(plain)
             owner.__class__ = layer.kind
             for kind in _HELD:
@@ -93,12 +110,12 @@ def restore_classes(network: nn.Module) -> None:
 
 
 def _restore_class(module: nn.Module) -> None:
-    kind, before, plain, held = module.__dict__.pop(_BEFORE)
+    kind, before, plain, held = module.__dict__.pop(_BEFORE).told
     for key, made in plain.items():
         if key not in before:
             del module.__dict__[key]
         elif not _same(before[key], made):  # else it tells the width, as it does now
-            module.__dict__[key] = before[key]
+            module.__dict__[key] = copy.deepcopy(before[key])
     for tensors, names in held.items():
         for name in set(getattr(module, tensors)) - set(names):
             del getattr(module, tensors)[name]

@@ -10,7 +10,8 @@ the layer takes the module's place: it holds the weight that was computed, and s
 """
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,7 +91,11 @@ def find_plain_layers(graph: fx.Graph, network: nn.Module, spans: Spans) -> dict
         else:
             found[key] = None
     called = {str(node.target) for node in graph.nodes if node.op == "call_module"}
-    layers = [x for x in found.values() if x is not None and x.owner not in called and _is_whole(x, graph, network)]
+    reads: dict[str, list[fx.Node]] = defaultdict(list)
+    for node in graph.nodes if found else ():
+        if node.op == "get_attr":
+            reads[str(node.target)].append(node)
+    layers = [x for x in found.values() if x is not None and x.owner not in called and _is_whole(x, reads, network)]
     return {layer.path: layer for layer in layers}
 
 
@@ -126,20 +131,17 @@ def _erase(graph: fx.Graph, node: fx.Node) -> None:
             graph.erase_node(source)
 
 
-def _is_whole(layer: PlainLayer, graph: fx.Graph, network: nn.Module) -> bool:
+def _is_whole(layer: PlainLayer, reads: Mapping[str, Sequence[fx.Node]], network: nn.Module) -> bool:
     """Whether nothing else reads the tensors; notes what only counts batches, and whether the owner holds no others."""
     owner = network.get_submodule(layer.owner)
     prefix = f"{layer.owner}." if layer.owner else ""
-    paths = {f"{prefix}{name}" for name in layer.names.values()}
-    counter = f"{prefix}num_batches_tracked"
-    for node in graph.nodes:
-        read = node.op == "get_attr" and (node.target in paths or node in layer.computing)
-        if (read or node in layer.computing) and set(node.users) - {*layer.calls, *layer.computing}:
+    read = {node for name in layer.names.values() for node in reads.get(f"{prefix}{name}", ())}
+    if any(set(node.users) - {*layer.calls, *layer.computing} for node in read | layer.computing):
+        return False
+    for node in reads.get(f"{prefix}num_batches_tracked", ()) if "running_mean" in layer.names else ():
+        if not all(user.target == "add_" and not user.users for user in node.users):
             return False
-        if node.op == "get_attr" and node.target == counter and "running_mean" in layer.names:
-            if not all(user.target == "add_" and not user.users for user in node.users):
-                return False
-            layer.counters += list(node.users)
+        layer.counters += list(node.users)
     if layer.values:
         layer.alone = True
         return bool(layer.owner)

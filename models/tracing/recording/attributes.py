@@ -189,19 +189,3 @@ def write(attribute: Attribute, network: nn.Module, value: int) -> None:
         held = getattr(module, attribute.name)
         items = [value if i == attribute.index else item for i, item in enumerate(held)]
         setattr(module, attribute.name, type(held)(items))
-
-
-@contextmanager
-def plain_attributes(network: nn.Module) -> Iterator[None]:
-    """What a forward writes back to its modules meanwhile becomes plain numbers again."""
-    try:
-        yield
-    finally:
-        for module in network.modules():
-            for name, value in module.__dict__.items():
-                if isinstance(value, AttributeNumber):
-                    module.__dict__[name] = int(value)
-                elif type(value) in (list, tuple) and any(isinstance(item, AttributeNumber) for item in value):
-                    module.__dict__[name] = type(value)(
-                        int(item) if isinstance(item, AttributeNumber) else item for item in value
-                    )

@@ -3,7 +3,7 @@
 import operator
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,8 @@ from .places import place, user_frame
 from .valueless import without_values
 from .values import UntraceableError
 
+# By far the most of what modules hold.
+_UNHELD = frozenset((int, float, str, bool, type(None), tuple, list, dict, set, OrderedDict))
 # What a node's argument is as it stands, by far the most of them.
 _CONSTANT = (int, float, str, bool, type(None))
 
@@ -36,10 +38,12 @@ class Flow(fx.Tracer):
         self.thread = threading.get_ident()
         self.inside = 0
         self.submodule_paths = {module: path for path, module in network.named_modules()}
-        self.state = {id(tensor): path for tensor, path in held_tensors(network).items()}
+        held = held_tensors(network, self.submodule_paths)
+        self.state = {id(tensor): path for tensor, path in held.items()}
+        self.owners: list[str] = []
         self.constants: dict[str, Tensor] = {}
         self.sized: set[str] = set()
-        self.device = next((t.device for t in (*network.parameters(), *network.buffers())), torch.device("cpu"))
+        self.device = _device(self.submodule_paths)
         self._reads: dict[str, fx.Node] = {}
         self._devices: dict[int, tuple[torch.device, fx.Node]] = {}
         self._dtypes: dict[int, tuple[Any, torch.dtype, fx.Node]] = {}
@@ -114,9 +118,14 @@ class Flow(fx.Tracer):
 
     def create_node(self, kind: str, target: Any, args: Any, kwargs: Any, *told: Any, **named: Any) -> fx.Node:
         """A new node of the graph."""
-        # Given at once, torch searches all arguments for what it would warn of.
-        node = super().create_node(kind, target, (), {}, *told, **named)
-        node.args, node.kwargs = args, kwargs
+        # Given at once, torch searches all arguments for what it would warn of; its tracer copies a stack each time.
+        node = self.graph.create_node(kind, target, (), {}, *told, **named)
+        if args:
+            node.args = args
+        if kwargs:
+            node.kwargs = kwargs
+        if self.owners:
+            node.meta["owner"] = self.owners[-1]
         return node
 
     def create_arg(self, a: Any) -> Any:
@@ -125,6 +134,8 @@ class Flow(fx.Tracer):
             return a
         if type(a) in (tuple, list):
             return type(a)([self.create_arg(item) for item in a])
+        if type(a) is dict and all(type(key) is str for key in a):
+            return {key: self.create_arg(item) for key, item in a.items()}
         if isinstance(a, Tensor):
             return self.tensor(a)
         if is_traced(a):
@@ -207,12 +218,28 @@ def _numbered(node: fx.Node, value: Any) -> fx.Node:
     return node
 
 
-def held_tensors(network: nn.Module) -> dict[Tensor, str]:
-    """Every tensor that a network holds, and its path."""
+def _device(modules: Iterable[nn.Module]) -> torch.device:
+    """That of the first parameter, or buffer where there is none."""
+    for kind in ("_parameters", "_buffers"):
+        for module in modules:
+            for tensor in module.__dict__[kind].values():
+                if tensor is not None:
+                    return torch.device(tensor.device)
+    return torch.device("cpu")
+
+
+def held_tensors(network: nn.Module, modules: Mapping[nn.Module, str] | None = None) -> dict[Tensor, str]:
+    """Every tensor that a network holds, and its path.
+
+    Args:
+        network: any module.
+        modules: its modules → their paths, where they are known.
+    """
     paths: dict[Tensor, str] = {}
-    for path, module in network.named_modules():
+    known = {module: path for path, module in network.named_modules()} if modules is None else modules
+    for module, path in known.items():
         held = {**module.__dict__, **module._parameters, **module._buffers}
         for name, value in held.items():
-            if isinstance(value, Tensor):
+            if type(value) not in _UNHELD and isinstance(value, Tensor):
                 paths.setdefault(value, f"{path}.{name}" if path else name)
     return paths

@@ -232,15 +232,12 @@ class Recorder(Flow):
 
     @contextmanager
     def entered(self, m: nn.Module) -> Iterator[None]:
-        """While the forward of a module runs that is not a layer, its name is on the stack."""
-        path = self.submodule_paths.get(m, "") if self.submodule_paths else ""
-        key = f"{path}@{self.num_calls.get(path, 0)}"
-        self.num_calls[path] = self.num_calls.get(path, 0) + 1
-        self.module_stack[key] = path, type(m)
+        """While the forward of a module runs that is not a layer, it owns the nodes."""
+        self.owners.append(self.submodule_paths.get(m, "") if self.submodule_paths else "")
         try:
             yield
         finally:
-            self.module_stack.pop(key, None)
+            self.owners.pop()
 
 
 class Listening(TorchFunctionMode):

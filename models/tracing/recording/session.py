@@ -187,8 +187,8 @@ def _redirected(recorder: Recorder) -> Iterator[None]:
 
 def _scopes(network: nn.Module) -> list[dict[str, Any]]:
     """What is global in the files of the user's classes."""
-    kinds = {kind for module in network.modules() for kind in type(module).__mro__ if not _is_torchs(kind)}
-    files = {kind.__module__: sys.modules.get(kind.__module__) for kind in kinds}
+    kinds = {kind for own in {type(module) for module in network.modules()} for kind in own.__mro__}
+    files = {kind.__module__: sys.modules.get(kind.__module__) for kind in kinds if not _is_torchs(kind)}
     return [vars(file) for file in files.values() if file is not None]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...layers.kinds import behaves_as
 from ...layers.patching import replaced
-from .attributes import HOLD_NUMBERS, noted_uses, plain_attributes, traced_value
+from .attributes import HOLD_NUMBERS, noted_uses, traced_value
 
 if TYPE_CHECKING:
     from .recorder import Recorder
@@ -51,7 +51,6 @@ def recorded_sizes(network: nn.Module, recorder: "Recorder") -> Iterator[None]:
     with (
         TRACING,
         replaced(network, "__getattribute__", recorded),
-        plain_attributes(network),
         noted_uses(recorder.note_use),
     ):
         yield

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from .numbers import is_traced
-from .shapes import KNOWN
+from .shapes import KNOWN, OF_SIZES
 
 _META = torch.device("meta")
 # What refuses a single value a channel while it trains, as there is in an example of batch 1.
@@ -19,6 +20,7 @@ _SHAPE_KEEPING |= _LAST_IN_PLACE | {F.gelu}
 _NORMS: set[Any] = {F.layer_norm, torch.layer_norm}
 _ARITHMETIC = {"add", "sub", "mul", "div", "true_divide"}
 _ARITHMETIC |= {"__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__truediv__", "__rtruediv__"}
+_IN_PLACE = {"add_", "sub_", "mul_", "__iadd__", "__isub__", "__imul__"}
 _MOVES = {"cpu", "cuda"}
 
 
@@ -50,7 +52,14 @@ def _empty(tensor: Tensor) -> Tensor:
 def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a function yields for arguments without values."""
     name = getattr(function, "__name__", "")
+    if (known := OF_SIZES.get(function)) is not None and (quick := known(*args, **kwargs)) is not None:
+        return quick
+    if function in _SHAPE_KEEPING and function not in _LAST_IN_PLACE:
+        args = args[:1]  # nothing else says what it yields
     args, kwargs = without_values(args), without_values(kwargs)
+    if name in _IN_PLACE and not kwargs and len(args) == 2 and _takes_in_place(*args):
+        increment_version(args[0])
+        return args[0]
     if name == "to" and isinstance(args[1] if len(args) > 1 else None, str):
         args = (args[0], _META, *args[2:])
     if isinstance(kwargs.get("device"), str | int):
@@ -58,7 +67,9 @@ def run_without_values(function: Callable[..., Any], args: tuple[Any, ...], kwar
     if function in _SHAPE_KEEPING:
         x = args[0] if args else kwargs["input"]
         in_place = kwargs.get("inplace", function in _LAST_IN_PLACE and args[-1] is True)
-        return x.add_(0) if in_place else _like(x)
+        if in_place:
+            increment_version(x)
+        return x if in_place else _like(x)
     if function in _NORMS:
         return torch.empty_like(args[0] if args else kwargs["input"], memory_format=torch.contiguous_format)
     if function is F.linear and not kwargs and (shape := _linear_shape(*args)) is not None:
@@ -101,6 +112,12 @@ def _is_like_the_first(x: Any, *others: Any) -> bool:
     if other.dtype != x.dtype or not other.is_contiguous() or other.dim() > x.dim():
         return False
     return all(mine in (1, size) for mine, size in zip(reversed(other.shape), reversed(x.shape), strict=False))
+
+
+def _takes_in_place(x: Any, other: Any) -> bool:
+    """Whether arithmetic may change `x` in place by another tensor or number."""
+    whole = isinstance(x, Tensor) and not x.is_floating_point() and x.dtype != torch.bool and x.is_contiguous()
+    return (whole and type(other) is int and not x.is_complex()) or _is_like_the_first(x, other)
 
 
 def _makes_anew(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -134,3 +134,54 @@ def test_branches_can_be_trained_that_were_made_for_inference():
     for trained in (branched, small):
         trained.train()(torch.randn(2, 3, 5, 5)).sum().backward()
         assert all(p.grad is not None and not p.is_inference() for p in trained.parameters())
+
+
+class Counted(nn.Module):
+    """Copied as it says itself: without its cache."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.cache = nn.Linear(3, 3), {"seen": 1}
+
+    def __setstate__(self, state):
+        super().__setstate__({**state, "cache": {}})
+
+
+class Delegating(nn.Module):
+    """Asks its part for what it has not itself, how it is copied too."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("part"), name)
+
+
+def test_users_classes_are_copied_as_they_say():
+    network = nn.Sequential(Counted(), Delegating(nn.Linear(3, 3)))
+    mine, reference = deep_copy(network), copy.deepcopy(network)
+    assert mine[0].cache == reference[0].cache == {}
+    assert type(mine[1]) is type(reference[1])
+    assert torch.equal(mine[1].weight, network[1].part.weight)
+
+
+def test_a_module_that_says_itself_how_it_is_copied_is_asked():
+    network = nn.Sequential(nn.Linear(3, 3))
+    network[0].__deepcopy__ = lambda memo: nn.Identity()
+    assert type(deep_copy(network)[0]) is type(copy.deepcopy(network)[0]) is nn.Identity
+
+
+def test_what_users_modules_share_stays_shared_within_the_copy():
+    class Holding(nn.Module):
+        def __init__(self, cache):
+            super().__init__()
+            self.cache = cache
+
+    cache = {}
+    mine = deep_copy(nn.Sequential(Holding(cache), Holding(cache)))
+    assert mine[0].cache is mine[1].cache
+    assert mine[0].cache is not cache

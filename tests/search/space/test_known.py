@@ -6,10 +6,11 @@ from branchfold.search.space import SearchSpace
 from branchfold.search.space.known import RECIPES, fits, known_recipes, uniform_shares
 from branchfold.studies.definition.dimensions import Choices, Fixed, Range
 
-ALL = ("fold-at-once", "probability", "report")
+ALL = ("fold-at-once", "taught", "probability", "report")
 EVERYTHING = {
     "space__schedule": {"shape": list(SHAPES), "fade": {"low": 0.2, "high": 1.0}},
     "space__initialisation": {"method": ["least-squares", "kaiming"]},
+    "space__training": {"augment": [True, False, "flip"], "distillation": [0.0, 0.5]},
 }
 
 
@@ -32,8 +33,11 @@ def test_a_wide_space_has_them_as_they_are(space_of):
     space = space_of(**EVERYTHING)
     found = known_recipes(space, ALL)
     assert list(found) == list(ALL) == list(RECIPES)
-    once, probability, report = (proposed(space, found[name]) for name in ALL)
+    once, taught, probability, report = (proposed(space, found[name]) for name in ALL)
     assert (once.shape, once.method, once.training.lr) == ("instant", "least-squares", 0.02)
+    assert (once.training.augment, once.training.distillation) == (False, 0.0)
+    assert (taught.shape, taught.method, taught.training.lr) == ("instant", "least-squares", 0.05)
+    assert (taught.training.augment, taught.training.distillation) == ("flip", 0.5)
     assert (probability.shape, probability.fade, probability.blending) == ("linear", 0.5, "probability")
     assert (report.shape, report.parameters, report.fade) == ("step", {"steps": 10}, 1.0)
     assert (report.blending, report.method, report.training.restarts) == ("convex", "kaiming", "none")
@@ -64,7 +68,7 @@ def test_bounds_of_single_groups_leave_the_others_alike(space_of):
     [
         ({"space__schedule": {"shape": "linear"}}, ["probability"]),
         ({"space__schedule": {"shape": "linear"}, "space__blending": {"mode": "convex"}}, []),
-        ({"space__schedule": {"shape": ["instant", "step"]}}, ["fold-at-once", "report"]),
+        ({"space__schedule": {"shape": ["instant", "step"]}}, ["fold-at-once", "taught", "report"]),
         ({"space__schedule": {"shape": "cosine"}}, []),
     ],
 )

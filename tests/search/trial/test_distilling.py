@@ -14,7 +14,7 @@ def images(count):
 
 
 LOGITS = torch.zeros(2, 10)
-OFF, ON = (0.0, True), (0.5, "flip")
+OFF, ON, AS_THEY_ARE = (0.0, True), (0.5, "flip"), (0.0, False)
 
 
 def found(definition, data=None, outputs=LOGITS):
@@ -32,9 +32,15 @@ def found(definition, data=None, outputs=LOGITS):
         (10_000, {"epochs": 1}, None, ON),
         (10_000, {"compute": 0.9, "epochs": None}, 0.1, OFF),
         (10_000, {"compute": 1.0, "epochs": None}, 0.1, ON),
+        (9_999, {"compute": 0.1, "epochs": None}, 0.1, ON),
+        (10_000, {"compute": 0.5, "epochs": None}, 0.1, OFF),
+        (10_000, {"compute": 0.49, "epochs": None}, 0.1, AS_THEY_ARE),
+        (10_000, {"epochs": 4}, 0.1, AS_THEY_ARE),
     ],
 )
-def test_trials_that_are_long_or_see_few_images_are_distilled(define, count, trial, macs, expected):
+def test_trials_that_are_long_or_see_few_images_are_distilled_and_short_ones_shift_none(
+    define, count, trial, macs, expected
+):
     budget = {} if macs is None else {"macs": macs}
     assert found(define(study={"budget": budget}, trial=trial), images(count)) == expected
 
@@ -74,7 +80,19 @@ def test_only_classes_of_images_are(define):
     assert found(other) == OFF
 
 
+def test_short_trials_keep_what_is_said_and_what_other_tasks_need(define):
+    short = {"compute": 0.1, "epochs": None}
+    many, said = images(10_000), {"space__training": {"augment": True}}
+    assert found(define(trial=short, **said), many) == OFF
+    assert found(define(trial=short, data={"augment": ["shift-flip", "cut-out"]}), many) == OFF
+    assert found(define(trial=short), many, torch.zeros(2, 10, 8, 8)) == OFF
+    assert found(define(trial=short, task={"name": "multilabel"}, study={"objectives": ["f1"]}), many) == OFF
+
+
 def test_is_told_where_the_rule_is_for_it(define):
+    short = define(trial={"compute": 0.1, "epochs": None})
+    told = "trials are short and train on images as they are (space.training.augment)"
+    assert decided_line(short, settled(short, images(10_000), LOGITS)) == told
     given = define()
     assert decided_line(given, settled(given, images(500), LOGITS)) == (
         "trials learn from the baseline's outputs too, with weight 0.5, and their images are not shifted "

@@ -103,7 +103,7 @@ def test_defaults_of_what_is_searched():
         ("screening.candidates=-1", "screening.candidates must be greater than or equal to 0"),
         (
             'search.recipes=["mine"]',
-            'search.recipes[0] must be one of "fold-at-once", "probability", "report", but got',
+            'search.recipes[0] must be one of "fold-at-once", "taught", "probability", "report", but got',
         ),
         (
             "search.sampler=cmaes",
