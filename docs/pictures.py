@@ -27,7 +27,7 @@ from branchfold.search.console.shown.trials import trials_table
 from branchfold.search.space.courses import course_of
 from branchfold.studies.dashboard.keeping import keep
 from branchfold.studies.dashboard.serving import shielded
-from branchfold.studies.database.places.artifacts import artifact_store
+from branchfold.studies.database.places.store import artifact_store
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.report.html import html_page
 from branchfold.studies.report.making import make_document
@@ -87,7 +87,7 @@ def _serving(url: str) -> Iterator[str]:
 
     storage = open_storage(url, create=False)
     storage.tables = False
-    app = shielded(wsgi(storage, artifact_store=artifact_store(url)))
+    app = shielded(wsgi(storage, artifact_store=artifact_store(storage.url)))
     with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

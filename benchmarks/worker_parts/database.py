@@ -17,7 +17,8 @@ from branchfold.search.space import SearchSpace
 from branchfold.search.trial.problem import Problem
 from branchfold.search.trial.report import Report
 from branchfold.studies.database.optuna_internals import set_user_attrs
-from branchfold.studies.database.storage import LOCK_TIMEOUT, StudyConnection, open_storage, open_study
+from branchfold.studies.database.places.connecting import LOCK_TIMEOUT, StudyConnection
+from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.trials import HISTORY, Measurement
 
 # So many trials are run into a new store; the others are copies of their rows, since 10,000 trials take half an hour.

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from ...errors import StudyError
 from ...studies.database.places.addresses import is_sqlite, location_in, parse_url, shown_url
 from ...studies.database.places.locations import is_remote
+from ...studies.database.places.whereabouts import located
 
 # Hosts that are each machine itself; a PostgreSQL URL without one means a socket of this machine.
 _LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
@@ -35,7 +36,7 @@ def check_reach(url: str, others: Collection[str]) -> None:
             f"{there}, which cannot reach {shown_url(address)}: name the server as they know it, "
             f"postgresql://USER@SERVER/NAME"
         )
-    location = location_in(url)
+    location = location_in(located(url))
     if location is None:
         raise StudyError(
             f"{there}, and networks and checkpoints would lie on this one alone: add a place that all of them reach "

@@ -14,7 +14,9 @@ from ...studies.dashboard.keeping import Keeper
 from ...studies.database.companions import REFINED
 from ...studies.database.findings.outcome import Judged, Outcome, record_outcome
 from ...studies.database.places.addresses import shown_url
-from ...studies.database.places.artifacts import BASELINE, NETWORK, artifact_store, is_recorded_export, load_baseline
+from ...studies.database.places.artifacts import BASELINE, NETWORK, is_recorded_export, load_baseline
+from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.retries import SEED
 from ...studies.database.storage import load_study, open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_of, metric_value, trial_of
@@ -279,7 +281,7 @@ def _baseline_on_test(study: optuna.Study, definition: Definition, url: str) -> 
     """The baseline on the test split, and the bytes of its file."""
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / "baseline.safetensors"
-        record = load_baseline(study, artifact_store(url), file)
+        record = load_baseline(study, artifact_store(reachable(url)), file)
         assert record is not None, "a finished study has a baseline"
         network = load_network(file, resolve_factory(definition.model.factory))
         return judged_on_test(network, read_description(file), Place.of(definition)), file.stat().st_size

@@ -13,6 +13,8 @@ from .options import as_study_name, json_option, storage_option
 from .terminal import make_console, print_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import optuna
     from rich.table import Table
 
@@ -47,7 +49,9 @@ def list_studies(study: str | None, storage: str, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps([{**row._asdict(), "metric": row.metric.name} for row in files], indent=2))
         else:
-            make_console().print(_files_table(files, as_study_name(study)))
+            from ...studies.database.places.store import artifact_folder
+
+            make_console().print(_files_table(files, as_study_name(study), artifact_folder(opened.url)))
         return
     rows = study_rows(opened)
     if as_json:
@@ -163,10 +167,11 @@ def _count(number: int, word: str) -> str:
     return f"{number} {word if number == 1 else many}"
 
 
-def _files_table(rows: list[TrialFile], name: str) -> Table:
+def _files_table(rows: list[TrialFile], name: str, folder: Path) -> Table:
     from rich.table import Table
+    from rich.text import Text
 
-    caption = "files lie in the folder artifacts beside the database"
+    caption = Text(f"files lie in {folder}")
     table = Table(title=f"study {name}", caption=caption, title_justify="left", caption_justify="left")
     for column in ("trial", "state", "metric", "file", "bytes"):
         table.add_column(column, justify="left" if column in ("state", "file") else "right", overflow="fold")

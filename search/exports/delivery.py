@@ -23,7 +23,9 @@ from ...models.checkpoints import (
 )
 from ...models.examples import first_of
 from ...models.networks.factories import Factory, resolve_factory
-from ...studies.database.places.artifacts import BASELINE, artifact_store, fetch_network, record_export
+from ...studies.database.places.artifacts import BASELINE, fetch_network, record_export
+from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.retries import SEED
 from ...studies.database.trials import RECIPE, finished_trials, history_of, with_metric
 from ...studies.definition.reading import Definition
@@ -148,7 +150,7 @@ def _fetched(study: optuna.Study, definition: Definition, url: str, trial: Froze
     factory = definition.model.factory
     build = resolve_factory(factory)
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
-        kept = fetch_network(study, trial, artifact_store(url), Path(folder) / "network.safetensors")
+        kept = fetch_network(study, trial, artifact_store(reachable(url)), Path(folder) / "network.safetensors")
         return _Source(load_network(kept, build), read_description(kept), build, factory)
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from ...errors import StudyError
 from ...studies.database.places.addresses import database_file, is_sqlite, parse_url
-from ...studies.database.places.artifacts import artifact_folder
 from ...studies.database.places.locations import is_local
+from ...studies.database.places.store import artifact_folder
+from ...studies.database.places.whereabouts import located
 from ...studies.definition.reading import Definition, builtin_studies
 from ...studies.report.document import is_report
 from .formats import FORMATS, format_of, is_export
@@ -97,7 +98,7 @@ def check_output(
     for what, known in _needed(url, sources):
         if _same(path, known):
             raise StudyError(f"cannot write {path}: it is {what}; choose another --output")
-    if is_local(folder := artifact_folder(url)) and _lies_in(path, folder):
+    if is_local(folder := artifact_folder(located(url))) and _lies_in(path, folder):
         raise StudyError(f"cannot write {path}: the networks of studies lie there; choose another --output")
     _check_replaced(path, force, kind)
     folder = next(parent for parent in path.parents if os.path.lexists(parent))

@@ -13,7 +13,9 @@ from torch import nn
 
 from ...models.checkpoints import load_network
 from ...models.networks.factories import resolve_factory
-from ...studies.database.places.artifacts import artifact_store, fetch_network
+from ...studies.database.places.artifacts import fetch_network
+from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.rows import trial_rows
 from ...studies.database.storage import open_storage
 from ...studies.database.trials import RECIPE, finished_trials, metric_value, trial_of
@@ -67,7 +69,7 @@ class Result:
         chosen = self._selection
         with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
             file = Path(folder) / "network.safetensors"
-            kept = fetch_network(chosen.study, chosen.trial, artifact_store(self.storage), file)
+            kept = fetch_network(chosen.study, chosen.trial, artifact_store(reachable(self.storage)), file)
             network = load_network(kept, resolve_factory(self.definition.model.factory)).eval()
         value = metric_value(chosen.trial)
         assert value is not None, "what is selected is measured"

@@ -14,8 +14,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 from ...studies.database.attributes import IDENTITY
-from ...studies.database.places.artifacts import artifact_folder
 from ...studies.database.places.locations import modified
+from ...studies.database.places.store import artifact_folder
 from ...studies.database.retries import CHECKPOINT
 from ...studies.definition.reading import Definition
 from ..events import Listener, Notice

@@ -12,7 +12,9 @@ from torch import nn
 from ...errors import StudyError
 from ...studies.database.attributes import ENDED
 from ...studies.database.companions import is_companion
-from ...studies.database.places.artifacts import BASELINE, check_artifact_folder
+from ...studies.database.places.artifacts import BASELINE
+from ...studies.database.places.store import check_artifact_folder
+from ...studies.database.places.whereabouts import located
 from ...studies.database.rungs import finished_count
 from ...studies.database.storage import (
     GRACE_PERIOD,
@@ -232,7 +234,7 @@ def _checked(definition: Definition, url: str, notify: Listener) -> Problem:
     check_budgeted(space)
     if definition.baseline.checkpoint is not None or definition.baseline.weights is not None:
         first_network(definition)
-    check_artifact_folder(url)
+    check_artifact_folder(located(url))
     return problem
 
 

@@ -18,7 +18,8 @@ from ...errors import StudyError
 from ...studies.database.answers import ANSWERS, packed
 from ...studies.database.optuna_internals import add_milestone, set_user_attrs
 from ...studies.database.places.addresses import DATABASE_ERRORS
-from ...studies.database.places.artifacts import artifact_store, upload_network
+from ...studies.database.places.artifacts import upload_network
+from ...studies.database.places.store import artifact_store
 from ...studies.database.retries import SEED, release_interrupted
 from ...studies.database.rungs import OWN, Rung, rung_of, whole, worth
 from ...studies.database.tables.names import FULL_WIDTHS

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ...errors import StudyError
-from ...studies.database.places.artifacts import artifact_store
+from ...studies.database.places.store import artifact_store
 from ...studies.database.teaching import keep_taught, taught_file
 from ...studies.definition.deciding import without_rule
 from ...studies.definition.dimensions import extremes

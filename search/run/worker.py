@@ -26,7 +26,9 @@ from ...studies.database.beginnings import beginning
 from ...studies.database.findings.groups import groups_of, record_groups
 from ...studies.database.optuna_internals import set_user_attrs, was_stopped
 from ...studies.database.places.addresses import failure_beneath
-from ...studies.database.places.artifacts import artifact_store, load_baseline, save_baseline
+from ...studies.database.places.artifacts import load_baseline, save_baseline
+from ...studies.database.places.store import artifact_store
+from ...studies.database.places.whereabouts import reachable
 from ...studies.database.retries import CHECKPOINT, SEED, was_cut_short
 from ...studies.database.storage import has_study, open_study
 from ...studies.database.trials import HISTORY, Measurement, measurement_of, meets_budget, values_of
@@ -76,7 +78,7 @@ class Worker:
         study: optuna.Study | None = None,
     ) -> None:
         self.problem, self.storage, self.notify, self._joined = problem, storage, notify, study
-        self.store = artifact_store(storage.url)
+        self.store = artifact_store(reachable(storage.url))
         self.number = number
         check_search(problem.definition, self._space())
         self._failures: list[str] = []

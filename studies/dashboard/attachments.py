@@ -12,7 +12,7 @@ from contextlib import suppress
 from optuna.artifacts import ArtifactMeta
 
 from ..database.optuna_internals import attached_files, list_files, storage_of, trial_id_of
-from ..database.places.artifacts import NetworkStore, artifact_store
+from ..database.places.store import NetworkStore, artifact_store
 from ..database.tables.storage import StudyStorage
 from ..report.description import trial_values
 from ..report.record import shared_toml

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from ...errors import StudyError, one_line
-from ..database.places.artifacts import artifact_store
+from ..database.places.store import artifact_store
 from ..database.storage import open_storage
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def serve(url: str, host: str, port: int) -> None:
 
     storage = open_storage(url, create=False)
     storage.tables = False  # what our tables hold would be long texts there; the notes have it in words
-    store = artifact_store(url)
+    store = artifact_store(storage.url)
     _check_free(host, port)
     print(f"optuna-dashboard on http://{host}:{port}/ (Ctrl-C ends it)", flush=True)
     # Also where SIGINT was ignored when the process started, as in a shell's background, and for `kill`.

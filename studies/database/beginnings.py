@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from ...files import whole_file
-from .places.artifacts import artifact_folder
 from .places.locations import modified
+from .places.store import artifact_folder
 
 _PREFIX = "beginning-"
 # Seconds between signs of life, and after which a process without one is dead.

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
@@ -42,33 +41,17 @@ from .places.addresses import (
     shown_url,
     with_location,
 )
+from .places.connecting import OPENING_TIMEOUT, options_of
+from .places.whereabouts import settle
 from .retries import release_killed
 from .tables.storage import StudyStorage
 
-# Seconds. With 24 workers a wait of 60 s lost no write (SQLite's default of 5 s did).
-LOCK_TIMEOUT = 60
-# How long opening waits for another process's lock before it says so.
-OPENING_TIMEOUT = 10
 HEARTBEAT_INTERVAL = 15
 GRACE_PERIOD = 45
 # What is known of the death of a process that was not seen to die.
 NO_SIGN_OF_LIFE = "it gave no sign of life any more"
 # How long the one who finds a study without a definition waits for its creator to write it.
 CREATION_TIMEOUT = 10
-
-
-class StudyConnection(sqlite3.Connection):
-    """A connection with foreign keys that syncs at checkpoints only: a write-ahead log stays consistent that way.
-
-    Given to SQLite as `factory`, so that it is used by every engine, also by those of unpickled storages: a
-    listener attached to one engine is lost there. The log itself is switched on once, in `_prepare`, and stays.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.execute("PRAGMA synchronous = NORMAL").close()
-        # Nothing is written of a study or trial that is no more.
-        self.execute("PRAGMA foreign_keys = ON").close()
 
 
 def open_storage(url: str, *, create: bool, told: Callable[[str], None] | None = None) -> StudyStorage:
@@ -106,12 +89,15 @@ def open_storage(url: str, *, create: bool, told: Callable[[str], None] | None =
         raise missing(given)
     with _made_alone(address, create and not state.optuna):
         storage = _connect(address, create=create)
-    storage.url = with_location(storage.url, location_in(url))
-    if state.current:
-        return storage
-    storage.tables = create or state.earlier or state.revision is not None
-    if storage.tables:
-        _bring_up_to_date(storage, address, path, state, told)
+    if not state.current:
+        storage.tables = create or state.earlier or state.revision is not None
+        if storage.tables:
+            _bring_up_to_date(storage, address, path, state, told)
+    try:
+        location = settle(storage, location_in(url), writes=create) if storage.tables else location_in(url)
+    except FAILURES as error:
+        raise failure(given, error) from error
+    storage.url = with_location(storage.url, location)
     return storage
 
 
@@ -205,7 +191,7 @@ def stored_definition(study: optuna.Study) -> Definition:
 
 
 def _state(address: URL) -> State:
-    engine = create_engine(address, **_options(address))
+    engine = create_engine(address, **options_of(address))
     try:
         return state_of(engine, address)
     finally:
@@ -230,7 +216,7 @@ def _made_alone(address: URL, makes: bool) -> Iterator[None]:
     if not makes or address.get_backend_name() != "postgresql":
         yield
         return
-    engine = create_engine(address, **_options(address))
+    engine = create_engine(address, **options_of(address))
     try:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
@@ -239,23 +225,13 @@ def _made_alone(address: URL, makes: bool) -> Iterator[None]:
         engine.dispose()
 
 
-def _options(address: URL) -> dict[str, Any]:
-    """An engine's options: those under which many processes share a database, and a server may restart."""
-    if is_sqlite(address):
-        return {"connect_args": {"timeout": LOCK_TIMEOUT, "factory": StudyConnection}}
-    options: dict[str, Any] = {"pool_pre_ping": True}
-    if address.get_driver_name().startswith("psycopg") and "connect_timeout" not in address.query:
-        options["connect_args"] = {"connect_timeout": OPENING_TIMEOUT}
-    return options
-
-
 def _connect(address: URL, *, create: bool) -> StudyStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         try:
             return StudyStorage(
                 as_format_string(address.render_as_string(hide_password=False)),
-                engine_kwargs=_options(address),
+                engine_kwargs=options_of(address),
                 heartbeat_interval=HEARTBEAT_INTERVAL,
                 grace_period=GRACE_PERIOD,
                 heartbeat_stale_trial_callback=_goes_on,

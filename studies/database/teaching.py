@@ -15,7 +15,7 @@ import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from ...errors import StudyError
-from .places.artifacts import NetworkStore
+from .places.store import NetworkStore
 from .tables.names import BASELINE, NETWORK, TAUGHT, TAUGHT_CHECKSUM, TAUGHT_COMPUTE
 
 _SUFFIX = ".taught"

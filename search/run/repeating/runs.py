@@ -19,7 +19,9 @@ from ....models.networks.factories import resolve_factory
 from ....names import COSTS
 from ....studies.database.companions import REFINED, open_companion
 from ....studies.database.optuna_internals import set_user_attrs
-from ....studies.database.places.artifacts import artifact_store, load_baseline
+from ....studies.database.places.artifacts import load_baseline
+from ....studies.database.places.store import artifact_store
+from ....studies.database.places.whereabouts import reachable
 from ....studies.database.retries import SEED
 from ....studies.database.storage import stored_definition
 from ....studies.database.trials import HISTORY, RECIPE, finished_trials, metric_of, trial_of, values_of
@@ -157,7 +159,7 @@ def kept_baseline(
     """
     with tempfile.TemporaryDirectory(prefix="branchfold-") as folder:
         file = Path(folder) / "baseline.safetensors"
-        record = load_baseline(study, artifact_store(storage.url), file)
+        record = load_baseline(study, artifact_store(reachable(storage.url)), file)
         if record is None:
             raise StudyError(f"study {study.study_name!r} has no baseline yet; run it first")
         network = load_network(file, resolve_factory(problem.definition.model.factory))

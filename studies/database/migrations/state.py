@@ -12,7 +12,7 @@ from ..attributes import DEFINITION
 from ..places.addresses import shown_url
 
 # The form of the tables that this version has: its last revision.
-HEAD = "0002"
+HEAD = "0003"
 VERSION_TABLE = "branchfold_version"
 # By these a database of Optuna's is known.
 _OPTUNAS = {"studies", "trials", "study_user_attributes", "trial_user_attributes"}

@@ -20,7 +20,7 @@ DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 # What a part of a URL's query is called that is nobody's business.
 _SECRET = ("pass", "pwd", "secret", "token", "key", "credential")
 # Of a URL's query, and no driver's: where the files lie that belong to the database.
-_ARTIFACTS = "artifacts"
+ARTIFACTS = "artifacts"
 # Plain postgresql:// means another driver in each version of SQLAlchemy.
 _DRIVERS = {"postgresql": "postgresql+psycopg"}
 _EXTRAS = {"psycopg": "; install it with pip install 'branchfold[postgresql]'"}
@@ -32,7 +32,7 @@ def parse_url(url: str) -> URL:
         address = make_url(url)
         address = address.set(drivername=_DRIVERS.get(address.drivername, address.drivername))
         address.get_dialect()
-        address = address.difference_update_query([_ARTIFACTS])
+        address = address.difference_update_query([ARTIFACTS])
     except NoSuchModuleError:
         raise StudyError(
             f"unknown kind of database {url.split(':')[0]!r}; use sqlite:///FILE or postgresql://…"
@@ -51,7 +51,7 @@ def parse_url(url: str) -> URL:
 
 def location_in(url: str) -> str | None:
     """Where a storage's URL says that its files lie: `artifacts` in its query; None where it says nothing."""
-    given = make_url(url).query.get(_ARTIFACTS)
+    given = make_url(url).query.get(ARTIFACTS)
     return given[-1] if isinstance(given, tuple) else given
 
 
@@ -59,7 +59,7 @@ def with_location(url: str, location: str | None) -> str:
     """A URL that `parse_url` gave, with the place of its files again."""
     if location is None:
         return url
-    return make_url(url).update_query_dict({_ARTIFACTS: location}).render_as_string(hide_password=False)
+    return make_url(url).update_query_dict({ARTIFACTS: location}).render_as_string(hide_password=False)
 
 
 def is_sqlite(address: URL) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,19 +10,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import upload_artifact
 from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from ....errors import StudyError, one_line
+from ....errors import StudyError
 from ....files import whole_file
 from ..optuna_internals import add_baseline, list_artifact, set_user_attrs
 from ..tables.names import BASELINE as BASELINE
 from ..tables.names import CHECKSUM, COPY
 from ..tables.names import NETWORK as NETWORK
-from .addresses import database_file, is_sqlite, location_in, parse_url
-from .locations import folder_at, is_local
+from .locations import is_local
+from .store import NetworkStore, checksum_of
 
 # Of a study's attributes, one for each file that was exported from it: this and the file's SHA-256.
 _EXPORT = "export:"
@@ -33,45 +31,6 @@ _ANEW = "start a new study with --set study.name=…"
 # Behind a baseline's artifact id: the name of its file's second copy, which no dashboard lists.
 _COPY_SUFFIX = ".copy"
 _CHUNK = 1 << 20
-
-
-def artifact_folder(url: str) -> Path:
-    """Where a storage's artifacts lie: where its URL says, else beside a SQLite file or in `studies`."""
-    address = parse_url(url)
-    if (location := location_in(url)) is not None:
-        return folder_at(location) / "artifacts"
-    folder = database_file(address).parent if is_sqlite(address) else Path("studies").absolute()
-    return folder / "artifacts"
-
-
-class NetworkStore(FileSystemArtifactStore):
-    """A folder of artifacts, each of them whole and on the disk before it has its name."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.folder = folder
-
-    def open_reader(self, artifact_id: str) -> BinaryIO:
-        try:
-            return self._place(artifact_id).open("rb")
-        except FileNotFoundError as error:
-            raise ArtifactNotFound("not found") from error
-
-    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        with whole_file(self._place(artifact_id)) as draft, draft.open("wb") as file:
-            shutil.copyfileobj(content_body, file)
-
-    def remove(self, artifact_id: str) -> None:
-        try:
-            self._place(artifact_id).unlink()
-        except FileNotFoundError as error:
-            raise ArtifactNotFound("not found") from error
-
-    def _place(self, name: str) -> Path:
-        """The file of a name, which leads nowhere else."""
-        if not name or name in (".", "..") or "/" in name or "\\" in name:
-            raise ValueError(f"Invalid artifact_id: {name}")
-        return self.folder / name
 
 
 class _Placing(NetworkStore):
@@ -84,49 +43,6 @@ class _Placing(NetworkStore):
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         rename = self.draft.replace if is_local(self.draft) else self.draft.rename
         rename(self._place(artifact_id))
-
-
-def check_artifact_folder(url: str) -> None:
-    """Checks, and makes nothing, that networks can be kept where a storage's artifacts lie; no folder is fine.
-
-    Raises:
-        StudyError: If what lies there is no folder, or may not be written.
-    """
-    folder = artifact_folder(url)
-    if folder.exists() and not folder.is_dir():
-        raise StudyError(f"{folder}, where the study's networks are to be kept, is no folder; move it away")
-    if not is_local(folder):
-        _check_remote(folder)
-    elif folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
-        raise StudyError(f"{folder}, where the study's networks are to be kept, may not be written")
-
-
-def _check_remote(folder: Path) -> None:
-    """Writes a file and removes it again: nothing else tells whether that may be done."""
-    probe = folder / f".{uuid.uuid4().hex}"
-    try:
-        with probe.open("wb") as file:
-            file.write(b"branchfold")
-        probe.unlink()
-    except Exception as error:  # whatever the driver of that place raises
-        reason = one_line(error)
-        raise StudyError(
-            f"{folder}, where the study's networks are to be kept, may not be written: {reason}"
-        ) from error
-
-
-def artifact_store(url: str) -> NetworkStore:
-    """The store of a storage's artifacts; its folder is made where it is missing.
-
-    Raises:
-        StudyError: If the folder cannot be created.
-    """
-    folder = artifact_folder(url)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StudyError(f"cannot create the folder of the study's networks {folder}: {error.strerror}") from error
-    return NetworkStore(folder)
 
 
 def upload_network(
@@ -258,12 +174,6 @@ def is_recorded_export(storage: BaseStorage, digest: str) -> bool:
     return any(_EXPORT + digest in study.user_attrs for study in studies)
 
 
-def checksum_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class _LostError(StudyError):
     """A file of a study's that is gone, or is not what it was.
 
@@ -314,13 +224,13 @@ def _copy(
             if checksum not in (None, digest.hexdigest()):
                 raise _LostError(
                     f"{what} is damaged: artifact {artifact} is not the file that was kept (its SHA-256 differs); put "
-                    f"the folder `artifacts` back beside the database, or {otherwise}",
+                    f"the folder `artifacts` back, {store.folder}, or {otherwise}",
                     "its file was damaged",
                 )
     except ArtifactNotFound:
         raise _LostError(
-            f"{what} is missing: no artifact {artifact}; put the folder `artifacts` back beside the database, "
-            f"or {otherwise}",
+            f"{what} is missing: no artifact {artifact}; put the folder `artifacts` back, "
+            f"{store.folder}, or {otherwise}",
             "its file was gone",
         ) from None
     except OSError as error:

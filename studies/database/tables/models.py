@@ -180,6 +180,14 @@ class Width(Base):
     full_width: Mapped[int | None]
 
 
+class Place(Base):
+    """Where the database's files lie, in the one row that there is; without it they lie beside a SQLite file."""
+
+    __tablename__ = "places"
+    number: Mapped[int] = mapped_column(primary_key=True)
+    location: Mapped[str] = mapped_column(Text)
+
+
 class File(Base):
     """A file that this database had beside it, whether or not anything still names it: no other is ever cleared."""
 
@@ -189,7 +197,7 @@ class File(Base):
 
 OF_STUDIES: tuple[type[Base], ...] = (Definition, Baseline, Group)
 OF_TRIALS: tuple[type[Base], ...] = (Run, Milestone, StageAlpha, Network, Width)
-OURS: tuple[type[Base], ...] = (*OF_STUDIES, *OF_TRIALS, File)
+OURS: tuple[type[Base], ...] = (*OF_STUDIES, *OF_TRIALS, File, Place)
 
 
 def table_of(model: type[Base]) -> Table:

@@ -16,10 +16,11 @@ from sqlalchemy.engine import URL
 
 from ....errors import StudyError
 from ....files import whole_file
-from ..places.addresses import FAILURES, database_file, failure, is_sqlite, parse_url, shown_url
-from ..places.artifacts import artifact_folder, checksum_of
+from ..places.addresses import FAILURES, database_file, failure, is_sqlite, location_in, parse_url, shown_url
+from ..places.store import artifact_folder, checksum_of
+from ..places.whereabouts import located, remember
 from ..storage import open_storage
-from ..tables.models import OURS, table_of
+from ..tables.models import OURS, Place, table_of
 from ..tables.storage import StudyStorage
 from .files import named_files
 
@@ -52,7 +53,7 @@ def copy_database(source: str, target: str) -> Copied:
     opened = open_storage(source, create=False)
     if not opened.tables:
         raise StudyError(f"{shown_url(source)} holds no study that branchfold made; there is nothing to copy")
-    address = parse_url(target)
+    address, target = parse_url(target), located(target)
     if is_sqlite(address) and database_file(address).exists():
         raise StudyError(f"{database_file(address)} is there already and is not replaced; choose another place")
     with _new(address) as written:
@@ -60,9 +61,11 @@ def copy_database(source: str, target: str) -> Copied:
             with opened.engine.connect() as reading, written.engine.begin() as writing:
                 _one_moment(reading)
                 _check_empty(writing, address)
-                files = _copy_files(opened, source, target)
+                files = _copy_files(opened, target)
                 for each in _tables():
                     _copy_rows(reading, writing, each)
+                if (location := location_in(target)) is not None:
+                    remember(writing, location)
                 studies, trials = (_count(writing, name) for name in ("studies", "trials"))
         except FAILURES as error:
             raise failure(address, error) from error
@@ -70,9 +73,12 @@ def copy_database(source: str, target: str) -> Copied:
 
 
 def _tables() -> list[Table]:
-    """Optuna's tables and ours, those that others refer to first."""
+    """Optuna's tables and ours, those that others refer to first; where the files lie is each database's own."""
     optunas: Sequence[Table] = BaseModel.metadata.sorted_tables
-    return [*(each for each in optunas if each.name not in _VERSIONS), *(table_of(model) for model in OURS)]
+    return [
+        *(each for each in optunas if each.name not in _VERSIONS),
+        *(table_of(model) for model in OURS if model is not Place),
+    ]
 
 
 def _count(connection: Connection, name: str) -> int:
@@ -130,9 +136,9 @@ def _copy_rows(reading: Connection, writing: Connection, each: Table) -> None:
             writing.execute(text("SELECT setval(:name, :last)"), {"name": name, "last": last})
 
 
-def _copy_files(opened: StudyStorage, source: str, target: str) -> int:
+def _copy_files(opened: StudyStorage, target: str) -> int:
     """Copies the files that rows name; what is there already must be the same."""
-    here, there = artifact_folder(source), artifact_folder(target)
+    here, there = artifact_folder(opened.url), artifact_folder(target)
     names = [name for name in sorted(named_files(opened.engine)) if (here / name).is_file()]
     if here == there:
         return len(names)

@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ....errors import StudyError
 from ..places.addresses import database_file, is_sqlite, parse_url
-from ..places.artifacts import artifact_folder
 from ..places.locations import modified
+from ..places.store import artifact_folder
 from ..tables.models import Baseline, File, Network, table_of
 from ..tables.names import NETWORK
 from ..tables.storage import StudyStorage

@@ -14,7 +14,7 @@ from ..attributes import EXHAUSTED
 from ..beginnings import beginnings
 from ..companions import companions_of, is_companion
 from ..optuna_internals import ATTACHED, attached_files
-from ..places.artifacts import artifact_folder
+from ..places.store import artifact_folder
 from ..retries import NOTE
 from ..rungs import finished_count
 from ..storage import stored_definition

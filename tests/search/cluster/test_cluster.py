@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from servers import NoServer, PostgreSQL
 from tiny import tiny_toml
 
-from branchfold.studies.database.places.artifacts import NETWORK, artifact_store, fetch_network
+from branchfold.studies.database.places.artifacts import NETWORK, fetch_network
+from branchfold.studies.database.places.store import artifact_store
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import finished_trials
 

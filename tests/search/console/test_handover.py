@@ -12,7 +12,8 @@ from branchfold.search.console.handover import write_selected, write_trial
 from branchfold.search.exports.evaluation import evaluate_file
 from branchfold.search.exports.held_out import Place
 from branchfold.search.run.repeating.finalists import Finalist, Selection, select
-from branchfold.studies.database.places.artifacts import artifact_folder, artifact_store, fetch_network, load_baseline
+from branchfold.studies.database.places.artifacts import fetch_network, load_baseline
+from branchfold.studies.database.places.store import artifact_folder, artifact_store
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.statistics import wilson
 

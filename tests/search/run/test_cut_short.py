@@ -17,7 +17,7 @@ from branchfold.search.run.checkpoints import checkpoint_folder
 from branchfold.search.run.processes import join_study, run_study
 from branchfold.search.training.checkpoint import Checkpoint
 from branchfold.search.trial.trial import run_trial
-from branchfold.studies.database.places.artifacts import artifact_folder
+from branchfold.studies.database.places.store import artifact_folder
 from branchfold.studies.database.retries import release_killed
 from branchfold.studies.database.storage import load_study, open_storage
 

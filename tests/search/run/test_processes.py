@@ -1,27 +1,16 @@
-"""Running studies: in this process, stopped and resumed, killed, in several processes."""
+"""Running studies in this process: to their ends, refused, failing, with several objectives."""
 
 import dataclasses
-import fcntl
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
-import termios
-import time
-from collections import Counter
 from pathlib import Path
 
 import optuna
 import pytest
 import torch
-from optuna.trial import TrialState, create_trial
 from sqlalchemy import text
+from watching import states
 
 from branchfold.errors import BranchfoldError, DataError, StudyError
-from branchfold.search.crew import crew, memory
-from branchfold.search.crew.sharing import Share
 from branchfold.search.data import opening
 from branchfold.search.data import splits as data
 from branchfold.search.data.known.source import Source
@@ -35,46 +24,13 @@ from branchfold.search.events import (
     TrialStarted,
 )
 from branchfold.search.process.quiet import quiet_optuna
-from branchfold.search.process.signals import STOPPING
-from branchfold.search.run import processes
 from branchfold.search.run import worker as runner
-from branchfold.search.run.processes import run_study
-from branchfold.search.run.stopping import trials_left
 from branchfold.search.space import SearchSpace
 from branchfold.search.trial.baseline import make_baseline
-from branchfold.studies.database.places.artifacts import artifact_folder
+from branchfold.studies.database.places.store import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage, open_study
-from branchfold.studies.database.trials import finished_trials, measurement_of
-from branchfold.studies.definition.reading import parse_definition
+from branchfold.studies.database.trials import measurement_of
 from branchfold.studies.metric import ACCURACY
-
-BELATED = """
-import sys, json
-from branchfold.studies.database import storage as database, trials
-from branchfold.search.run import processes as workers
-database.HEARTBEAT_INTERVAL, database.GRACE_PERIOD = 1, 3
-trials.GRACE_PERIOD = workers.GRACE_PERIOD = 3
-from branchfold.studies.definition.reading import load_definition
-import torch; torch.set_num_threads(1)
-def notify(event): print(type(event).__name__, getattr(event, "trial", ""), getattr(event, "number", ""), flush=True)
-study = workers.run_study(load_definition("tiny.toml"), "sqlite:///s.db", workers=1, notify=notify)
-"""
-
-
-URL = "sqlite:///s.db"
-
-# A trial is one step of minutes in C, which no signal's handler interrupts.
-LONG_STEP = """
-import hashlib
-from branchfold.search.run import worker
-def run_trial(*args, **kwargs):
-    print("in the step", flush=True)
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
-worker.run_trial = run_trial
-from branchfold.search.console.commands import main
-main()
-"""
-
 
 # Every dimension of the tiny study in steps, as a grid needs it.
 STEPS = {
@@ -84,27 +40,8 @@ STEPS = {
 }
 
 
-def states(study):
-    return Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
-
-
 def kinds(events, kind):
     return [event for event in events if isinstance(event, kind)]
-
-
-def take_terminal():
-    os.setsid()
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-
-def until(process, wanted):
-    """Reads the process's lines until one holds all words of `wanted`."""
-    seen = []
-    for line in process.stdout:
-        seen.append(line)
-        if all(word in line for word in wanted):
-            return
-    raise AssertionError(f"no line with {wanted}: {''.join(seen)}")
 
 
 class TestOneProcess:
@@ -351,120 +288,6 @@ class TestObjectives:
         assert states(study) == {"PRUNED": 1}
 
 
-class TestStopped:
-    def test_ctrl_c_keeps_what_is_finished_and_goes_on(self, toml, define, command_line, tmp_path):
-        command, environment = command_line
-        changes = {"trial": {"epochs": 8}, "search": {"pruner": "none"}}
-        (tmp_path / "tiny.toml").write_text(toml)
-        settings = [
-            "--verbose",
-            "--set",
-            "trial.epochs=8",
-            "--set",
-            'search.pruner="none"',
-            "--storage",
-            "sqlite:///s.db",
-        ]
-        process = subprocess.Popen(
-            [*command, "run", "tiny.toml", *settings],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        until(process, ["trial 1 ", "epoch 2/8"])
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert "stopped: 1 of 3 trials are finished and kept; the same command goes on from here" in out
-        assert err == ""
-        assert not (tmp_path / "tiny.safetensors").exists()
-
-        url = f"sqlite:///{tmp_path}/s.db"
-        study = load_study(open_storage(url, create=False), "tiny")
-        assert states(study) == {"COMPLETE": 1, "FAIL": 1, "WAITING": 1}
-        interrupted, waiting = study.trials[1:]
-        assert waiting.system_attrs["fixed_params"] == interrupted.params
-
-        # The queued parameters are what is looked at.
-        events = []
-        run_study(define(**changes), url, workers=1, notify=events.append)
-        assert states(study) == {"COMPLETE": 3, "FAIL": 1}
-        assert study.trials[2].params == interrupted.params
-        assert study.trials[2].user_attrs["repeats"] == 1
-
-    def test_a_second_ctrl_c_ends_at_once_also_in_a_long_step(self, toml, tmp_path):
-        (tmp_path / "tiny.toml").write_text(toml)
-        arguments = ["run", "tiny.toml", "--set", "baseline.epochs=1", "--storage", URL]
-        process = subprocess.Popen(
-            [sys.executable, "-c", LONG_STEP, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        until(process, ["in the step"])
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
-        assert process.poll() is None
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
-        assert (process.returncode, err) == (130, "")
-        assert out == "stopped: finished trials are kept; the same command goes on from here\n"
-        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
-        assert states(study) == {"FAIL": 1, "WAITING": 1}
-
-    @pytest.mark.slow
-    def test_a_closed_terminal_is_like_a_signal(self, toml, command_line, tmp_path):
-        """Its shell's SIGHUP finds no terminal to write to any more."""
-        command, environment = command_line
-        (tmp_path / "tiny.toml").write_text(toml)
-        master, slave = pty.openpty()
-        process = subprocess.Popen(
-            [*command, "run", "tiny.toml", "--set", "trial.epochs=200", "--storage", URL],
-            cwd=tmp_path,
-            env={**environment, "TERM": "xterm"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            preexec_fn=take_terminal,
-        )
-        os.close(slave)
-        shown = b""
-        while b" 3/200" not in shown:
-            shown += os.read(master, 4096)
-        os.close(master)
-        assert process.wait(timeout=30) == 129
-        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
-        assert states(study)["RUNNING"] == 0
-        assert states(study)["WAITING"] == 1
-
-    @pytest.mark.slow
-    def test_a_killed_trial_is_run_again(self, toml, tmp_path):
-        (tmp_path / "tiny.toml").write_text(toml.replace("epochs = 2", "epochs = 20"))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", BELATED]
-        process = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-        until(process, ["TrialReport 1 3"])
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
-        assert states(study) == {"COMPLETE": 1, "RUNNING": 1}
-        subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=120, stdout=subprocess.PIPE)
-        assert states(study)["COMPLETE"] == 3
-        assert study.trials[1].state == TrialState.FAIL
-        assert study.trials[1].params in [trial.params for trial in study.trials[2:]]
-
-    def test_handlers_are_put_back(self, study_run):
-        before = [signal.getsignal(number) for number in STOPPING]
-        study_run(study={"trials": 1})
-        assert [signal.getsignal(number) for number in STOPPING] == before
-
-
 def test_two_runs_of_one_study_count_and_compare_together(define, problem, baseline, tmp_path):
     """Each in turn runs a trial; what it tells is what the database knows of both."""
     definition = define(study={"trials": 3})
@@ -479,136 +302,6 @@ def test_two_runs_of_one_study_count_and_compare_together(define, problem, basel
     values = [trial.value for trial in workers[0].study.trials]
     assert [event.metric for event in ended] == values
     assert [event.best.metric for event in ended] == [max(values[: i + 1]) for i in range(3)]
-
-
-class TestNumberOfWorkers:
-    @pytest.fixture
-    def crews(self, monkeypatch):
-        """How many workers were started, instead of starting them; their trials end at once."""
-        started = []
-
-        def add_trials(study, target):
-            for _ in range(trials_left(study, target)):
-                study.add_trial(create_trial(state=TrialState.PRUNED))
-
-        def run_crew(study, definition, url, *, shares, target, patience, notify, start):
-            started.append(len(shares))
-            add_trials(study, target)
-
-        monkeypatch.setattr(processes, "run_crew", run_crew)
-        monkeypatch.setattr(processes, "cores", lambda: 2)
-        monkeypatch.setattr(
-            runner.Worker, "run", lambda worker, target, baseline, patience: add_trials(worker.study, target)
-        )
-        return started
-
-    def test_is_no_more_than_trials_are_left(self, study_run, crews):
-        short = {"baseline": {"epochs": 1}}
-        _, url, events = study_run(workers=1000, **short)
-        assert crews == [3]
-        assert Notice("--workers 3 instead of 1000: no more trials are left") in events
-        warning = Notice("3 workers share 2 cores: more than one a core slows all of them down")
-        assert events.count(warning) == 1
-        _, _, events = study_run(workers=1000, url=url, study={"trials": 5}, **short)
-        assert crews == [3, 2]
-        assert warning not in events
-        study, _, _ = study_run(workers=1000, url=url, study={"trials": 6}, **short)
-        assert crews == [3, 2]  # the last one runs in this process
-        assert states(study) == {"PRUNED": 6}
-
-    def test_more_than_the_memory_bears_is_refused_before_anything_starts(
-        self, study_run, crews, monkeypatch, tmp_path
-    ):
-        monkeypatch.setattr(memory, "available_memory", lambda: 5 * 2**29)
-        monkeypatch.setattr(memory, "need_of_worker", lambda problem: 2**30)
-        message = r"3 workers need 3.0 GiB of memory, 1.0 GiB each, and 2.5 GiB are free: give --workers 2 or fewer"
-        with pytest.raises(StudyError, match=message):
-            study_run(workers=3)
-        assert crews == []
-        assert not list(tmp_path.iterdir())
-        study_run(workers=2, baseline={"epochs": 1})
-        assert crews == [2]
-
-
-class TestSeveralProcesses:
-    @pytest.mark.slow
-    def test_workers_end_with_their_killed_parent(self, toml, command_line, ends, tmp_path):
-        command, environment = command_line
-        (tmp_path / "tiny.toml").write_text(toml)
-        process = subprocess.Popen(
-            [*command, "run", "tiny.toml", "-v", "--workers", "2", "--set", "trial.epochs=400", "--storage", URL],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        until(process, ["trial 1  epoch 1/400"])
-        workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(workers) == 2
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        assert all(ends(int(worker), within=2) for worker in workers)
-
-    def test_two_workers_share_the_trials(self, toml, command_line, tmp_path):
-        command, environment = command_line
-        (tmp_path / "tiny.toml").write_text(toml)
-        start = time.monotonic()
-        done = subprocess.run(
-            [*command, "run", "tiny.toml", "--workers", "2", "--trials", "4", "--storage", "sqlite:///s.db"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, ""), (done, time.monotonic() - start)
-        study = load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny")
-        assert 4 <= len(finished_trials(study)) <= 5
-        assert set(states(study)) <= {"COMPLETE", "PRUNED"}
-        assert done.stdout.count("baseline (") == 1
-        for trial in study.trials:
-            assert f"trial {trial.number}  " in done.stdout
-        assert len({trial.params["training.lr"] for trial in study.trials}) == len(study.trials)
-        assert (tmp_path / "tiny.safetensors").is_file()
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("sign", ["baseline (", "trial 1  epoch 1/40"])
-    def test_ctrl_c_in_a_terminal_reaches_all_and_leaves_no_trace(self, toml, command_line, tmp_path, sign):
-        """The whole process group gets the signal: while the workers still import, or in the midst of their trials."""
-        command, environment = command_line
-        (tmp_path / "tiny.toml").write_text(toml)
-        process = subprocess.Popen(
-            [*command, "run", "tiny.toml", "-v", "--workers", "2", "--set", "trial.epochs=40", "--storage", URL],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        until(process, [sign])
-        time.sleep(0.3)
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, err) == (130, "")
-        assert out.splitlines()[-1].startswith("stopped: ")
-        found = states(load_study(open_storage(f"sqlite:///{tmp_path}/s.db", create=False), "tiny"))
-        assert found["RUNNING"] == 0
-        assert found["WAITING"] == found["FAIL"]
-
-    @pytest.mark.slow
-    def test_a_failing_worker_is_told_in_one_line(self, study_run, monkeypatch):
-        study, url, _ = study_run(study={"trials": 1})
-        for key in ("network", "copy"):
-            (artifact_folder(url) / study.user_attrs["baseline"][key]).unlink()
-        definition = parse_definition(
-            {**study.user_attrs["definition"], "study": {"name": "tiny", "trials": 2, "budget": {"macs": 0.25}}}
-        )
-        with pytest.raises(StudyError, match="the baseline of 'tiny' is missing"):
-            crew.run_crew(study, definition, url, shares=[Share(1)], target=2, patience=None, notify=lambda event: None)
-        assert states(study) == {"COMPLETE": 1}
 
 
 def test_results_are_json_and_small(study_run, tmp_path):

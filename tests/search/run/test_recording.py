@@ -17,7 +17,7 @@ from branchfold.search.trial import trial
 from branchfold.search.trial.latency import Latency
 from branchfold.search.trial.problem import Problem
 from branchfold.studies.database.answers import unpacked
-from branchfold.studies.database.places.artifacts import artifact_folder
+from branchfold.studies.database.places.store import artifact_folder
 from branchfold.studies.database.rungs import WHOLE
 from branchfold.studies.database.storage import stored_definition
 from branchfold.studies.database.trials import schedule_name

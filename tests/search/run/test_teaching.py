@@ -8,7 +8,7 @@ from branchfold.search.run import teaching
 from branchfold.search.run.repeating.runs import kept_baseline
 from branchfold.search.training.teaching import known_outputs
 from branchfold.search.trial.problem import Problem
-from branchfold.studies.database.places.artifacts import NetworkStore, artifact_folder
+from branchfold.studies.database.places.store import NetworkStore, artifact_folder
 from branchfold.studies.database.storage import open_storage, stored_definition
 
 

@@ -16,7 +16,7 @@ from branchfold.studies.dashboard.notes import MARK, study_note, trial_note
 from branchfold.studies.dashboard.serving import _Handler, _Server, shielded
 from branchfold.studies.database.findings.outcome import record_outcome
 from branchfold.studies.database.optuna_internals import attached_files, study_system_attrs
-from branchfold.studies.database.places.artifacts import artifact_store
+from branchfold.studies.database.places.store import artifact_store
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.upkeep.deletion import delete_trial
 from branchfold.studies.database.upkeep.files import left_files

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from branchfold.studies.database import optuna_internals as internals
 from branchfold.studies.database import storage as database
 from branchfold.studies.database.optuna_internals import set_user_attrs
-from branchfold.studies.database.places.artifacts import artifact_store
+from branchfold.studies.database.places.store import artifact_store
 from branchfold.studies.database.storage import open_storage
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")

@@ -4,7 +4,8 @@ import optuna
 import pytest
 
 from branchfold.studies.database.companions import REFINED, open_companion
-from branchfold.studies.database.places.artifacts import artifact_store, save_baseline
+from branchfold.studies.database.places.artifacts import save_baseline
+from branchfold.studies.database.places.store import artifact_store
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.teaching import keep_taught, taught_file
 from branchfold.studies.database.upkeep.copying import copy_database

@@ -17,7 +17,8 @@ from branchfold.search.run.repeating.finalists import finalists_of, select, trai
 from branchfold.search.run.repeating.runs import open_refined
 from branchfold.search.trial.trial import Diverged
 from branchfold.studies.database.optuna_internals import set_user_attrs
-from branchfold.studies.database.places.artifacts import NETWORK, artifact_folder
+from branchfold.studies.database.places.artifacts import NETWORK
+from branchfold.studies.database.places.store import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import Measurement
 

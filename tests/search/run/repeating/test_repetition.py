@@ -18,7 +18,7 @@ from branchfold.search.run.repeating import runs
 from branchfold.search.run.repeating.repetition import Again, refine_trial, repeat_trial
 from branchfold.search.run.repeating.runs import recipe_of
 from branchfold.search.trial.trial import Diverged
-from branchfold.studies.database.places.artifacts import artifact_folder
+from branchfold.studies.database.places.store import artifact_folder
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.trials import trial_of
 from branchfold.studies.metric import ACCURACY

@@ -6,15 +6,13 @@ import pytest
 
 from branchfold.errors import StudyError
 from branchfold.studies.database.places.artifacts import (
-    artifact_folder,
-    artifact_store,
     attach_network,
-    check_artifact_folder,
     fetch_network,
     load_baseline,
     save_baseline,
     upload_network,
 )
+from branchfold.studies.database.places.store import artifact_folder, artifact_store, check_artifact_folder
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.definition.reading import load_definition
 

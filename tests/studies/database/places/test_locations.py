@@ -11,16 +11,9 @@ from branchfold.errors import StudyError
 from branchfold.search.events import Notice
 from branchfold.search.run.checkpoints import Checkpoints, checkpoint_folder
 from branchfold.studies.database.places.addresses import location_in, parse_url
-from branchfold.studies.database.places.artifacts import (
-    artifact_folder,
-    artifact_store,
-    check_artifact_folder,
-    fetch_network,
-    load_baseline,
-    save_baseline,
-    upload_network,
-)
+from branchfold.studies.database.places.artifacts import fetch_network, load_baseline, save_baseline, upload_network
 from branchfold.studies.database.places.locations import folder_at
+from branchfold.studies.database.places.store import artifact_folder, artifact_store, check_artifact_folder
 from branchfold.studies.database.storage import open_storage, open_study
 from branchfold.studies.database.upkeep.copying import copy_database
 from branchfold.studies.database.upkeep.files import left_files, remove_files
@@ -121,6 +114,17 @@ def test_what_cannot_be_written_there_is_told_and_the_training_goes_on(url, monk
     assert [("Connection refused" in notice.text) for notice in heard] == [True]
     with pytest.raises(StudyError, match=r"may not be written: .*Connection refused"):
         check_artifact_folder(url)
+
+
+def test_what_cannot_be_reached_to_be_read_is_told_in_one_line(url, monkeypatch, tmp_path):
+    store = artifact_store(url)
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("Could not connect to the endpoint")
+
+    monkeypatch.setattr(type(store.folder), "open", fail)
+    with pytest.raises(StudyError, match=r"cannot reach memory://.*: Could not connect to the endpoint"):
+        store.open_reader("a")
 
 
 @pytest.mark.parametrize("location", ["s3://id:hush@bucket/x", "s3://bucket/x?secret=hush"])

@@ -7,7 +7,8 @@ import optuna
 import pytest
 
 from branchfold.errors import StudyError
-from branchfold.studies.database.places.artifacts import artifact_folder, artifact_store, load_baseline, save_baseline
+from branchfold.studies.database.places.artifacts import load_baseline, save_baseline
+from branchfold.studies.database.places.store import artifact_folder, artifact_store
 from branchfold.studies.database.storage import load_study, open_storage
 from branchfold.studies.database.upkeep.copying import copy_database
 

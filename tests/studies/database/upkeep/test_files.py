@@ -10,7 +10,8 @@ import optuna
 import pytest
 
 from branchfold.errors import StudyError
-from branchfold.studies.database.places.artifacts import artifact_store, attach_network, save_baseline, upload_network
+from branchfold.studies.database.places.artifacts import attach_network, save_baseline, upload_network
+from branchfold.studies.database.places.store import artifact_store
 from branchfold.studies.database.rows import trial_rows
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.upkeep.deletion import delete_trial

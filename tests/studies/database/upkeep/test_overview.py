@@ -10,7 +10,8 @@ from sqlalchemy import text
 from branchfold.errors import StudyError
 from branchfold.studies.database.beginnings import beginning, beginnings
 from branchfold.studies.database.companions import REFINED, SCREENING, open_companion
-from branchfold.studies.database.places.artifacts import artifact_folder, artifact_store, upload_network
+from branchfold.studies.database.places.artifacts import upload_network
+from branchfold.studies.database.places.store import artifact_folder, artifact_store
 from branchfold.studies.database.storage import load_study, open_storage, open_study
 from branchfold.studies.database.trials import Measurement
 from branchfold.studies.database.upkeep.overview import Companion, StudyRow, belongings, delete_study, study_rows
