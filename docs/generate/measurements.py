@@ -203,6 +203,16 @@ def surrogate() -> list[str]:
     return [head, "| --- |" + " --- |" * 5, *lines]
 
 
+def screening() -> list[str]:
+    """The best untrained loss that optimisers of the widths find in the same time."""
+    lines = []
+    for name, found in read("screening")["samplers"].items():
+        sampler, over = name.split(", ")
+        candidates = round(statistics.mean(run["candidates"] for run in found["runs"]))
+        lines.append(f"| {sampler} | {over} | {candidates} | {found['mean']:.4f} ± {found['spread']:.4f} |")
+    return ["| optimiser | of the widths' | candidates | best untrained loss |", "| --- |" + " --- |" * 3, *lines]
+
+
 def families() -> list[str]:
     """What of one network of each torchvision family can be narrowed, and why the rest cannot."""
     lines = []

@@ -33,6 +33,7 @@ TABLES: dict[str, Callable[[], list[str]]] = {
     "map-winners": pays.winners,
     "predictors": predictors.predictors,
     "surrogate": measurements.surrogate,
+    "screening": measurements.screening,
     "schedules": schedules.schedules,
     "commands": commands.commands,
     "keys": keys.keys,
